@@ -1,0 +1,18 @@
+"""The errors of this package. Importable without torch, so that a command line can name them.
+
+Each message states the rule, the value received and the remedy.
+"""
+
+__all__ = ["CheckpointError", "ModelConfigError", "ReferenceModelError"]
+
+
+class ReferenceModelError(Exception):
+    """Base of what a caller can mend: a wrong file, a wrong configuration, an unknown family."""
+
+
+class CheckpointError(ReferenceModelError):
+    """A checkpoint cannot be read safely, or does not fit the model it was given for."""
+
+
+class ModelConfigError(ReferenceModelError):
+    """A model configuration is malformed, or describes a model that cannot work."""

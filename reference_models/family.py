@@ -1,0 +1,137 @@
+"""The contract between a vocoder family and the rest of the toolchain.
+
+A family contributes a `load`, its `graphs`, and nothing else: export, FP16, INT8, engines, validation and
+packaging see `GraphSpec`s and never ask which family they serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from torch import nn
+
+__all__ = ["Driver", "Family", "FloatParts", "GraphSpec", "ModelDescription", "TensorSpec", "VocoderModule"]
+
+Driver = Literal["direct", "flow", "diffusion"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph.
+
+    Attributes:
+        name: The name that the artifact contract gives it, such as `mel` or `audio`.
+        shape: One entry per axis: an int is static, a string names a dynamic axis. Outputs may use a product
+            such as `frames*256`.
+        dtype: Element type at the boundary.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: Literal["float32", "int64"] = "float32"
+
+    @property
+    def dynamic_axes(self) -> dict[int, str]:
+        """Axis index to name, for the axes whose size is only known at run time."""
+        return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
+
+
+@dataclass(frozen=True)
+class FloatParts:
+    """Nodes that must not lose precision, as shell-style patterns.
+
+    A node that owns a weight bears the name of its module (`conv_pre`, `resblocks.3.convs1.0`); any other is
+    named after its operator (`Tanh`, `LeakyRelu.4`).
+
+    Attributes:
+        fp16: Nodes that stay FP32 in the FP16 graph.
+        int8: Nodes that stay float in the INT8 graphs.
+    """
+
+    fp16: tuple[str, ...] = ()
+    int8: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One graph that a family wants in its artifact.
+
+    Attributes:
+        role: `offline`, `stream`, `conditioner`, `step`, `sampler` or `batch`.
+        module: Called with the inputs in order; returns the outputs in order.
+        inputs: What goes in.
+        outputs: What comes out.
+        context_frames: Mel frames before a frame that its audio depends on, computed from the configuration.
+        look_ahead_frames: Mel frames after a frame that its audio depends on, computed likewise.
+        float_parts: Nodes that stay float in the reduced precisions.
+    """
+
+    role: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    context_frames: int
+    look_ahead_frames: int
+    float_parts: FloatParts = field(default_factory=FloatParts)
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What an artifact says of a model besides its graphs.
+
+    Attributes:
+        driver: Which of the runtime's drivers turns the graphs into audio.
+        variant: The published variant (`v1`), or `custom`.
+        sample_rate: Of the audio, in Hz.
+        hop_length: Audio samples per mel frame.
+        look_ahead_samples: Audio samples of future that one output sample depends on.
+        mel: The mel convention, as the keyword arguments of `voirs_vocoder.runtime.MelConvention`.
+        config: The model configuration as read, for the record.
+    """
+
+    driver: Driver
+    variant: str
+    sample_rate: int
+    hop_length: int
+    look_ahead_samples: int
+    mel: Mapping[str, object]
+    config: Mapping[str, object]
+
+
+class VocoderModule(nn.Module):
+    """A model that can describe itself.
+
+    Attributes:
+        description: See `ModelDescription`.
+        checkpoint_sha256: Of the file that the weights came from; None for a model made in memory.
+    """
+
+    description: ModelDescription
+    checkpoint_sha256: str | None = None
+
+
+class Family(Protocol):
+    """A model family, such as HiFi-GAN."""
+
+    def load(self, checkpoint: Path, config: Path | None) -> VocoderModule:
+        """Read a checkpoint without executing any code in it.
+
+        Args:
+            checkpoint: A file in one of the family's published formats.
+            config: The family's official configuration; None looks for `config.json` beside the checkpoint.
+
+        Returns:
+            The model in evaluation mode, on the CPU, in FP32, free of weight norm.
+
+        Raises:
+            CheckpointError: The file is unsafe, broken or does not fit the configuration.
+            ModelConfigError: The configuration is malformed.
+        """
+        ...
+
+    def graphs(self, module: VocoderModule) -> list[GraphSpec]:
+        """The graphs that an artifact of this model holds."""
+        ...

@@ -1,0 +1,154 @@
+"""HiFi-GAN: the generator of Kong, Kim and Bae 2020 (arXiv 2010.05646), layer for layer.
+
+Names, shapes and outputs are those of github.com/jik876/hifi-gan at 4769534 (MIT), so that its checkpoints load
+and its golden vectors match; the code is our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint
+from voirs_vocoder.reference_models.family import (
+    FloatParts,
+    GraphSpec,
+    ModelDescription,
+    TensorSpec,
+    VocoderModule,
+)
+from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
+from voirs_vocoder.reference_models.weight_norm import fold_weight_norm, weight_normed
+
+__all__ = ["FAMILY", "HifiGan", "HifiGanFamily", "ResBlock1", "ResBlock2"]
+
+_SLOPE = 0.1
+# The official code calls the last activation without a slope and so gets torch's default.
+_LAST_SLOPE = 0.01
+
+
+def _conv(channels: int, kernel: int, dilation: int) -> nn.Conv1d:
+    padding = (kernel - 1) * dilation // 2
+    return weight_normed(nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=padding))
+
+
+class ResBlock1(nn.Module):
+    """Three residual pairs: a dilated convolution and one of dilation 1."""
+
+    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs1 = nn.ModuleList(_conv(channels, kernel, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(_conv(channels, kernel, 1) for _ in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: [batch, channels, steps] -> the same."""
+        for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
+            branch = conv1(functional.leaky_relu(x, _SLOPE))
+            x = x + conv2(functional.leaky_relu(branch, _SLOPE))
+        return x
+
+
+class ResBlock2(nn.Module):
+    """Two residual dilated convolutions."""
+
+    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(_conv(channels, kernel, dilation) for dilation in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: [batch, channels, steps] -> the same."""
+        for conv in self.convs:
+            x = x + conv(functional.leaky_relu(x, _SLOPE))
+        return x
+
+
+class HifiGan(VocoderModule):
+    """The generator: transposed convolutions, each followed by the mean of parallel residual blocks."""
+
+    def __init__(self, config: HifiGanConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.description = ModelDescription(
+            driver="direct",
+            variant=config.variant,
+            sample_rate=config.sampling_rate,
+            hop_length=config.hop_size,
+            look_ahead_samples=config.look_ahead_samples,
+            mel=config.mel_convention(),
+            config=config.source,
+        )
+        block = ResBlock1 if config.resblock == "1" else ResBlock2
+        channels = config.upsample_initial_channel
+        self.conv_pre = weight_normed(nn.Conv1d(config.num_mels, channels, 7, padding=3))
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
+            up = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
+            self.ups.append(weight_normed(up))
+            channels //= 2
+            self.resblocks.extend(
+                block(channels, size, dilations)
+                for size, dilations in zip(
+                    config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True
+                )
+            )
+        self.conv_post = weight_normed(nn.Conv1d(channels, 1, 7, padding=3))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Mel to audio.
+
+        Args:
+            mel: [batch, n_mels, frames], float32, in the convention of `description.mel`.
+
+        Returns:
+            Audio [batch, 1, frames * hop_length], in [-1, 1].
+        """
+        x = self.conv_pre(mel)
+        branches = len(self.config.resblock_kernel_sizes)
+        for stage, up in enumerate(self.ups):
+            x = up(functional.leaky_relu(x, _SLOPE))
+            blocks = self.resblocks[stage * branches : (stage + 1) * branches]
+            total = blocks[0](x)
+            for block in blocks[1:]:
+                total = total + block(x)
+            x = total / branches
+        return torch.tanh(self.conv_post(functional.leaky_relu(x, _LAST_SLOPE)))
+
+
+class HifiGanFamily:
+    """HiFi-GAN V1, V2, V3 and any custom official configuration."""
+
+    def load(self, checkpoint: Path, config: Path | None) -> HifiGan:
+        """See `Family.load`. The official pickle holds its weights under the key `generator`."""
+        path = checkpoint.with_name("config.json") if config is None else config
+        model = HifiGan(HifiGanConfig.from_json(path))
+        source = read_checkpoint(checkpoint, weights_key="generator")
+        load_into(model, source)
+        fold_weight_norm(model)
+        model.checkpoint_sha256 = source.sha256
+        return model.eval().requires_grad_(False)
+
+    def graphs(self, module: VocoderModule) -> list[GraphSpec]:
+        """See `Family.graphs`. One graph, mel to audio."""
+        description = module.description
+        frames_of_context = -(-description.look_ahead_samples // description.hop_length)
+        return [
+            GraphSpec(
+                role="offline",
+                module=module,
+                inputs=(TensorSpec("mel", ("batch", int(str(description.mel["n_mels"])), "frames")),),
+                outputs=(TensorSpec("audio", ("batch", 1, f"frames*{description.hop_length}")),),
+                context_frames=frames_of_context,
+                look_ahead_frames=frames_of_context,
+                # The last convolution sums into the waveform itself, where FP16 steps would be heard; conv_pre
+                # and conv_post together are 0.1% of the arithmetic and the first to suffer from INT8.
+                float_parts=FloatParts(fp16=("conv_post", "Tanh*"), int8=("conv_pre", "conv_post")),
+            )
+        ]
+
+
+FAMILY = HifiGanFamily()
