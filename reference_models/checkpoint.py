@@ -119,7 +119,9 @@ def _read(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > _MAX_CHECKPOINT_BYTES:
-            raise CheckpointError(f"{path}: a checkpoint has at most {_MAX_CHECKPOINT_BYTES} bytes, got {size}")
+            raise CheckpointError(
+                f"{path}: a checkpoint has at most {_MAX_CHECKPOINT_BYTES} bytes, got {size}"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read the checkpoint: {error.strerror}") from error

@@ -108,7 +108,9 @@ class HifiGanConfig:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         _require(self.win_size <= self.n_fft, f"win_size must be at most n_fft {self.n_fft}", self.win_size)
         top = self.sampling_rate / 2 if self.fmax is None else self.fmax
-        _require(0 <= self.fmin < top <= self.sampling_rate / 2, "0 <= fmin < fmax <= nyquist", [self.fmin, top])
+        _require(
+            0 <= self.fmin < top <= self.sampling_rate / 2, "0 <= fmin < fmax <= nyquist", [self.fmin, top]
+        )
 
     @classmethod
     def from_json(cls, path: Path) -> HifiGanConfig:
@@ -126,7 +128,9 @@ class HifiGanConfig:
         except (ValueError, RecursionError) as error:
             raise ModelConfigError(f"{path}: the configuration must be JSON: {error}") from error
         if not isinstance(values, dict):
-            raise ModelConfigError(f"{path}: the configuration must be a JSON object, got {type(values).__name__}")
+            raise ModelConfigError(
+                f"{path}: the configuration must be a JSON object, got {type(values).__name__}"
+            )
         try:
             return cls.from_mapping(values)
         except ModelConfigError as error:
@@ -195,7 +199,9 @@ class HifiGanConfig:
         plain = 1 if self.resblock == "1" else 0
         return max(
             (kernel - 1) // 2 * sum(dilation + plain for dilation in dilations)
-            for kernel, dilations in zip(self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True)
+            for kernel, dilations in zip(
+                self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True
+            )
         )
 
     def mel_convention(self) -> dict[str, object]:
@@ -205,8 +211,18 @@ class HifiGanConfig:
         """
         published = (80, 1024, 256, 1024, 22050, 0.0, 8000.0)
         f_max_hz = self.sampling_rate / 2 if self.fmax is None else self.fmax
-        own = (self.num_mels, self.n_fft, self.hop_size, self.win_size, self.sampling_rate, self.fmin, f_max_hz)
-        custom = f"hifigan-{self.sampling_rate}hz-{self.num_mels}x{self.hop_size}-n{self.n_fft}w{self.win_size}"
+        own = (
+            self.num_mels,
+            self.n_fft,
+            self.hop_size,
+            self.win_size,
+            self.sampling_rate,
+            self.fmin,
+            f_max_hz,
+        )
+        custom = (
+            f"hifigan-{self.sampling_rate}hz-{self.num_mels}x{self.hop_size}-n{self.n_fft}w{self.win_size}"
+        )
         return {
             "id": "hifigan-22k" if own == published else f"{custom}-f{self.fmin:g}-{f_max_hz:g}",
             "sample_rate": self.sampling_rate,

@@ -1,0 +1,94 @@
+"""Mel conventions: named sets of parameters. A wrong convention is the first cause of noise."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from voirs_vocoder.runtime.errors import InputError
+
+__all__ = ["CONVENTIONS", "MelConvention", "get_convention"]
+
+
+class MelConvention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides the values of a mel spectrogram.
+
+    Attributes:
+        id: The name, unique to the parameters.
+        sample_rate: Of the audio, in Hz.
+        n_fft: FFT size in samples.
+        win_length: Length of the periodic Hann window in samples, centred in the FFT frame.
+        hop_length: Samples between frames.
+        n_mels: Mel bands.
+        f_min_hz: Lower edge of the lowest filter.
+        f_max_hz: Upper edge of the highest filter.
+        framing: `hop-aligned`: reflect padding of (n_fft - hop_length) / 2, samples / hop_length frames.
+            `centered`: reflect padding of n_fft / 2, one frame more, the first centred on sample 0.
+        magnitude_epsilon: Added to the squared magnitude before the root.
+        window_energy_normalized: Whether magnitudes are divided by the root of the window's energy.
+        mel_scale: `slaney` or `htk`.
+        mel_norm: `slaney` (unit area per filter) or `none`.
+        compression: `ln`: natural logarithm. `db-unit`: (20 log10 - 20 + 100) / 100, limited to [0, 1].
+        floor: Mel magnitudes below are raised to it before the logarithm.
+    """
+
+    id: str
+    sample_rate: int
+    n_fft: int
+    win_length: int
+    hop_length: int
+    n_mels: int
+    f_min_hz: float
+    f_max_hz: float
+    framing: Literal["hop-aligned", "centered"]
+    magnitude_epsilon: float = 0.0
+    window_energy_normalized: bool = False
+    mel_scale: Literal["slaney", "htk"]
+    mel_norm: Literal["slaney", "none"]
+    compression: Literal["ln", "db-unit"]
+    floor: float
+
+    def __post_init__(self) -> None:
+        """Check what the computation relies on."""
+        sizes = (self.sample_rate, self.n_fft, self.win_length, self.hop_length, self.n_mels)
+        if min(sizes) < 1 or self.win_length > self.n_fft or self.hop_length > self.n_fft:
+            raise ValueError(f"a mel convention needs 1 <= win_length, hop_length <= n_fft, got {self!r}")
+        if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate / 2:
+            raise ValueError(f"a mel convention needs 0 <= f_min_hz < f_max_hz <= nyquist, got {self!r}")
+        if self.floor <= 0 or self.magnitude_epsilon < 0:
+            raise ValueError(f"a mel convention needs floor > 0 and magnitude_epsilon >= 0, got {self!r}")
+        if self.framing == "hop-aligned" and (self.n_fft - self.hop_length) % 2:
+            raise ValueError(f"hop-aligned framing needs n_fft - hop_length to be even, got {self!r}")
+
+
+# github.com/jik876/hifi-gan at 4769534, meldataset.mel_spectrogram and config_v1.json.
+_HIFIGAN_22K = MelConvention(
+    id="hifigan-22k",
+    sample_rate=22050,
+    n_fft=1024,
+    win_length=1024,
+    hop_length=256,
+    n_mels=80,
+    f_min_hz=0.0,
+    f_max_hz=8000.0,
+    framing="hop-aligned",
+    magnitude_epsilon=1e-9,
+    mel_scale="slaney",
+    mel_norm="slaney",
+    compression="ln",
+    floor=1e-5,
+)
+
+CONVENTIONS: dict[str, MelConvention] = {_HIFIGAN_22K.id: _HIFIGAN_22K}
+
+
+def get_convention(name: str) -> MelConvention:
+    """The published convention of that name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name not in CONVENTIONS:
+        raise InputError(f"unknown mel convention {name!r}; known: {', '.join(sorted(CONVENTIONS))}")
+    return CONVENTIONS[name]
