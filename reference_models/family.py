@@ -24,14 +24,18 @@ class TensorSpec:
 
     Attributes:
         name: The name that the artifact contract gives it, such as `mel` or `audio`.
-        shape: One entry per axis: an int is static, a string names a dynamic axis. Outputs may use a product
+        shape: One entry per axis: an int is static, a string names a dynamic axis, or a multiple of one
             such as `frames*256`.
         dtype: Element type at the boundary.
+        example_mean: Of the values that the graph is tried with where no real ones are at hand.
+        example_std: Their standard deviation.
     """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: Literal["float32", "int64"] = "float32"
+    example_mean: float = 0.0
+    example_std: float = 1.0
 
     @property
     def dynamic_axes(self) -> dict[int, str]:

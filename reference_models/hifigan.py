@@ -140,7 +140,15 @@ class HifiGanFamily:
             GraphSpec(
                 role="offline",
                 module=module,
-                inputs=(TensorSpec("mel", ("batch", int(str(description.mel["n_mels"])), "frames")),),
+                inputs=(
+                    TensorSpec(
+                        "mel",
+                        ("batch", int(str(description.mel["n_mels"])), "frames"),
+                        # About what the log mels of speech are.
+                        example_mean=-5.0,
+                        example_std=2.0,
+                    ),
+                ),
                 outputs=(TensorSpec("audio", ("batch", 1, f"frames*{description.hop_length}")),),
                 context_frames=frames_of_context,
                 look_ahead_frames=frames_of_context,

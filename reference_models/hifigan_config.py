@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from voirs_vocoder.reference_models.errors import ModelConfigError
 
@@ -144,7 +145,7 @@ class HifiGanConfig:
             ModelConfigError: A key is missing, of the wrong type, or does not make sense.
         """
         return cls(
-            resblock=str(_get(values, "resblock", str | int)),
+            resblock=str(_get(values, "resblock", (str, int))),
             upsample_rates=_ints(values, "upsample_rates"),
             upsample_kernel_sizes=_ints(values, "upsample_kernel_sizes"),
             upsample_initial_channel=_int(values, "upsample_initial_channel"),
@@ -158,8 +159,8 @@ class HifiGanConfig:
             hop_size=_int(values, "hop_size"),
             win_size=_int(values, "win_size"),
             sampling_rate=_int(values, "sampling_rate"),
-            fmin=float(_get(values, "fmin", int | float)),
-            fmax=None if values.get("fmax") is None else float(_get(values, "fmax", int | float)),
+            fmin=_float(values, "fmin"),
+            fmax=None if values.get("fmax") is None else _float(values, "fmax"),
             source=dict(values),
         )
 
@@ -246,23 +247,25 @@ def _require(condition: bool, rule: str, value: object) -> None:
         raise ModelConfigError(f"{rule}, got {value!r}")
 
 
-def _get(values: Mapping[str, object], key: str, kind: type) -> object:
+def _get(values: Mapping[str, object], key: str, kinds: tuple[type, ...]) -> Any:
     if key not in values:
         raise ModelConfigError(f"key {key!r} is missing; is this the configuration of a HiFi-GAN?")
     value = values[key]
-    if isinstance(value, bool) or not isinstance(value, kind):
+    if isinstance(value, bool) or not isinstance(value, kinds):
         raise ModelConfigError(f"key {key!r} has the wrong type: {value!r}")
     return value
 
 
 def _int(values: Mapping[str, object], key: str) -> int:
-    value = _get(values, key, int)
-    return int(value)
+    return int(_get(values, key, (int,)))
+
+
+def _float(values: Mapping[str, object], key: str) -> float:
+    return float(_get(values, key, (int, float)))
 
 
 def _list(values: Mapping[str, object], key: str) -> list[object]:
-    value = _get(values, key, list)
-    return list(value)
+    return list(_get(values, key, (list,)))
 
 
 def _ints(values: Mapping[str, object], key: str) -> tuple[int, ...]:

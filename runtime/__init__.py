@@ -1,1 +1,84 @@
-""""""
+"""The runtime: artifacts in, audio out. Imports neither torch nor onnx, and each name only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voirs_vocoder.runtime.artifact import Artifact
+    from voirs_vocoder.runtime.audio import AudioBuffer, read_audio
+    from voirs_vocoder.runtime.audio_write import AudioWriter, write_audio
+    from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+    from voirs_vocoder.runtime.convention import MelConvention, get_convention
+    from voirs_vocoder.runtime.dummy import DummyVocoder
+    from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError, VoirsVocoderError
+    from voirs_vocoder.runtime.mel import (
+        ArrayMelSource,
+        AudioMelSource,
+        MelSource,
+        MelSpectrogram,
+        NpyMelSource,
+        load_mel,
+        mel_spectrogram,
+    )
+    from voirs_vocoder.runtime.vocoder import MelRangeWarning, Vocoder, VocoderFeature, VocoderMetadata
+
+__all__ = [
+    "ArrayMelSource",
+    "Artifact",
+    "ArtifactError",
+    "AudioBuffer",
+    "AudioMelSource",
+    "AudioWriter",
+    "DummyVocoder",
+    "InputError",
+    "MelConvention",
+    "MelRangeWarning",
+    "MelSource",
+    "MelSpectrogram",
+    "NpyMelSource",
+    "ProviderError",
+    "SessionConfig",
+    "Vocoder",
+    "VocoderFeature",
+    "VocoderMetadata",
+    "VocodingConfig",
+    "VoirsVocoderError",
+    "get_convention",
+    "load_mel",
+    "mel_spectrogram",
+    "read_audio",
+    "write_audio",
+]
+
+_HOMES = {
+    "artifact": ("Artifact",),
+    "audio": ("AudioBuffer", "read_audio"),
+    "audio_write": ("AudioWriter", "write_audio"),
+    "config": ("SessionConfig", "VocodingConfig"),
+    "convention": ("MelConvention", "get_convention"),
+    "dummy": ("DummyVocoder",),
+    "errors": ("ArtifactError", "InputError", "ProviderError", "VoirsVocoderError"),
+    "mel": (
+        "ArrayMelSource",
+        "AudioMelSource",
+        "MelSource",
+        "MelSpectrogram",
+        "NpyMelSource",
+        "load_mel",
+        "mel_spectrogram",
+    ),
+    "vocoder": ("MelRangeWarning", "Vocoder", "VocoderFeature", "VocoderMetadata"),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -80,7 +80,44 @@ _HIFIGAN_22K = MelConvention(
     floor=1e-5,
 )
 
-CONVENTIONS: dict[str, MelConvention] = {_HIFIGAN_22K.id: _HIFIGAN_22K}
+# github.com/NVIDIA/tacotron2 at 09bbec0, layers.TacotronSTFT and hparams.py; WaveGlow takes the same mels.
+_TACOTRON2_22K = MelConvention(
+    id="tacotron2-22k",
+    sample_rate=22050,
+    n_fft=1024,
+    win_length=1024,
+    hop_length=256,
+    n_mels=80,
+    f_min_hz=0.0,
+    f_max_hz=8000.0,
+    framing="centered",
+    mel_scale="slaney",
+    mel_norm="slaney",
+    compression="ln",
+    floor=1e-5,
+)
+
+# github.com/lmnt-com/diffwave at 0594106, preprocess.transform: torchaudio's filters and normalization.
+_LMNT_DIFFWAVE_22K = MelConvention(
+    id="lmnt-diffwave-22k",
+    sample_rate=22050,
+    n_fft=1024,
+    win_length=1024,
+    hop_length=256,
+    n_mels=80,
+    f_min_hz=20.0,
+    f_max_hz=11025.0,
+    framing="centered",
+    window_energy_normalized=True,
+    mel_scale="htk",
+    mel_norm="none",
+    compression="db-unit",
+    floor=1e-5,
+)
+
+CONVENTIONS: dict[str, MelConvention] = {
+    convention.id: convention for convention in (_HIFIGAN_22K, _LMNT_DIFFWAVE_22K, _TACOTRON2_22K)
+}
 
 
 def get_convention(name: str) -> MelConvention:

@@ -38,7 +38,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of everything in a manifest: immutable, named fields, no unknown ones."""
 
 
-class FileEntry(_Record):
+class FileEntry(_Record, frozen=True, kw_only=True):
     """A file of the artifact.
 
     Attributes:
@@ -52,7 +52,7 @@ class FileEntry(_Record):
     size_bytes: int
 
 
-class TensorInfo(_Record):
+class TensorInfo(_Record, frozen=True, kw_only=True):
     """A graph's input or output: name, element type, and per axis a size or the name of a dynamic one."""
 
     name: str
@@ -60,7 +60,7 @@ class TensorInfo(_Record):
     shape: tuple[int | str, ...]
 
 
-class GraphEntry(_Record):
+class GraphEntry(_Record, frozen=True, kw_only=True):
     """An ONNX graph.
 
     Attributes:
@@ -73,6 +73,8 @@ class GraphEntry(_Record):
         outputs: In order.
         details: What was decided and measured when the graph was made (largest difference from PyTorch, nodes
             left float, ...).
+        keep_float: Precision to patterns of the nodes that must stay float in it; only FP32 graphs, from which the
+            others are made, state it.
         validation: Measured by `validate` on real speech; None when it has not been.
     """
 
@@ -84,10 +86,16 @@ class GraphEntry(_Record):
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     details: Figures
+    keep_float: dict[str, tuple[str, ...]] = {}
     validation: Figures | None = None
 
+    @property
+    def name(self) -> str:
+        """Role, precision and target, joined by dots: `offline.int8.cpu`."""
+        return ".".join(part for part in (self.role, self.precision, self.target) if part)
 
-class Profile(_Record):
+
+class Profile(_Record, frozen=True, kw_only=True):
     """An optimization profile: for each input its smallest, best and largest shape."""
 
     minimum: dict[str, tuple[int, ...]]
@@ -95,7 +103,7 @@ class Profile(_Record):
     maximum: dict[str, tuple[int, ...]]
 
 
-class EngineEntry(_Record):
+class EngineEntry(_Record, frozen=True, kw_only=True):
     """A TensorRT engine, with everything that decides where it may be loaded.
 
     Attributes:
@@ -137,14 +145,14 @@ class EngineEntry(_Record):
     file: FileEntry
 
 
-class Recording(_Record):
+class Recording(_Record, frozen=True, kw_only=True):
     """A recording or mel that ranges were calibrated on: its file name and the hash of its bytes."""
 
     name: str
     sha256: str
 
 
-class Calibration(_Record):
+class Calibration(_Record, frozen=True, kw_only=True):
     """What the INT8 ranges were measured on.
 
     Attributes:
@@ -158,14 +166,14 @@ class Calibration(_Record):
     segment_frames: int
 
 
-class Source(_Record):
+class Source(_Record, frozen=True, kw_only=True):
     """Where the weights came from: the checkpoint's hash and the model configuration."""
 
     checkpoint_sha256: str | None
     config: dict[str, object]
 
 
-class Manifest(_Record):
+class Manifest(_Record, frozen=True, kw_only=True):
     """An artifact.
 
     Attributes:

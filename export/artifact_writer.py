@@ -1,0 +1,146 @@
+"""Writing artifacts so that nobody ever sees half of one.
+
+A new artifact is made in a temporary sibling and renamed into place. A later change writes its new files first,
+flushed, and replaces manifest.json last, under a lock; files that the manifest does not list are ignored by readers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from voirs_vocoder.runtime.artifact import MANIFEST_NAME, Artifact
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.manifest import FileEntry, Manifest, encode_manifest
+
+__all__ = ["create_artifact", "file_entry", "locked_artifact", "refuse_existing", "replace_manifest"]
+
+_LOCK_NAME = ".lock"
+
+
+def file_entry(path: str, data: bytes) -> FileEntry:
+    """The manifest's record of a file.
+
+    Args:
+        path: Relative to the artifact, with forward slashes.
+        data: Its bytes.
+    """
+    return FileEntry(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+
+
+def refuse_existing(target: Path, *, force: bool) -> None:
+    """Check that an artifact may be created, before hours are spent on making it.
+
+    Raises:
+        InputError: Something is there and `force` is not set; or it is no artifact, and so never replaced.
+    """
+    if not os.path.lexists(target):
+        return
+    if not force:
+        raise InputError(f"{target}: exists already; choose another directory, or replace it with --force")
+    if not (target / MANIFEST_NAME).is_file():
+        raise InputError(f"{target}: --force replaces artifacts only, this has no {MANIFEST_NAME}")
+
+
+def create_artifact(target: Path, manifest: Manifest, files: Mapping[str, bytes], *, force: bool) -> Artifact:
+    """Write a new artifact, whole or not at all.
+
+    Args:
+        target: Its directory.
+        manifest: Lists exactly the files.
+        files: Path in the artifact to bytes.
+        force: Replace an artifact that is there.
+
+    Raises:
+        InputError: The target exists and `force` is not set, or it cannot be written.
+    """
+    refuse_existing(target, force=force)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        try:
+            draft.chmod(0o755)
+            for path, data in (*files.items(), (MANIFEST_NAME, encode_manifest(manifest))):
+                _write_flushed(draft / path, data)
+            if os.path.lexists(target):
+                old = draft.with_suffix(".replaced")
+                target.rename(old)
+                draft.rename(target)
+                shutil.rmtree(old)
+            else:
+                draft.rename(target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"{target}: cannot write the artifact: {error.strerror}") from error
+    return Artifact(target, manifest)
+
+
+@contextlib.contextmanager
+def locked_artifact(root: Path) -> Iterator[Artifact]:
+    """An artifact that nobody else changes meanwhile.
+
+    Raises:
+        ArtifactError: It is damaged, or somebody else is changing it.
+        InputError: It cannot be written.
+    """
+    Artifact.open(root)
+    try:
+        lock = os.open(root / _LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise InputError(f"{root}: cannot be changed: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ArtifactError(f"{root}: another process is changing this artifact; try again later") from error
+        yield Artifact.open(root)
+    finally:
+        os.close(lock)
+
+
+def replace_manifest(artifact: Artifact, manifest: Manifest, files: Mapping[str, bytes]) -> Artifact:
+    """Bring a change of a locked artifact to disk.
+
+    Args:
+        artifact: As `locked_artifact` gave it.
+        manifest: What is to hold from now on.
+        files: New or changed files, path in the artifact to bytes.
+
+    Raises:
+        InputError: The disk is full or the like; the artifact stays as it was.
+    """
+    drafts: list[tuple[Path, Path]] = []
+    try:
+        try:
+            for path, data in (*files.items(), (MANIFEST_NAME, encode_manifest(manifest))):
+                final = artifact.root / path
+                draft = final.with_name(f".{final.name}.partial")
+                drafts.append((draft, final))
+                _write_flushed(draft, data)
+            for draft, final in drafts:
+                draft.replace(final)
+        finally:
+            for draft, _ in drafts:
+                draft.unlink(missing_ok=True)
+        listed = {entry.path for entry in manifest.all_files()}
+        for entry in artifact.manifest.all_files():
+            if entry.path not in listed:
+                (artifact.root / entry.path).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{artifact.root}: cannot write the artifact: {error.strerror}") from error
+    return Artifact(artifact.root, manifest)
+
+
+def _write_flushed(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,131 @@
+"""An artifact's graphs and what the manifest says of them; FP16 and INT8 are made from FP32, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from voirs_vocoder.calibration.dataset import CalibrationSet
+from voirs_vocoder.calibration.int8 import int8_from_fp32
+from voirs_vocoder.calibration.qdq_linter import require_tensorrt_qdq
+from voirs_vocoder.export.artifact_writer import file_entry
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.passes import fp16_from_fp32, fp16_twin
+from voirs_vocoder.export.progress import Progress
+from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.manifest import Figures, GraphEntry, Int8Target, Precision, TensorInfo
+from voirs_vocoder.runtime.metrics import snr_db
+from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+
+__all__ = ["INT8_TARGETS", "BuiltGraph", "built_graph", "fp16_graph", "int8_graphs", "open_graph"]
+
+INT8_TARGETS: tuple[Int8Target, ...] = ("cpu", "tensorrt")
+
+
+@dataclass(frozen=True)
+class BuiltGraph:
+    """A graph's bytes and what the manifest says of it."""
+
+    entry: GraphEntry
+    data: bytes
+
+
+def fp16_graph(fp32: BuiltGraph, mels: Sequence[NDArray[np.float32]]) -> BuiltGraph:
+    """Convert to FP16, and run its FP32 twin, which rounds as FP16 does, to see that nothing overflows.
+
+    Args:
+        fp32: The exported graph.
+        mels: What to try the twin on, each [n_mels, frames].
+
+    Raises:
+        ExportError: A weight or an activation leaves the range of FP16.
+    """
+    model = fp16_from_fp32(onnx.load_from_string(fp32.data), fp32.entry.keep_float.get("fp16", ()))
+    twin = open_graph(fp16_twin(model).SerializeToString(), fp32.entry)
+    reference = open_graph(fp32.data, fp32.entry)
+    ratios = []
+    for mel in mels:
+        inputs = {"mel": mel[np.newaxis]}
+        for name, wanted in reference.run(inputs).items():
+            got = twin.run(inputs)[name]
+            if not np.isfinite(got).all():
+                raise ExportError(
+                    f"graph {fp32.entry.role!r}: an activation overflows in FP16; leave the nodes that make it in "
+                    "FP32 (GraphSpec.float_parts.fp16)"
+                )
+            ratios.append(snr_db(wanted.reshape(-1), got.reshape(-1)))
+    return _derived(fp32, model, "fp16", None, {"twin_snr_db": min(ratios)})
+
+
+def int8_graphs(fp32: BuiltGraph, calibration: CalibrationSet, progress: Progress) -> list[BuiltGraph]:
+    """Quantize for every target.
+
+    Raises:
+        InputError: The calibration does not fit the graph.
+        ExportError: The graph takes more than a mel, or TensorRT would misread the result.
+    """
+    if [tensor.name for tensor in fp32.entry.inputs] != ["mel"]:
+        raise ExportError(f"graph {fp32.entry.role!r}: calibration feeds graphs whose only input is a mel")
+    feeds = [{"mel": segment[np.newaxis]} for segment in calibration.segments]
+    keep_float = fp32.entry.keep_float.get("int8", ())
+    graphs = []
+    for done, target in enumerate(INT8_TARGETS):
+        progress(f"{fp32.entry.role}: quantizing to INT8 for {target}", done, len(INT8_TARGETS))
+        result = int8_from_fp32(onnx.load_from_string(fp32.data), feeds, target, keep_float)
+        if target == "tensorrt":
+            require_tensorrt_qdq(result.model)
+        graphs.append(_derived(fp32, result.model, "int8", target, result.details))
+    return graphs
+
+
+def open_graph(data: bytes, entry: GraphEntry) -> OrtSession:
+    """A graph in ONNX Runtime on the CPU."""
+    return OrtSession(data, entry, "cpu", SessionConfig())
+
+
+def built_graph(
+    model: onnx.ModelProto,
+    *,
+    role: str,
+    precision: Precision,
+    target: Int8Target | None,
+    inputs: tuple[TensorInfo, ...],
+    outputs: tuple[TensorInfo, ...],
+    details: Figures,
+    keep_float: dict[str, tuple[str, ...]],
+) -> BuiltGraph:
+    """Serialise a graph and describe it; the arguments are the fields of `GraphEntry`."""
+    data = model.SerializeToString(deterministic=True)
+    name = ".".join(part for part in (role, precision, target) if part)
+    entry = GraphEntry(
+        role=role,
+        precision=precision,
+        target=target,
+        file=file_entry(f"graphs/{name}.onnx", data),
+        opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        inputs=inputs,
+        outputs=outputs,
+        details=details,
+        keep_float=keep_float,
+    )
+    return BuiltGraph(entry, data)
+
+
+def _derived(
+    fp32: BuiltGraph, model: onnx.ModelProto, precision: Precision, target: Int8Target | None, details: Figures
+) -> BuiltGraph:
+    entry = fp32.entry
+    return built_graph(
+        model,
+        role=entry.role,
+        precision=precision,
+        target=target,
+        inputs=entry.inputs,
+        outputs=entry.outputs,
+        details={"activation_bytes_per_frame": entry.details["activation_bytes_per_frame"], **details},
+        keep_float={},
+    )

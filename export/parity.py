@@ -1,0 +1,95 @@
+"""Does the graph compute what the module computes, and how much memory does it need per frame?"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.onnx_from_torch import example_inputs
+from voirs_vocoder.reference_models.family import GraphSpec
+
+__all__ = ["MAX_PARITY_ERROR", "activation_bytes_per_frame", "parity_error"]
+
+MAX_PARITY_ERROR = 1e-4
+
+# None of them is what the exporter traced, since it may have narrowed a range to where the trace holds.
+_LENGTHS = (1, 19, 67)
+_BATCHES = (1, 3)
+_ESTIMATE_FRAMES = 64
+
+
+def parity_error(model: onnx.ModelProto, spec: GraphSpec) -> float:
+    """Largest difference between ONNX Runtime and PyTorch, over three lengths and two batches.
+
+    Args:
+        model: The exported FP32 graph.
+        spec: What it was exported from.
+
+    Returns:
+        The largest absolute difference of any output.
+
+    Raises:
+        ExportError: It exceeds `MAX_PARITY_ERROR`, a shape differs, or a value is not finite.
+    """
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for length, batch in itertools.product(_LENGTHS, _BATCHES):
+        inputs = example_inputs(spec, {"batch": batch}, length, seed=length)
+        with torch.inference_mode():
+            result = spec.module(*(torch.from_numpy(value) for value in inputs.values()))
+        expected = [result] if isinstance(result, torch.Tensor) else list(result)
+        outputs = session.run([tensor.name for tensor in spec.outputs], inputs)
+        where = f"graph {spec.role!r} with batch {batch} and length {length}"
+        for tensor, wanted, got in zip(spec.outputs, expected, outputs, strict=True):
+            if got.shape != tuple(wanted.shape):
+                raise ExportError(f"{where}: {tensor.name} is {list(got.shape)}, PyTorch gives {list(wanted.shape)}")
+            error = float(np.abs(got - wanted.numpy()).max())
+            if not error <= MAX_PARITY_ERROR:  # also catches NaN
+                raise ExportError(f"{where}: {tensor.name} differs from PyTorch by {error:.2e} > {MAX_PARITY_ERROR}")
+            worst = max(worst, error)
+    return worst
+
+
+def activation_bytes_per_frame(model: onnx.ModelProto) -> int:
+    """Memory for intermediate results per mel frame, at batch 1: the peak over the nodes in their order.
+
+    A result lives from the node that makes it to the last one that reads it. What a kernel needs for itself is not
+    counted, nor what it saves by working in place.
+
+    Raises:
+        ExportError: A shape cannot be inferred.
+    """
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for tensor in sized.graph.input:
+        for dim in tensor.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                # The exporter writes multiples as `32*frames`.
+                factor = dim.dim_param.rpartition("*")[0]
+                dim.dim_value = 1 if dim.dim_param == "batch" else _ESTIMATE_FRAMES * int(factor or 1)
+    inferred = onnx.shape_inference.infer_shapes(sized, strict_mode=True, data_prop=True).graph
+    sizes = {value.name: _bytes(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    last_use = {name: index for index, node in enumerate(inferred.node) for name in node.input}
+    live = peak = sum(sizes[tensor.name] for tensor in inferred.input)
+    for index, node in enumerate(inferred.node):
+        made = [name for name in node.output if name]
+        unknown = [name for name in made if name not in sizes]
+        if unknown:
+            raise ExportError(f"the shape of {unknown[0]!r} cannot be inferred; give the graph static channel sizes")
+        live += sum(sizes[name] for name in made)
+        peak = max(peak, live)
+        live -= sum(sizes.get(name, 0) for name in set(node.input) if last_use[name] == index)
+    return -(-peak // _ESTIMATE_FRAMES)
+
+
+def _bytes(value: onnx.ValueInfoProto) -> int:
+    tensor = value.type.tensor_type
+    elements = 1
+    for dim in tensor.shape.dim:
+        elements *= max(dim.dim_value, 1)
+    return elements * onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize

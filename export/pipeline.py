@@ -1,0 +1,179 @@
+"""From a checkpoint to an artifact."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
+from voirs_vocoder.export.artifact_writer import create_artifact, refuse_existing
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.graphs import BuiltGraph, built_graph, fp16_graph, int8_graphs
+from voirs_vocoder.export.model_card import with_model_card
+from voirs_vocoder.export.onnx_from_torch import example_inputs, onnx_from_torch
+from voirs_vocoder.export.parity import activation_bytes_per_frame, parity_error
+from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.export.quantize import calibration_record
+from voirs_vocoder.reference_models import get_family
+from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import FORMAT_VERSION, Manifest, Precision, Source, TensorInfo
+
+__all__ = ["ExportRequest", "export_artifact"]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export.
+
+    Attributes:
+        family: Such as `hifigan`.
+        checkpoint: The trained weights.
+        config: The family's official configuration; None looks beside the checkpoint.
+        output: The artifact's directory.
+        precisions: Which graphs to make; FP32 is always among the artifact's, the others are made from it.
+        calibration: Folder of recordings or mels for INT8; None without INT8.
+        licence: SPDX identifier of the weights' licence; None when unknown.
+        force: Replace an artifact that is there.
+    """
+
+    family: str
+    checkpoint: Path
+    config: Path | None
+    output: Path
+    precisions: tuple[Precision, ...] = ("fp32",)
+    calibration: Path | None = None
+    licence: str | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that INT8 has something to calibrate on, and nothing else does."""
+        if ("int8" in self.precisions) != (self.calibration is not None):
+            raise InputError("INT8 needs --calibration DIR, and only INT8 does")
+
+
+def export_artifact(request: ExportRequest, progress: Progress = silent) -> Artifact:
+    """Export a checkpoint.
+
+    Raises:
+        CheckpointError, ModelConfigError: The checkpoint or configuration is at fault.
+        InputError: The calibration or the output directory is at fault.
+        ExportError: A graph does not compute what the model computes.
+    """
+    refuse_existing(request.output, force=request.force)
+    progress("reading the checkpoint", 0, 0)
+    family = get_family(request.family)
+    module = family.load(request.checkpoint, request.config)
+    specs = family.graphs(module)
+    convention = _convention(module)
+    calibration = None
+    if request.calibration is not None:
+        calibration = calibration_set_from_folder(request.calibration, convention)
+    metadata = _graph_metadata(request.family, module, convention)
+    graphs: list[BuiltGraph] = []
+    for spec in specs:
+        progress(f"{spec.role}: exporting FP32", 0, 0)
+        fp32 = _fp32_graph(spec, metadata)
+        graphs.append(fp32)
+        if "fp16" in request.precisions:
+            progress(f"{spec.role}: converting to FP16", 0, 0)
+            graphs.append(fp16_graph(fp32, _trial_mels(spec, calibration)))
+        if calibration is not None:
+            graphs.extend(int8_graphs(fp32, calibration, progress))
+    manifest = _manifest(request, module, specs, convention, graphs, calibration)
+    files = {graph.entry.file.path: graph.data for graph in graphs}
+    manifest, card = with_model_card(manifest)
+    return create_artifact(request.output, manifest, {**files, **card}, force=request.force)
+
+
+def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str]) -> BuiltGraph:
+    model = onnx_from_torch(spec, metadata)
+    return built_graph(
+        model,
+        role=spec.role,
+        precision="fp32",
+        target=None,
+        inputs=tuple(_tensor_info(tensor) for tensor in spec.inputs),
+        outputs=tuple(_tensor_info(tensor) for tensor in spec.outputs),
+        details={
+            "max_abs_error_against_pytorch": parity_error(model, spec),
+            "activation_bytes_per_frame": activation_bytes_per_frame(model),
+        },
+        keep_float={"fp16": spec.float_parts.fp16, "int8": spec.float_parts.int8},
+    )
+
+
+def _tensor_info(tensor: TensorSpec) -> TensorInfo:
+    return TensorInfo(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
+
+
+def _convention(module: VocoderModule) -> MelConvention:
+    try:
+        return msgspec.convert(dict(module.description.mel), MelConvention)
+    except msgspec.ValidationError as error:
+        raise ExportError(f"the family's mel convention is not valid: {error}") from error
+
+
+def _graph_metadata(family: str, module: VocoderModule, convention: MelConvention) -> dict[str, str]:
+    # Serving runtimes, sherpa-onnx among them, choose their vocoder by model_type.
+    return {
+        "model_type": family,
+        "sample_rate": str(module.description.sample_rate),
+        "hop_length": str(module.description.hop_length),
+        "n_mels": str(convention.n_mels),
+        "mel_convention": convention.id,
+        "voirs_format": str(FORMAT_VERSION),
+    }
+
+
+def _trial_mels(spec: GraphSpec, calibration: CalibrationSet | None) -> Sequence[NDArray[np.float32]]:
+    if calibration is not None:
+        return list(calibration.segments)
+    return [np.asarray(example_inputs(spec, {"batch": 1}, 200, seed=0)["mel"][0], np.float32)]
+
+
+def _manifest(
+    request: ExportRequest,
+    module: VocoderModule,
+    specs: Sequence[GraphSpec],
+    convention: MelConvention,
+    graphs: Sequence[BuiltGraph],
+    calibration: CalibrationSet | None,
+) -> Manifest:
+    description = module.description
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        family=request.family,
+        driver=description.driver,
+        variant=description.variant,
+        sample_rate=description.sample_rate,
+        hop_length=description.hop_length,
+        mel=convention,
+        context_frames=max(spec.context_frames for spec in specs),
+        look_ahead_frames=max(spec.look_ahead_frames for spec in specs),
+        look_ahead_samples=description.look_ahead_samples,
+        source=Source(checkpoint_sha256=module.checkpoint_sha256, config=dict(description.config)),
+        licence=request.licence,
+        graphs=tuple(graph.entry for graph in graphs),
+        calibration=None if calibration is None else calibration_record(calibration),
+        tools={
+            "python": platform.python_version(),
+            "voirs-vocoder": version("voirs-vocoder"),
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxsim": version("onnxsim"),
+            "onnxruntime": onnxruntime.__version__,
+        },
+    )

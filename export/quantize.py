@@ -1,0 +1,57 @@
+"""INT8 graphs for an artifact that exists, made from its FP32 graphs: no torch, no checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
+from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest
+from voirs_vocoder.export.graphs import BuiltGraph, int8_graphs
+from voirs_vocoder.export.model_card import with_model_card
+from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import Calibration
+
+__all__ = ["calibration_record", "quantize_artifact"]
+
+
+def quantize_artifact(root: Path, folder: Path, *, force: bool = False, progress: Progress = silent) -> Artifact:
+    """Add INT8 graphs to an artifact.
+
+    Args:
+        root: The artifact.
+        folder: Recordings or mels to calibrate on.
+        force: Replace INT8 graphs that are there, and drop the engines built from them.
+        progress: Told what is being done.
+
+    Raises:
+        ArtifactError: The artifact is damaged or another process is changing it.
+        InputError: There are INT8 graphs already and `force` is not set, or the calibration is at fault.
+    """
+    with locked_artifact(root) as artifact:
+        manifest = artifact.manifest
+        if any(graph.precision == "int8" for graph in manifest.graphs) and not force:
+            raise InputError(f"{root}: has INT8 graphs already; replace them with --force")
+        calibration = calibration_set_from_folder(folder, manifest.mel)
+        graphs: list[BuiltGraph] = []
+        for entry in manifest.graphs:
+            if entry.precision == "fp32":
+                fp32 = BuiltGraph(entry, artifact.read(entry.file))
+                graphs.extend(int8_graphs(fp32, calibration, progress))
+        changed = msgspec.structs.replace(
+            manifest,
+            graphs=(*(g for g in manifest.graphs if g.precision != "int8"), *(g.entry for g in graphs)),
+            engines=tuple(engine for engine in manifest.engines if engine.precision != "int8"),
+            calibration=calibration_record(calibration),
+        )
+        changed, card = with_model_card(changed)
+        return replace_manifest(artifact, changed, {**{g.entry.file.path: g.data for g in graphs}, **card})
+
+
+def calibration_record(calibration: CalibrationSet) -> Calibration:
+    """What the manifest says of a calibration set."""
+    count, _, frames = calibration.segments.shape
+    return Calibration(recordings=calibration.recordings, segments=count, segment_frames=frames)

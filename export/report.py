@@ -1,0 +1,133 @@
+"""The validation report: what was measured, on what, against what, and the verdict."""
+
+from __future__ import annotations
+
+import msgspec
+
+from voirs_vocoder.export.gates import GateResult
+from voirs_vocoder.runtime.manifest import Int8Target, Precision, Recording
+
+__all__ = ["REPORT_PATH", "RecordingFigures", "Report", "Row", "encode_report", "report_table"]
+
+REPORT_PATH = "validation/report.json"
+
+
+class RecordingFigures(msgspec.Struct, frozen=True):
+    """One recording: figure to value; None where nothing could measure it."""
+
+    recording: str
+    figures: dict[str, float | None]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph on a backend.
+
+    Attributes:
+        graph: Its precision and target, such as `int8.cpu`.
+        precision: Of the graph.
+        target: Of an INT8 graph.
+        provider: What ran it, in words.
+        backend: Library and version.
+        figures: Means over the recordings, but `max_abs_error` the largest, `snr_min_db` the smallest and `rtf`
+            (seconds of compute per second of audio) the median. `snr_db`, `max_abs_error` and `*_to_reference` are
+            against the reference model, all others against the recording.
+        gates: How it stands to its gates.
+        recordings: The same for each recording.
+    """
+
+    graph: str
+    precision: Precision
+    target: Int8Target | None
+    provider: str
+    backend: str
+    figures: dict[str, float | None]
+    gates: tuple[GateResult, ...]
+    recordings: tuple[RecordingFigures, ...]
+
+    @property
+    def verdict(self) -> str:
+        """`failed` if a gate failed, `not run` if one was not run, `passed` otherwise."""
+        statuses = {gate.status for gate in self.gates}
+        return next((status for status in ("failed", "not run") if status in statuses), "passed")
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A validation.
+
+    Attributes:
+        family: Of the artifact.
+        variant: Of the artifact.
+        reference: `pytorch`, or `fp32` when no checkpoint was given and the FP32 graph had to serve.
+        reference_backend: Library and version.
+        reference_figures: Means of the reference against the recordings.
+        checkpoint_sha256: Of the source checkpoint.
+        recordings: What was measured on.
+        speech_s: Their length in seconds.
+        rows: One per graph and backend.
+    """
+
+    family: str
+    variant: str
+    reference: str
+    reference_backend: str
+    reference_figures: dict[str, float | None]
+    checkpoint_sha256: str | None
+    recordings: tuple[Recording, ...]
+    speech_s: float
+    rows: tuple[Row, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no gate failed."""
+        return all(row.verdict != "failed" for row in self.rows)
+
+
+def encode_report(report: Report) -> bytes:
+    """The report as indented JSON, with the verdict."""
+    document = {
+        "passed": report.passed,
+        **msgspec.to_builtins(report),
+        "verdicts": {f"{row.graph} on {row.provider}": row.verdict for row in report.rows},
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+_COLUMNS = (
+    ("RTF", "rtf", ".4f"),
+    ("SNR dB", "snr_db", ".1f"),
+    ("PESQ", "pesq_wb", ".3f"),
+    ("lost", "pesq_lost", "+.3f"),
+    ("STOI", "stoi", ".3f"),
+    ("LSD", "lsd", ".3f"),
+    ("M-STFT", "multi_resolution_stft", ".3f"),
+    ("mel L1", "mel_l1", ".3f"),
+)
+
+
+def report_table(report: Report) -> list[list[str]]:
+    """The report as rows of text, the first being the header.
+
+    SNR is against the reference, PESQ, STOI, LSD, M-STFT and mel L1 against the recording, `lost` is the PESQ that the
+    reference has more.
+    """
+    header = ["graph", "runs on", *(title for title, _, _ in _COLUMNS), "verdict"]
+    reference = [
+        "reference",
+        report.reference_backend,
+        *(_cell(report.reference_figures.get(name), form) for _, name, form in _COLUMNS),
+        "",
+    ]
+    rows = [
+        [
+            row.graph,
+            row.provider,
+            *(_cell(row.figures.get(name), form) for _, name, form in _COLUMNS),
+            row.verdict,
+        ]
+        for row in report.rows
+    ]
+    return [header, reference, *rows]
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,248 @@
+"""Does every graph still sound like the model? Measured on real speech, against PyTorch and against the recording."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, replace_manifest
+from voirs_vocoder.export.gates import judge
+from voirs_vocoder.export.model_card import with_model_card
+from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.export.report import REPORT_PATH, RecordingFigures, Report, Row, encode_report
+from voirs_vocoder.export.variants import Variant, pytorch_vocoder, variants
+from voirs_vocoder.reference_models import get_family
+from voirs_vocoder.runtime import Artifact, Vocoder, read_audio
+from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, mono, resample
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import GraphEntry, Manifest, Recording
+from voirs_vocoder.runtime.mel import MelSpectrogram, mel_spectrogram
+from voirs_vocoder.runtime.metrics import measure
+
+__all__ = ["load_reference", "record_validation", "speech_recordings", "validate_artifact"]
+
+_AGAINST_REFERENCE = ("max_abs_error", "snr_db", "multi_resolution_stft", "lsd", "mel_l1")
+_AGAINST_RECORDING = ("pesq_wb", "stoi", "lsd", "multi_resolution_stft", "mel_l1")
+
+
+@dataclass(frozen=True)
+class _Speech:
+    recording: Recording
+    samples: NDArray[np.float32]
+    mel: MelSpectrogram
+
+
+def validate_artifact(
+    root: Path,
+    speech: Path,
+    *,
+    checkpoint: Path | None = None,
+    config: Path | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Measure every graph of an artifact on recordings.
+
+    Args:
+        root: The artifact.
+        speech: Folder of recordings, none of which was calibrated on.
+        checkpoint: The source checkpoint: PyTorch is then the reference. None: the FP32 graph is.
+        config: The checkpoint's configuration; None looks beside it.
+        progress: Told how far it is.
+
+    Raises:
+        InputError: There are no recordings, one was calibrated on, or the checkpoint is not the artifact's.
+        CheckpointError, ModelConfigError: The checkpoint cannot be read.
+    """
+    artifact = Artifact.open(root)
+    manifest = artifact.manifest
+    utterances = [_speech(path, manifest) for path in speech_recordings(speech, manifest)]
+    if checkpoint is None:
+        reference = Vocoder.load(root)
+    else:
+        reference = load_reference(artifact, checkpoint, config)
+    with reference:
+        references = [_vocode(reference, utterance)[0] for utterance in utterances]
+        backend = reference.metadata.backend
+    kinds = variants(artifact)
+    reference_figures = [
+        measure(u.samples, audio, manifest.sample_rate, manifest.mel, _AGAINST_RECORDING)
+        for u, audio in zip(utterances, references, strict=True)
+    ]
+    rows = []
+    for number, variant in enumerate(kinds):
+        figures = []
+        with variant.open() as vocoder:
+            _vocode(vocoder, utterances[0])  # the first run allocates
+            for index, utterance in enumerate(utterances):
+                progress(
+                    f"{variant.name} on {variant.backend}",
+                    number * len(utterances) + index,
+                    len(kinds) * len(utterances),
+                )
+                figures.append(
+                    _figures(vocoder, utterance, references[index], reference_figures[index], manifest)
+                )
+            rows.append(_row(variant, vocoder.metadata.backend, figures))
+    progress("measured", 1, 1)
+    return Report(
+        family=manifest.family,
+        variant=manifest.variant,
+        reference="pytorch" if checkpoint else "fp32",
+        reference_backend=backend,
+        reference_figures=_means(reference_figures),
+        checkpoint_sha256=manifest.source.checkpoint_sha256,
+        recordings=tuple(utterance.recording for utterance in utterances),
+        speech_s=sum(utterance.samples.size for utterance in utterances) / manifest.sample_rate,
+        rows=tuple(rows),
+    )
+
+
+def record_validation(root: Path, report: Report) -> Artifact:
+    """Write a report and its figures into the artifact that it speaks of.
+
+    Raises:
+        ArtifactError: The artifact is damaged or another process is changing it.
+        InputError: It cannot be written.
+    """
+    with locked_artifact(root) as artifact:
+        manifest = artifact.manifest
+        data = encode_report(report)
+        figures = {(row.precision, row.target): row.figures for row in reversed(report.rows)}
+
+        def validated(graph: GraphEntry) -> GraphEntry:
+            # Of a graph that ran on several backends, the manifest bears the figures of the first.
+            measured = figures.get((graph.precision, graph.target))
+            if measured is None:
+                return graph
+            kept = {name: value for name, value in measured.items() if name != "rtf"}
+            return msgspec.structs.replace(graph, validation=kept)
+
+        others = tuple(entry for entry in manifest.files if entry.path != REPORT_PATH)
+        changed = msgspec.structs.replace(
+            manifest,
+            graphs=tuple(validated(graph) for graph in manifest.graphs),
+            files=(*others, file_entry(REPORT_PATH, data)),
+        )
+        changed, card = with_model_card(changed)
+        return replace_manifest(artifact, changed, {REPORT_PATH: data, **card})
+
+
+def load_reference(artifact: Artifact, checkpoint: Path, config: Path | None) -> Vocoder:
+    """The PyTorch model that an artifact was exported from.
+
+    Raises:
+        InputError: The checkpoint is another one.
+    """
+    family = get_family(artifact.manifest.family)
+    module = family.load(checkpoint, config)
+    expected = artifact.manifest.source.checkpoint_sha256
+    if module.checkpoint_sha256 != expected:
+        raise InputError(
+            f"{checkpoint}: the artifact was exported from the checkpoint with SHA-256 {expected}, this one has "
+            f"{module.checkpoint_sha256}; give the source checkpoint"
+        )
+    return pytorch_vocoder(artifact, family.graphs(module))
+
+
+def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
+    """The recordings of a folder, sorted.
+
+    Raises:
+        InputError: There is no such folder, it holds none, or one of them was calibrated on: its figures would
+            flatter.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: --speech must be a folder of recordings; there is none")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_ENDINGS)
+    if not paths:
+        raise InputError(f"{folder}: holds no recordings ({', '.join(AUDIO_ENDINGS)})")
+    calibrated = {entry.sha256 for entry in manifest.calibration.recordings} if manifest.calibration else set()
+    for path in paths:
+        if _sha256(path) in calibrated:
+            raise InputError(f"{path}: INT8 was calibrated on this recording; validate on others")
+    return paths
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _speech(path: Path, manifest: Manifest) -> _Speech:
+    audio = read_audio(path)
+    samples = resample(mono(audio.samples), audio.sample_rate, manifest.sample_rate)
+    mel = mel_spectrogram(samples, manifest.sample_rate, manifest.mel)
+    length = min(samples.size, mel.values.shape[1] * manifest.hop_length)
+    return _Speech(Recording(name=path.name, sha256=_sha256(path)), samples[:length], mel)
+
+
+def _vocode(vocoder: Vocoder, speech: _Speech) -> tuple[NDArray[np.float32], float]:
+    started = time.perf_counter()
+    audio = vocoder.vocode(speech.mel)
+    elapsed = time.perf_counter() - started
+    return audio.samples[0, : speech.samples.size], elapsed
+
+
+def _figures(
+    vocoder: Vocoder,
+    speech: _Speech,
+    reference: NDArray[np.float32],
+    reference_figures: dict[str, float | None],
+    manifest: Manifest,
+) -> RecordingFigures:
+    audio, elapsed = _vocode(vocoder, speech)
+    against_reference = measure(reference, audio, manifest.sample_rate, manifest.mel, _AGAINST_REFERENCE)
+    against_recording = measure(speech.samples, audio, manifest.sample_rate, manifest.mel, _AGAINST_RECORDING)
+    wanted, got = reference_figures["pesq_wb"], against_recording["pesq_wb"]
+    return RecordingFigures(
+        recording=speech.recording.name,
+        figures={
+            **{name if name in ("max_abs_error", "snr_db") else f"{name}_to_reference": value
+               for name, value in against_reference.items()},
+            **against_recording,
+            "pesq_lost": None if wanted is None or got is None else wanted - got,
+            "rtf": elapsed / (speech.samples.size / manifest.sample_rate),
+        },
+    )
+
+
+def _row(variant: Variant, backend: str, measured: Sequence[RecordingFigures]) -> Row:
+    per_recording = [entry.figures for entry in measured]
+    figures = _means(per_recording)
+    figures["max_abs_error"] = max(_finite_or_nan(per_recording, "max_abs_error"))
+    figures["snr_min_db"] = min(_finite_or_nan(per_recording, "snr_db"))
+    figures["rtf"] = statistics.median(_finite_or_nan(per_recording, "rtf"))
+    return Row(
+        graph=variant.name,
+        precision=variant.precision,
+        target=variant.target,
+        provider=variant.backend,
+        backend=backend,
+        figures=figures,
+        gates=judge(variant.precision, variant.target, figures),
+        recordings=tuple(measured),
+    )
+
+
+def _finite_or_nan(rows: Sequence[dict[str, float | None]], name: str) -> Iterator[float]:
+    for row in rows:
+        value = row[name]
+        yield math.nan if value is None else value
+
+
+def _means(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """The mean of each figure over the recordings; None where any is None."""
+    means: dict[str, float | None] = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        known = [value for value in values if value is not None]
+        means[name] = statistics.fmean(known) if len(known) == len(values) else None
+    return means

@@ -1,0 +1,123 @@
+"""Reading an artifact: every path stays inside its directory, every file is verified on the bytes that are used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
+from voirs_vocoder.runtime.manifest import (
+    EngineEntry,
+    FileEntry,
+    GraphEntry,
+    Int8Target,
+    Manifest,
+    Precision,
+    decode_manifest,
+)
+
+__all__ = ["MANIFEST_NAME", "PRECISIONS", "Artifact"]
+
+MANIFEST_NAME = "manifest.json"
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+_MAX_MANIFEST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact directory and its manifest.
+
+    Attributes:
+        root: The directory.
+        manifest: As read; nothing else in the directory counts.
+    """
+
+    root: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, root: Path | str) -> Artifact:
+        """Read the manifest; no other file is touched.
+
+        Raises:
+            ArtifactError: There is no artifact there, or its manifest is damaged, of a later format, or names a
+                path outside the directory.
+        """
+        root = Path(root)
+        path = root / MANIFEST_NAME
+        try:
+            if not root.is_dir():
+                raise ArtifactError(f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none")
+            with path.open("rb") as file:
+                data = file.read(_MAX_MANIFEST_BYTES + 1)
+        except OSError as error:
+            raise ArtifactError(f"{path}: cannot read the manifest: {error.strerror}") from error
+        if len(data) > _MAX_MANIFEST_BYTES:
+            raise ArtifactError(f"{path}: a manifest has at most {_MAX_MANIFEST_BYTES} bytes")
+        manifest = decode_manifest(data, str(path))
+        paths = [entry.path for entry in manifest.all_files()]
+        for entry_path in paths:
+            _require_inside(root, entry_path)
+        if len(set(paths)) != len(paths):
+            raise ArtifactError(f"{path}: every file must be listed once; export the artifact again")
+        return cls(root, manifest)
+
+    def read(self, entry: FileEntry) -> bytes:
+        """A file's bytes, verified.
+
+        Raises:
+            ArtifactError: The file is missing, has another length or another hash.
+        """
+        path = self.root / entry.path
+        try:
+            if not path.resolve().is_relative_to(self.root.resolve()):
+                raise ArtifactError(f"{path}: leads out of the artifact; refused")
+            with path.open("rb") as file:
+                data = file.read(entry.size_bytes + 1)
+        except OSError as error:
+            raise ArtifactError(f"{path}: cannot read a file of the artifact: {error.strerror}") from error
+        if len(data) != entry.size_bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise ArtifactError(f"{path}: differs from what the manifest recorded; copy or export the artifact again")
+        return data
+
+    def verify(self) -> Iterator[tuple[FileEntry, ArtifactError | None]]:
+        """Check every listed file, one after the other; None stands for a file that is as recorded."""
+        for entry in self.manifest.all_files():
+            try:
+                self.read(entry)
+            except ArtifactError as error:
+                yield entry, error
+            else:
+                yield entry, None
+
+    def graph(self, role: str, precision: Precision, target: Int8Target | None = None) -> GraphEntry:
+        """The graph of that role and precision.
+
+        Args:
+            role: Such as `offline`.
+            precision: Such as `fp32`.
+            target: For INT8, where the graph is to run; None for the other precisions.
+
+        Raises:
+            ProviderError: The artifact holds none; the message lists what it holds.
+        """
+        for graph in self.manifest.graphs:
+            if (graph.role, graph.precision, graph.target) == (role, precision, target):
+                return graph
+        wanted = ".".join(part for part in (role, precision, target) if part)
+        held = ", ".join(graph.name for graph in self.manifest.graphs)
+        remedy = f"run `voirs-vocoder quantize {self.root}`" if precision == "int8" else "export it"
+        raise ProviderError(f"{self.root}: no graph {wanted} in this artifact, it holds {held}; {remedy}")
+
+    def engines(self, role: str, precision: Precision) -> tuple[EngineEntry, ...]:
+        """The TensorRT engines of that role and precision; may be empty."""
+        return tuple(e for e in self.manifest.engines if (e.role, e.precision) == (role, precision))
+
+
+def _require_inside(root: Path, path: str) -> None:
+    parts = PurePosixPath(path).parts
+    if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or "\0" in path:
+        raise ArtifactError(f"{root / MANIFEST_NAME}: a path must stay inside the artifact, got {path!r}; refused")

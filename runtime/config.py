@@ -1,0 +1,56 @@
+"""What a caller may decide: how a session runs, and how an utterance is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voirs_vocoder.runtime.errors import InputError
+
+__all__ = ["SessionConfig", "VocodingConfig"]
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How a backend runs a graph.
+
+    Attributes:
+        threads: Worker threads; None leaves the number to the backend, which takes one per core.
+        spinning: Whether ONNX Runtime's idle threads spin for a moment. Faster alone on a machine; turn it off on
+            a shared host.
+        activation_budget_bytes: Long input is cut into windows so that a graph's intermediate results need about
+            this much memory.
+        device: Index of the GPU; ignored on CPU.
+    """
+
+    threads: int | None = None
+    spinning: bool = True
+    activation_budget_bytes: int = 48 << 20
+    device: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise InputError(f"threads must be between 1 and 1024, got {self.threads}")
+        if self.activation_budget_bytes < 1 << 20:
+            raise InputError(
+                f"activation_budget_bytes must be at least 1 MiB, got {self.activation_budget_bytes}"
+            )
+        if self.device < 0:
+            raise InputError(f"device must not be negative, got {self.device}")
+
+
+@dataclass(frozen=True)
+class VocodingConfig:
+    """How one utterance is made.
+
+    Attributes:
+        window_frames: Most mel frames that go through the graph at once, context included. None derives it from
+            the session's memory budget. The audio does not depend on it.
+    """
+
+    window_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.window_frames is not None and self.window_frames < 1:
+            raise InputError(f"window_frames must be at least 1, got {self.window_frames}")

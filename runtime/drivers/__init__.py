@@ -1,0 +1,32 @@
+"""Drivers: how the graphs of an artifact become audio. The manifest names one; a family never writes its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.drivers.direct import DirectDriver
+from voirs_vocoder.runtime.drivers.driver import Driver, SessionOpener
+from voirs_vocoder.runtime.errors import ArtifactError
+from voirs_vocoder.runtime.manifest import Manifest
+
+__all__ = ["Driver", "SessionOpener", "open_driver"]
+
+_DRIVERS: dict[str, Callable[[Manifest, SessionOpener, SessionConfig], Driver]] = {"direct": DirectDriver}
+
+
+def open_driver(manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> Driver:
+    """Load what the manifest's driver needs.
+
+    Args:
+        manifest: Of the artifact.
+        opener: Loads the graph of a role.
+        config: The memory budget.
+
+    Raises:
+        ArtifactError: This version has no such driver, or a graph is damaged.
+        ProviderError: The provider or precision cannot be had.
+    """
+    if manifest.driver not in _DRIVERS:
+        raise ArtifactError(f"this version has no driver {manifest.driver!r}, it has {', '.join(_DRIVERS)}; update it")
+    return _DRIVERS[manifest.driver](manifest, opener, config)

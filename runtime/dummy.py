@@ -1,0 +1,68 @@
+"""A vocoder for testing pipelines: sines that follow the mel's energy. Never chosen by anything but its name."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.convention import MelConvention, get_convention
+from voirs_vocoder.runtime.vocoder import Vocoder, VocoderMetadata
+
+__all__ = ["DummyVocoder"]
+
+_TONE_HZ = 220.0
+_FULL_SCALE_LN = 2.0  # about the loudest log mel of speech at full scale
+
+
+class _SineDriver:
+    """See `Driver`. The phase is that of the absolute sample, so windows join without a seam."""
+
+    provider = "dummy"
+    backend = "numpy"
+    context_frames = 0
+    look_ahead_frames = 0
+    max_window_frames = 1024
+
+    def __init__(self, convention: MelConvention) -> None:
+        self._convention = convention
+
+    def synthesize(self, mel: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
+        hop_length = self._convention.hop_length
+        loudness = mel.mean(axis=0)
+        if self._convention.compression == "ln":
+            loudness = np.exp(np.minimum(loudness - _FULL_SCALE_LN, 0.0))
+        samples = first_frame * hop_length + np.arange(mel.shape[1] * hop_length)
+        tone = np.sin(2 * np.pi * _TONE_HZ / self._convention.sample_rate * samples)
+        return (np.repeat(np.clip(loudness, 0.0, 1.0), hop_length) * tone).astype(np.float32)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class DummyVocoder(Vocoder):
+    """Sines behind the interface of `Vocoder`, for tests of what surrounds a vocoder. Not speech."""
+
+    def __init__(self, convention: str | MelConvention = "hifigan-22k") -> None:
+        """Make one.
+
+        Args:
+            convention: Of the mels that it takes: a name or the parameters.
+
+        Raises:
+            InputError: The name is unknown.
+        """
+        resolved = get_convention(convention) if isinstance(convention, str) else convention
+        driver = _SineDriver(resolved)
+        metadata = VocoderMetadata(
+            family="dummy",
+            variant="sine",
+            precision="fp32",
+            provider=driver.provider,
+            backend=driver.backend,
+            sample_rate=resolved.sample_rate,
+            hop_length=resolved.hop_length,
+            convention=resolved,
+            look_ahead_frames=0,
+            licence=None,
+        )
+        super().__init__(metadata, driver, frozenset())

@@ -1,0 +1,18 @@
+"""The mel front end: mel spectrograms from audio and files, whole or by windows, and the rules that they obey."""
+
+from voirs_vocoder.runtime.mel_npy import NpyMelSource, load_mel
+from voirs_vocoder.runtime.mel_stream import ArrayMelSource, AudioMelSource, MelSource
+from voirs_vocoder.runtime.mel_transform import mel_spectrogram
+from voirs_vocoder.runtime.mel_values import MelSpectrogram, check_mel, range_hint
+
+__all__ = [
+    "ArrayMelSource",
+    "AudioMelSource",
+    "MelSource",
+    "MelSpectrogram",
+    "NpyMelSource",
+    "check_mel",
+    "load_mel",
+    "mel_spectrogram",
+    "range_hint",
+]

@@ -1,0 +1,104 @@
+"""Mels in NumPy's .npy format, read without unpickling and, if wanted, a window at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.input_file import require_file
+from voirs_vocoder.runtime.mel_values import MelSpectrogram, check_finite, check_layout
+
+__all__ = ["NpyMelSource", "load_mel"]
+
+_ITEM_BYTES = 4
+
+
+class NpyMelSource:
+    """Windows of a .npy file. Only the bytes asked for are read; mapped pages would count as memory.
+
+    Attributes:
+        frames: In the file.
+        convention: What the values are said to be.
+
+    Raises:
+        InputError: The file is missing, no .npy file, holds Python objects or anything but float32 of the
+            convention's shape, or ends early.
+    """
+
+    def __init__(self, path: Path | str, convention: MelConvention) -> None:
+        self._path = Path(path)
+        self.convention = convention
+        size_bytes = require_file(self._path)
+        with _opened(self._path) as file:
+            shape, self._frames_first, dtype = _read_header(file, self._path)
+            self._offset_bytes = file.tell()
+        self.frames = check_layout(shape, dtype, convention, str(self._path))
+        needed_bytes = self._offset_bytes + convention.n_mels * self.frames * _ITEM_BYTES
+        if size_bytes < needed_bytes:
+            raise InputError(
+                f"{self._path}: the header promises {needed_bytes} bytes, the file has {size_bytes}; copy it again"
+            )
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Frames start to stop, float32 [n_mels, count]; fewer than asked for only at the end.
+
+        Raises:
+            InputError: A value is NaN or infinite, or the file has shrunk.
+        """
+        bands, count = self.convention.n_mels, max(0, min(stop, self.frames) - start)
+        with _opened(self._path) as file:
+            if self._frames_first:
+                values = self._read_run(file, start * bands, count * bands).reshape(count, bands).T
+            else:
+                values = np.empty((bands, count), np.float32)
+                for band in range(bands):
+                    values[band] = self._read_run(file, band * self.frames + start, count)
+        check_finite(values, str(self._path), start)
+        return np.ascontiguousarray(values)
+
+    def _read_run(self, file: BinaryIO, position: int, count: int) -> NDArray[np.float32]:
+        file.seek(self._offset_bytes + position * _ITEM_BYTES)
+        data = file.read(count * _ITEM_BYTES)
+        if len(data) != count * _ITEM_BYTES:
+            raise InputError(f"{self._path}: the file ended early while it was read; copy it again")
+        return np.frombuffer(data, np.float32)
+
+
+def load_mel(path: Path | str, convention: MelConvention) -> MelSpectrogram:
+    """Read a whole mel.
+
+    Args:
+        path: A .npy file, float32 [n_mels, frames] or [1, n_mels, frames].
+        convention: What its values are said to be.
+
+    Raises:
+        InputError: As `NpyMelSource` and `check_mel`.
+    """
+    source = NpyMelSource(path, convention)
+    return MelSpectrogram(source.read(0, source.frames), convention)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        if version == (2, 0):
+            return np.lib.format.read_array_header_2_0(file)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: not a .npy file ({error}); save the mel with numpy.save(path, values)"
+        ) from error
+    raise InputError(f"{path}: .npy version {version} holds no plain float32; save the mel with numpy.save")

@@ -1,0 +1,153 @@
+"""From audio to mel frames, block by block, so that a whole recording and a stream share one computation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.audio import AudioBuffer, array_blocks, mono, resampled_blocks
+from voirs_vocoder.runtime.convention import MelConvention, get_convention
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel_values import MelSpectrogram
+from voirs_vocoder.runtime.stft import frame_power, hann_window
+
+__all__ = ["frame_count", "mel_blocks", "mel_filters", "mel_spectrogram"]
+
+
+def mel_spectrogram(
+    audio: NDArray[np.float32], sample_rate: int, convention: str | MelConvention = "hifigan-22k"
+) -> MelSpectrogram:
+    """The mel spectrogram of a recording.
+
+    Args:
+        audio: Float32 [samples] or [channels, samples], nominally in [-1, 1]; channels are averaged.
+        sample_rate: In Hz; another than the convention's is resampled (soxr, VHQ).
+        convention: A published convention's name, or its parameters.
+
+    Returns:
+        Values [n_mels, frames]: samples / hop_length frames, one more where the framing is `centered`.
+
+    Raises:
+        InputError: The audio is not finite float32 of such a shape, is too short, or the convention is unknown.
+    """
+    chosen = get_convention(convention) if isinstance(convention, str) else convention
+    buffer = AudioBuffer(np.atleast_2d(audio), sample_rate)
+    if not np.isfinite(buffer.samples).all():
+        raise InputError("audio must be finite, got NaN or infinity; mend the recording")
+    blocks = resampled_blocks(map(mono, array_blocks(buffer.samples)), sample_rate, chosen.sample_rate)
+    return MelSpectrogram(np.concatenate(list(mel_blocks(blocks, chosen)), axis=1), chosen)
+
+
+def frame_count(samples: int, convention: MelConvention) -> int:
+    """Frames that so many samples at the convention's rate give.
+
+    Raises:
+        InputError: They are fewer than the reflection at the ends, or than one frame, takes.
+    """
+    smallest = max(
+        _padding(convention) + 1, convention.hop_length if convention.framing == "hop-aligned" else 1
+    )
+    if samples < smallest:
+        raise InputError(
+            f"audio must have at least {smallest} samples at {convention.sample_rate} Hz for convention "
+            f"{convention.id!r}, got {samples}; give more audio"
+        )
+    return samples // convention.hop_length + (convention.framing == "centered")
+
+
+def mel_blocks(
+    samples: Iterable[NDArray[np.float32]], convention: MelConvention
+) -> Iterator[NDArray[np.float32]]:
+    """Mel frames of audio that arrives in blocks.
+
+    Args:
+        samples: Consecutive mono blocks [samples] of any length, at the convention's rate.
+        convention: What to compute.
+
+    Yields:
+        Float32 [n_mels, frames], at least one frame each; together `frame_count` of them, the same for any blocks.
+
+    Raises:
+        InputError: The audio is too short.
+    """
+    window = hann_window(convention.win_length, convention.n_fft)
+    hop_length = convention.hop_length
+    pending = np.empty(0, np.float32)
+    for block in _reflect_padded(samples, convention):
+        pending = np.concatenate((pending, block))
+        frames = (len(pending) - convention.n_fft) // hop_length + 1
+        if frames < 1:
+            continue
+        power = frame_power(pending[: (frames - 1) * hop_length + convention.n_fft], window, hop_length)
+        yield _mel_from_power(power, window, convention)
+        pending = pending[frames * hop_length :]
+
+
+@lru_cache(maxsize=8)
+def mel_filters(convention: MelConvention) -> NDArray[np.float64]:
+    """Triangular filters, float64 [n_mels, n_fft / 2 + 1], read-only.
+
+    Slaney's scale is linear to 1 kHz and logarithmic above (M. Slaney, Auditory Toolbox, Technical Report 1998-010);
+    HTK's is 2595 log10(1 + f / 700) (The HTK Book, 5.4).
+    """
+    limits = np.array([convention.f_min_hz, convention.f_max_hz])
+    if convention.mel_scale == "htk":
+        low, high = 2595.0 * np.log10(1.0 + limits / 700.0)
+        edges_hz = 700.0 * (10.0 ** (np.linspace(low, high, convention.n_mels + 2) / 2595.0) - 1.0)
+    else:
+        step = np.log(6.4) / 27.0
+        with np.errstate(divide="ignore"):
+            above = 15.0 + np.log(limits / 1000.0) / step
+        low, high = np.where(limits < 1000.0, limits * 3.0 / 200.0, above)
+        mels = np.linspace(low, high, convention.n_mels + 2)
+        edges_hz = np.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * np.exp(step * (mels - 15.0)))
+    bins_hz = np.arange(convention.n_fft // 2 + 1) * (convention.sample_rate / convention.n_fft)
+    left, centre, right = (edges_hz[i : i + convention.n_mels, np.newaxis] for i in range(3))
+    rising = (bins_hz - left) / (centre - left)
+    falling = (right - bins_hz) / (right - centre)
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    if convention.mel_norm == "slaney":
+        filters *= 2.0 / (right - left)
+    filters.setflags(write=False)
+    return filters
+
+
+def _padding(convention: MelConvention) -> int:
+    hop_aligned = convention.framing == "hop-aligned"
+    return (convention.n_fft - (convention.hop_length if hop_aligned else 0)) // 2
+
+
+def _reflect_padded(
+    blocks: Iterable[NDArray[np.float32]], convention: MelConvention
+) -> Iterator[NDArray[np.float32]]:
+    padding = _padding(convention)
+    total = 0
+    tail = np.empty(0, np.float32)
+    started = False
+    for block in blocks:
+        total += len(block)
+        recent = np.concatenate((tail, block))
+        tail = recent[max(0, len(recent) - padding - 1) :]
+        if started:
+            yield block
+        elif total > padding:
+            # Until here `tail` has dropped nothing, so `recent` is everything so far.
+            started = True
+            yield np.concatenate((recent[padding:0:-1], recent))
+    frame_count(total, convention)
+    yield tail[-2 : -padding - 2 : -1]
+
+
+def _mel_from_power(
+    power: NDArray[np.float64], window: NDArray[np.float64], convention: MelConvention
+) -> NDArray[np.float32]:
+    magnitude = np.sqrt(power + convention.magnitude_epsilon)
+    if convention.window_energy_normalized:
+        magnitude /= np.sqrt(np.sum(window**2))
+    mel = np.maximum(mel_filters(convention) @ magnitude.T, convention.floor)
+    if convention.compression == "ln":
+        return np.log(mel).astype(np.float32)
+    return np.clip((20.0 * np.log10(mel) - 20.0 + 100.0) / 100.0, 0.0, 1.0).astype(np.float32)

@@ -1,0 +1,146 @@
+"""What the values of a mel spectrogram must be, stated once for arrays, files and the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.errors import InputError
+
+__all__ = ["MelSpectrogram", "check_finite", "check_layout", "check_mel", "range_hint"]
+
+# Natural-log mels of speech stay below 2 and above ln(floor); the slack is for acoustic models, which overshoot.
+_LN_MAX = 2.5
+_SLACK = 1.0
+# Fewer frames than this may, by chance, hold no quiet band at all.
+_LOG10_MIN_FRAMES = 50
+
+
+@dataclass(frozen=True, eq=False)
+class MelSpectrogram:
+    """A mel spectrogram that says how it was computed.
+
+    Attributes:
+        values: Float32 [n_mels, frames], finite; [1, n_mels, frames] is accepted and squeezed.
+        convention: What the values mean.
+
+    Raises:
+        InputError: The values break a rule of `check_mel`.
+    """
+
+    values: NDArray[np.float32]
+    convention: MelConvention
+
+    def __post_init__(self) -> None:
+        """Check the values against the convention."""
+        object.__setattr__(self, "values", check_mel(self.values, self.convention))
+
+
+def check_layout(
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], convention: MelConvention, where: str
+) -> int:
+    """The number of frames in an array of this shape and element type.
+
+    Raises:
+        InputError: As `check_mel`.
+    """
+    if dtype != np.float32:
+        raise InputError(
+            f"{where}: mel values must be float32, got {dtype}; convert with .astype(np.float32)"
+        )
+    bands = convention.n_mels
+    layout = f"[{bands}, frames] or [1, {bands}, frames]"
+    inner = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
+    if len(inner) != 2:
+        raise InputError(f"{where}: a mel must be {layout}, got shape {shape}; give one utterance at a time")
+    if inner[0] != bands and inner[1] == bands:
+        raise InputError(f"{where}: a mel must be {layout}, got shape {shape}, frames first; transpose it")
+    if inner[0] != bands:
+        raise InputError(
+            f"{where}: convention {convention.id!r} has {bands} mel bands, got shape {shape}; "
+            "compute the mel in that convention"
+        )
+    if inner[1] < 1:
+        raise InputError(f"{where}: a mel must have at least one frame, got shape {shape}; give more audio")
+    return inner[1]
+
+
+def check_finite(values: NDArray[np.float32], where: str, first_frame: int = 0) -> None:
+    """Refuse NaN and infinity in [n_mels, frames], naming the first bad frame.
+
+    Raises:
+        InputError: There is one.
+    """
+    bad = ~np.isfinite(values).all(axis=0)
+    if bad.any():
+        frame = first_frame + int(np.argmax(bad))
+        raise InputError(
+            f"{where}: mel values must be finite, got NaN or infinity in frame {frame}; mend the mel"
+        )
+
+
+def check_mel(values: object, convention: MelConvention, where: str = "mel") -> NDArray[np.float32]:
+    """Check a mel against its convention.
+
+    Args:
+        values: A numpy array, float32 [n_mels, frames] or [1, n_mels, frames].
+        convention: What the values mean.
+        where: Named in errors, such as a file.
+
+    Returns:
+        A view [n_mels, frames] of the values.
+
+    Raises:
+        InputError: The values are no float32 numpy array, have another shape or no frames, or are not finite.
+    """
+    if not isinstance(values, np.ndarray):
+        raise InputError(
+            f"{where}: a mel must be a numpy array, got {type(values).__name__}; convert it, as with .numpy()"
+        )
+    frames = check_layout(values.shape, values.dtype, convention, where)
+    mel: NDArray[np.float32] = values.reshape(convention.n_mels, frames)
+    check_finite(mel, where)
+    return mel
+
+
+def range_hint(values: NDArray[np.float32], convention: MelConvention) -> str | None:
+    """A warning when the range of the values looks like another convention.
+
+    Natural-log mels lie in [ln(floor), about 2]; lmnt DiffWave mels in [0, 1]; symmetric Tacotron mels in [-4, 4];
+    log10 mels of speech stop at log10(floor), the natural ones of nearly all speech go below.
+
+    Args:
+        values: Float32 [n_mels, frames], finite.
+        convention: What they are said to be.
+
+    Returns:
+        One line, or None when the range is what the convention gives.
+    """
+    low, high = float(values.min()), float(values.max())
+    if convention.compression == "db-unit":
+        if low >= -0.01 and high <= 1.01:
+            return None
+        expected = "[0, 1]"
+        guess = "a natural-log mel, such as HiFi-GAN's" if low < -1 else "another scale"
+    else:
+        lowest = float(np.log(convention.floor))
+        expected = f"[{lowest:.1f}, 2]"
+        if low < lowest - _SLACK:
+            guess = "decibels or another floor"
+        elif high > 4.1:
+            guess = "linear magnitudes or another scale"
+        elif low >= 0 and high <= 1:
+            guess = "a mel scaled to [0, 1], such as lmnt DiffWave's"
+        elif high > _LN_MAX and low >= -4.1:
+            guess = "a symmetric Tacotron mel, in [-4, 4]"
+        elif low >= np.log10(convention.floor) - 0.01 and values.shape[1] >= _LOG10_MIN_FRAMES:
+            guess = "a log10 mel"
+        else:
+            return None
+    return (
+        f"mel values lie in [{low:.2f}, {high:.2f}], convention {convention.id!r} gives {expected}; this looks like "
+        f"{guess}; if the audio is noise, compute the mel in that convention"
+    )

@@ -1,0 +1,47 @@
+"""What every metric asks of its two signals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.errors import InputError, VoirsVocoderError
+
+__all__ = ["MetricUnavailableError", "check_pair"]
+
+
+class MetricUnavailableError(VoirsVocoderError):
+    """A metric has no value here: its package is not installed, or it is undefined for these signals."""
+
+
+def check_pair(
+    reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[Any]], least_samples: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both signals in float64.
+
+    Args:
+        reference: Float32 or float64 [samples], finite.
+        degraded: The same length.
+        least_samples: What the metric needs.
+
+    Raises:
+        InputError: Type, shape or length is wrong, or a sample is NaN or infinite.
+    """
+    for name, signal in (("reference", reference), ("degraded", degraded)):
+        if signal.dtype not in (np.float32, np.float64) or signal.ndim != 1:
+            raise InputError(
+                f"{name} must be float32 or float64 [samples], got {signal.dtype} of shape {signal.shape}; "
+                "convert it"
+            )
+        if not np.isfinite(signal).all():
+            raise InputError(f"{name} must be finite, got NaN or infinity; check the model")
+    if reference.shape != degraded.shape:
+        raise InputError(
+            f"reference and degraded must be equally long, got {len(reference)} and {len(degraded)} samples; "
+            "cut or align them"
+        )
+    if len(reference) < least_samples:
+        raise InputError(f"the metric needs {least_samples} samples, got {len(reference)}; give more audio")
+    return reference.astype(np.float64), degraded.astype(np.float64)

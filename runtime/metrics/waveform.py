@@ -1,0 +1,43 @@
+"""Metrics that compare samples: the measure of parity between two runs of one deterministic model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.metrics.pair import check_pair
+
+__all__ = ["max_abs_error", "snr_db"]
+
+
+def snr_db(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[Any]]) -> float:
+    """Signal-to-noise ratio: 10 log10(sum reference² / sum (reference - degraded)²), in dB.
+
+    Args:
+        reference: Float32 or float64 [samples].
+        degraded: The same length.
+
+    Returns:
+        Infinity for equal signals, also for two silent ones; minus infinity when only the reference is silent.
+
+    Raises:
+        InputError: As `check_pair`.
+    """
+    clean, other = check_pair(reference, degraded)
+    noise_energy = float(np.sum((clean - other) ** 2))
+    if noise_energy == 0.0:
+        return float("inf")
+    with np.errstate(divide="ignore"):
+        return float(10.0 * np.log10(np.sum(clean**2) / noise_energy))
+
+
+def max_abs_error(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[Any]]) -> float:
+    """The largest absolute difference between two samples; 0 for equal signals.
+
+    Raises:
+        InputError: As `check_pair`.
+    """
+    clean, other = check_pair(reference, degraded)
+    return float(np.max(np.abs(clean - other)))

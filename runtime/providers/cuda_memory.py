@@ -1,0 +1,137 @@
+"""Device memory, copies and streams through cuda-python, every return code checked; nothing else imports cuda."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.errors import ProviderError
+
+__all__ = ["Cuda", "load_cuda"]
+
+_NO_GPU = "use --provider cpu, or a machine with an NVIDIA GPU and its driver"
+
+
+class Cuda:
+    """One GPU, seen through CUDA's runtime API. Addresses and stream handles are plain integers."""
+
+    def __init__(self, bindings: Any, device: int) -> None:
+        """Find the GPU; nothing is allocated.
+
+        Args:
+            bindings: The module `cuda.bindings.runtime`, or a stand-in.
+            device: Index of the GPU.
+
+        Raises:
+            ProviderError: There is no driver, no GPU, or none of that index.
+        """
+        self._api = bindings
+        status, count = bindings.cudaGetDeviceCount()
+        if status != bindings.cudaError_t.cudaSuccess or count == 0:
+            raise ProviderError(f"no NVIDIA GPU can be used here ({self._reason(status, count)}); {_NO_GPU}")
+        if device >= count:
+            raise ProviderError(f"there is no GPU {device}: this machine has {count}, counted from 0")
+        self.device = device
+
+    def activate(self) -> None:
+        """Make this GPU the calling thread's; CUDA's choice of a GPU is per thread."""
+        self._check(self._api.cudaSetDevice(self.device), "cudaSetDevice")
+
+    def compute_capability(self) -> int:
+        """Such as 86 for 8.6."""
+        attributes = self._api.cudaDeviceAttr
+        major, minor = (
+            self._check(self._api.cudaDeviceGetAttribute(attribute, self.device), "cudaDeviceGetAttribute")
+            for attribute in (
+                attributes.cudaDevAttrComputeCapabilityMajor,
+                attributes.cudaDevAttrComputeCapabilityMinor,
+            )
+        )
+        return int(major) * 10 + int(minor)
+
+    def gpu_name(self) -> str:
+        """Such as `NVIDIA L4`."""
+        properties = self._check(self._api.cudaGetDeviceProperties(self.device), "cudaGetDeviceProperties")
+        name: bytes = properties.name
+        return name.split(b"\0")[0].decode()
+
+    def driver_version(self) -> str:
+        """The latest CUDA version that the driver supports, such as `CUDA 13.0`."""
+        version = int(self._check(self._api.cudaDriverGetVersion(), "cudaDriverGetVersion"))
+        return f"CUDA {version // 1000}.{version % 1000 // 10}"
+
+    def create_stream(self) -> int:
+        """A stream that does not wait for the default stream."""
+        return int(
+            self._check(
+                self._api.cudaStreamCreateWithFlags(self._api.cudaStreamNonBlocking),
+                "cudaStreamCreateWithFlags",
+            )
+        )
+
+    def synchronize(self, stream: int) -> None:
+        """Wait until everything on a stream is done; what failed there is raised here."""
+        self._check(self._api.cudaStreamSynchronize(stream), "cudaStreamSynchronize")
+
+    def destroy_stream(self, stream: int) -> None:
+        """Give a stream back."""
+        self._check(self._api.cudaStreamDestroy(stream), "cudaStreamDestroy")
+
+    def allocate(self, size_bytes: int) -> int:
+        """Address of new device memory."""
+        return int(self._check(self._api.cudaMalloc(size_bytes), f"cudaMalloc of {size_bytes} bytes"))
+
+    def free(self, address: int) -> None:
+        """Give device memory back."""
+        self._check(self._api.cudaFree(address), "cudaFree")
+
+    def copy_to_device(self, address: int, array: NDArray[np.generic], stream: int) -> None:
+        """Put a copy on a stream; the array must be contiguous and live until the stream has been synchronized."""
+        self._copy(address, array.ctypes.data, array.nbytes, "cudaMemcpyHostToDevice", stream)
+
+    def copy_to_host(self, array: NDArray[np.generic], address: int, stream: int) -> None:
+        """Put a copy on a stream, under the same conditions."""
+        self._copy(array.ctypes.data, address, array.nbytes, "cudaMemcpyDeviceToHost", stream)
+
+    def _copy(self, target: int, source: int, size_bytes: int, kind: str, stream: int) -> None:
+        kind_value = getattr(self._api.cudaMemcpyKind, kind)
+        self._check(self._api.cudaMemcpyAsync(target, source, size_bytes, kind_value, stream), kind)
+
+    def _check(self, result: tuple[Any, ...], what: str) -> Any:
+        """Unpack what a binding returned: a status, then at most one value.
+
+        Raises:
+            ProviderError: The status is not success.
+        """
+        status, *values = result
+        if status != self._api.cudaError_t.cudaSuccess:
+            raise ProviderError(f"CUDA failed in {what}: {self._text(status)}")
+        return values[0] if values else None
+
+    def _reason(self, status: Any, count: int | None) -> str:
+        return (
+            f"CUDA counts {count} devices"
+            if status == self._api.cudaError_t.cudaSuccess
+            else self._text(status)
+        )
+
+    def _text(self, status: Any) -> str:
+        name, text = self._api.cudaGetErrorName(status)[1], self._api.cudaGetErrorString(status)[1]
+        return f"{name.decode()}, {text.decode()}"
+
+
+def load_cuda(device: int = 0) -> Cuda:
+    """The GPU of that index.
+
+    Raises:
+        ProviderError: cuda-python is not installed, or there is no such GPU.
+    """
+    try:
+        from cuda.bindings import runtime
+    except ImportError as error:
+        raise ProviderError(
+            f"cuda-python is not available ({error}); pip install 'voirs-vocoder[tensorrt-rtx]'"
+        ) from error
+    return Cuda(runtime, device)

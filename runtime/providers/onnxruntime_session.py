@@ -1,0 +1,169 @@
+"""ONNX Runtime, strictly: the provider that was asked for runs every node, or an error says why not.
+
+ONNX Runtime itself falls back to the CPU in four ways: when a provider is not compiled in, when its library does not
+load, when it does not take a node, and when it fails while running. Each is closed here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.manifest import GraphEntry
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["ORT_PROVIDERS", "OrtSession", "import_onnxruntime", "ort_provider_problem"]
+
+ORT_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+_QUIET = 4  # fatal only: what ONNX Runtime would print is raised as an error of ours
+_PROVIDER_LIBRARIES = {"cuda": "cuda", "tensorrt": "tensorrt"}
+
+
+def import_onnxruntime() -> Any:
+    """The module `onnxruntime`, silenced.
+
+    Raises:
+        ProviderError: It is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ProviderError(
+            "onnxruntime is not installed; pip install 'voirs-vocoder[cpu]', or [gpu] for CUDA, never both"
+        ) from error
+    onnxruntime.set_default_logger_severity(_QUIET)
+    return onnxruntime
+
+
+def ort_provider_problem(provider: str) -> str | None:
+    """Why a provider cannot run here, with the remedy; None when nothing speaks against it.
+
+    Args:
+        provider: A key of `ORT_PROVIDERS`.
+    """
+    ort = import_onnxruntime()
+    if ORT_PROVIDERS[provider] not in ort.get_available_providers():
+        return (
+            f"this onnxruntime {ort.__version__} was built without it; "
+            "pip uninstall onnxruntime, then pip install 'voirs-vocoder[gpu]'"
+        )
+    if provider == "cpu":
+        return None
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver on this machine (libcuda.so.1 is missing); use --provider cpu"
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    name = f"libonnxruntime_providers_{_PROVIDER_LIBRARIES[provider]}.so"
+    library = Path(ort.__file__).parent / "capi" / name
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return f"{name} does not load ({error}); install the CUDA, cuDNN or TensorRT libraries that it names"
+    return None
+
+
+class OrtSession:
+    """A graph in ONNX Runtime on one execution provider. See `Session`."""
+
+    def __init__(self, graph: bytes, entry: GraphEntry, provider: str, config: SessionConfig) -> None:
+        """Load a graph.
+
+        Args:
+            graph: The ONNX model, as verified.
+            entry: Its manifest entry.
+            provider: A key of `ORT_PROVIDERS`.
+            config: Threads and the like.
+
+        Raises:
+            ProviderError: The provider cannot run here, or does not take every node.
+        """
+        problem = ort_provider_problem(provider)
+        if problem:
+            raise ProviderError(f"provider {provider!r} cannot run: {problem}")
+        ort = import_onnxruntime()
+        self.provider = provider
+        self.backend = f"onnxruntime {ort.__version__}"
+        options = _session_options(ort, provider, config)
+        try:
+            self._session = ort.InferenceSession(
+                graph,
+                options,
+                providers=[(ORT_PROVIDERS[provider], _provider_options(provider, entry, config))],
+                enable_fallback=0,
+            )
+        except Exception as error:  # pybind11 raises classes of its own below Exception
+            raise ProviderError(
+                f"provider {provider!r} does not load {entry.file.path}: {_one_line(error)}"
+            ) from error
+        self._session.disable_fallback()
+        if self._session.get_providers()[0] != ORT_PROVIDERS[provider]:
+            raise ProviderError(
+                f"provider {provider!r} was asked for, onnxruntime chose {self._session.get_providers()}; refused"
+            )
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        """See `Session.run`."""
+        try:
+            return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
+        except Exception as error:  # as above
+            raise ProviderError(f"provider {self.provider!r} failed: {_one_line(error)}") from error
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        del self._session
+
+
+def _session_options(ort: Any, provider: str, config: SessionConfig) -> onnxruntime.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = _QUIET
+    if config.threads is not None:
+        options.intra_op_num_threads = config.threads
+    # Plans made for one input length are useless, and kept, when every utterance has another.
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(config.spinning)))
+    if provider != "cpu":
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _provider_options(provider: str, entry: GraphEntry, config: SessionConfig) -> dict[str, str]:
+    if provider == "cpu":
+        return {}
+    if provider == "cuda":
+        # The exhaustive search would run again for each new length.
+        return {"device_id": str(config.device), "cudnn_conv_algo_search": "HEURISTIC"}
+    shapes = {name: _profile_shapes(entry, batch, frames) for name, batch, frames in _TENSORRT_SHAPES}
+    return {"device_id": str(config.device), **{f"trt_profile_{name}_shapes": text for name, text in shapes.items()}}
+
+
+_TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", 8, 2048))
+
+
+def _profile_shapes(entry: GraphEntry, batch: int, frames: int) -> str:
+    sizes = {"batch": batch, "frames": frames}
+    return ",".join(
+        f"{tensor.name}:" + "x".join(str(sizes[s] if isinstance(s, str) else s) for s in tensor.shape)
+        for tensor in entry.inputs
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__

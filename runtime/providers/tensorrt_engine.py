@@ -1,0 +1,269 @@
+"""The provider `tensorrt-engine`: runs an engine of either TensorRT flavour on the GPU that it was built for.
+
+An engine is machine code. Run only engines whose origin you trust: the manifest's hash proves that a file is the one
+that was built, not that it is harmless. Engines that carry host code are never accepted.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.errors import InputError, ProviderError
+from voirs_vocoder.runtime.manifest import EngineEntry, Precision
+from voirs_vocoder.runtime.providers.cuda_memory import Cuda, load_cuda
+from voirs_vocoder.runtime.providers.tensorrt_flavour import Flavour, load_flavour
+from voirs_vocoder.runtime.providers.tensorrt_profile import nearest_profile
+from voirs_vocoder.runtime.providers.tensorrt_protocol import TrtContext, TrtEngine, TrtModule
+
+__all__ = ["PROVIDER", "EngineSession", "open_engine_session"]
+
+PROVIDER = "tensorrt-engine"
+
+
+class EngineSession:
+    """A TensorRT engine, ready to run. See `Session`. Calls may come from several threads; they run one by one.
+
+    Attributes:
+        provider: `tensorrt-engine`.
+        backend: The flavour and its version.
+        input_names: In the graph's order.
+        output_names: Likewise.
+    """
+
+    def __init__(
+        self,
+        engine: bytes,
+        entry: EngineEntry,
+        *,
+        device: int = 0,
+        flavour: Flavour | None = None,
+        cuda: Cuda | None = None,
+    ) -> None:
+        """Load an engine. Everything that can be refused is refused before the GPU is touched.
+
+        Args:
+            engine: The engine's bytes, as verified.
+            entry: Its manifest entry.
+            device: Index of the GPU.
+            flavour: The TensorRT library; None imports the one that the entry names.
+            cuda: The GPU; None asks CUDA for it.
+
+        Raises:
+            ProviderError: The library is missing or of another version, the operating system or machine is another
+                one, there is no GPU or not one that the engine was built for, or the library refuses the engine.
+        """
+        self.provider = PROVIDER
+        self.input_names = tuple(tensor.name for tensor in entry.inputs)
+        self.output_names = tuple(tensor.name for tensor in entry.outputs)
+        flavour = flavour or load_flavour(entry.backend)
+        cuda = _suitable_gpu(entry, flavour, device, cuda)
+        self.backend = f"{flavour.name} {flavour.version}"
+        self._entry = entry
+        self._log = flavour.log
+        self._cuda = cuda
+        self._lock = threading.Lock()
+        self._buffers: dict[str, tuple[int, int]] = {}
+        self._contexts: dict[int, TrtContext] = {}
+        cuda.activate()
+        module = cast(TrtModule, flavour.module)
+        self._strategy = module.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+        self._runtime = module.Runtime(flavour.logger)
+        self._runtime.engine_host_code_allowed = False
+        with self._log.capture() as messages:
+            loaded = self._runtime.deserialize_cuda_engine(engine)
+        if loaded is None:
+            raise ProviderError(
+                f"{self.backend} does not load {entry.file.path}: {self._log.errors(messages)}; build the engine again"
+            )
+        self._check_contents(loaded)
+        self._engine: TrtEngine | None = loaded
+        self._stream = cuda.create_stream()
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+        """Run the engine once.
+
+        Args:
+            inputs: One array per input, of the element type that the manifest declares.
+
+        Returns:
+            One new float32 array per output.
+
+        Raises:
+            InputError: An input is missing, unknown or of another element type, or no profile takes the shapes.
+            ProviderError: TensorRT or CUDA failed, or the session is closed.
+        """
+        arrays = self._checked(inputs)
+        index = nearest_profile(self._entry.profiles, {name: array.shape for name, array in arrays.items()})
+        with self._lock, self._log.capture() as messages:
+            self._cuda.activate()
+            context = self._context(index, messages)
+            for name, array in arrays.items():
+                done = context.set_input_shape(name, array.shape)
+                self._require(done, f"set_input_shape of {name} to {array.shape}", messages)
+            outputs = {
+                name: np.empty(self._output_shape(context, name), np.float32) for name in self.output_names
+            }
+            for name, array in (*arrays.items(), *outputs.items()):
+                address = self._buffer(name, array.nbytes)
+                done = context.set_tensor_address(name, address)
+                self._require(done, f"set_tensor_address of {name}", messages)
+            try:
+                for name, array in arrays.items():
+                    self._cuda.copy_to_device(self._buffers[name][0], array, self._stream)
+                self._require(context.execute_async_v3(self._stream), "execute_async_v3", messages)
+                for name, array in outputs.items():
+                    self._cuda.copy_to_host(array, self._buffers[name][0], self._stream)
+            finally:
+                # After an error too: copies that are still under way use the arrays.
+                self._cuda.synchronize(self._stream)
+        return outputs
+
+    def close(self) -> None:
+        """Free the device memory, contexts and engine; the session cannot run afterwards. Closing twice is harmless."""
+        with self._lock:
+            if self._engine is None:
+                return
+            self._cuda.activate()
+            self._cuda.synchronize(self._stream)
+            self._contexts.clear()
+            self._engine = None
+            while self._buffers:
+                self._cuda.free(self._buffers.popitem()[1][0])
+            self._cuda.destroy_stream(self._stream)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_contents(self, engine: TrtEngine) -> None:
+        names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
+        expected = {*self.input_names, *self.output_names}
+        if names != expected or engine.num_optimization_profiles != len(self._entry.profiles):
+            raise ProviderError(
+                f"{self._entry.file.path} has tensors {_listed(names)} and {engine.num_optimization_profiles} "
+                f"profiles, its manifest says {_listed(expected)} and {len(self._entry.profiles)}; build it again"
+            )
+
+    def _checked(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        if set(inputs) != set(self.input_names):
+            raise InputError(f"the engine takes {_listed(self.input_names)}, got {_listed(inputs)}")
+        for tensor in self._entry.inputs:
+            if inputs[tensor.name].dtype != np.dtype(tensor.dtype):
+                raise InputError(
+                    f"{tensor.name} must be {tensor.dtype}, got {inputs[tensor.name].dtype}; convert it first"
+                )
+        return {name: np.ascontiguousarray(inputs[name]) for name in self.input_names}
+
+    def _context(self, index: int, messages: list[tuple[str, str]]) -> TrtContext:
+        """The profile's own context, made at its first use; it holds memory for that profile only."""
+        if self._engine is None:
+            raise ProviderError("the session is closed; load the engine again")
+        if index not in self._contexts:
+            context = self._engine.create_execution_context(self._strategy)
+            if context is None:
+                raise ProviderError(f"{self.backend} makes no context: {self._log.errors(messages)}")
+            done = context.set_optimization_profile_async(index, self._stream)
+            self._require(done, f"set_optimization_profile_async to {index}", messages)
+            self._contexts[index] = context
+        return self._contexts[index]
+
+    def _output_shape(self, context: TrtContext, name: str) -> tuple[int, ...]:
+        shape = tuple(context.get_tensor_shape(name))
+        if min(shape, default=0) < 0:
+            raise ProviderError(
+                f"{self.backend} does not know the shape of {name} before running, only {shape}; "
+                "export a graph whose output length follows from its input"
+            )
+        return shape
+
+    def _buffer(self, name: str, size_bytes: int) -> int:
+        """Device memory for a tensor, kept from call to call and replaced when it is too small."""
+        address, capacity_bytes = self._buffers.get(name, (0, 0))
+        if capacity_bytes < size_bytes:
+            if name in self._buffers:
+                self._cuda.free(self._buffers.pop(name)[0])
+            address = self._cuda.allocate(size_bytes)
+            self._buffers[name] = (address, size_bytes)
+        return address
+
+    def _require(self, done: bool, call: str, messages: list[tuple[str, str]]) -> None:
+        if not done:
+            raise ProviderError(f"{self.backend} failed in {call}: {self._log.errors(messages)}")
+
+
+def open_engine_session(
+    artifact: Artifact, role: str, precision: Precision, config: SessionConfig
+) -> EngineSession:
+    """Load the engine of an artifact that fits this machine's TensorRT and GPU.
+
+    Args:
+        artifact: Where it lies.
+        role: Such as `offline`.
+        precision: Such as `fp16`.
+        config: Which GPU.
+
+    Raises:
+        ProviderError: There is no engine of that role and precision, or none fits; each one's reason is given.
+        ArtifactError: The file is missing or damaged.
+    """
+    reasons = []
+    for entry in artifact.engines(role, precision):
+        try:
+            _suitable_gpu(entry, load_flavour(entry.backend), config.device, None)
+        except ProviderError as error:
+            reasons.append(str(error))
+            continue
+        return EngineSession(artifact.read(entry.file), entry, device=config.device)
+    if not reasons:
+        reasons = [f"the artifact has no {role} {precision} engine; make one with voirs-vocoder build-engine"]
+    raise ProviderError(f"provider {PROVIDER!r} cannot run: {'; '.join(dict.fromkeys(reasons))}")
+
+
+def _suitable_gpu(entry: EngineEntry, flavour: Flavour, device: int, cuda: Cuda | None) -> Cuda:
+    """The GPU, when host, library and GPU are what the engine was built for."""
+    _check_host(entry, flavour)
+    if cuda is None:
+        try:
+            cuda = load_cuda(device)
+        except ProviderError as error:
+            raise ProviderError(f"provider {PROVIDER!r} needs an NVIDIA GPU and driver: {error}") from error
+    capability = cuda.compute_capability()
+    if capability not in entry.compute_capabilities:
+        raise ProviderError(
+            f"{entry.file.path} was built for compute capabilities {_listed(entry.compute_capabilities)}, "
+            f"GPU {cuda.device} ({cuda.gpu_name()}) has {capability}; build an engine for it"
+        )
+    return cuda
+
+
+def _check_host(entry: EngineEntry, flavour: Flavour) -> None:
+    built_and_here = {
+        "backend": (entry.backend, flavour.name),
+        "version": (entry.backend_version, flavour.version),
+        "CUDA": (entry.cuda_version, flavour.cuda_version),
+        "operating system": (entry.operating_system, platform.system().lower()),
+        "machine": (entry.machine, platform.machine()),
+    }
+    different = [f"{what} {a} (here {b})" for what, (a, b) in built_and_here.items() if a != b]
+    if different:
+        raise ProviderError(
+            f"{entry.file.path} was built for {', '.join(different)}; engines do not travel: build one here "
+            "with voirs-vocoder build-engine"
+        )
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(sorted(map(str, values)))

@@ -1,0 +1,135 @@
+"""The two flavours of TensorRT, `tensorrt` and `tensorrt_rtx` (TensorRT for RTX); nothing else imports them."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+from voirs_vocoder.runtime.errors import ProviderError
+
+__all__ = ["EngineBackend", "EngineLog", "Flavour", "load_flavour"]
+
+EngineBackend = Literal["tensorrt", "tensorrt-rtx"]
+
+_MODULES: dict[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+_CUDA_MAJORS = ("14", "13", "12")
+_LEVELS = {
+    "INTERNAL_ERROR": logging.ERROR,
+    "ERROR": logging.ERROR,
+    "WARNING": logging.WARNING,
+    "INFO": logging.INFO,
+    "VERBOSE": logging.DEBUG,
+}
+_LOG = logging.getLogger("voirs_vocoder.tensorrt")
+
+
+class EngineLog:
+    """What TensorRT says, handed to Python logging (`voirs_vocoder.tensorrt`) and kept where captured.
+
+    TensorRT keeps the first logger that a process gives it, for ever; so there is one log per library.
+    """
+
+    def __init__(self) -> None:
+        self._captures: list[list[tuple[str, str]]] = []
+
+    def write(self, severity: str, message: str) -> None:
+        """Take one message; called by the library, from any of its threads."""
+        _LOG.log(_LEVELS.get(severity, logging.ERROR), "%s", message)
+        for messages in self._captures:
+            messages.append((severity, message))
+
+    @contextmanager
+    def capture(self) -> Iterator[list[tuple[str, str]]]:
+        """The messages, as (severity, text), that arrive inside the `with` block."""
+        messages: list[tuple[str, str]] = []
+        self._captures.append(messages)
+        try:
+            yield messages
+        finally:
+            self._captures = [kept for kept in self._captures if kept is not messages]
+
+    @staticmethod
+    def errors(messages: list[tuple[str, str]]) -> str:
+        """The errors among captured messages, in one line."""
+        texts = dict.fromkeys(" ".join(text.split()) for severity, text in messages if "ERROR" in severity)
+        return "; ".join(texts) or "TensorRT gave no reason"
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """An installed TensorRT library.
+
+    Attributes:
+        name: `tensorrt` or `tensorrt-rtx`; neither loads the other's engines.
+        module: The imported module.
+        version: Its full version.
+        cuda_version: Major CUDA version that its package was built for; `unknown` when the package does not say.
+        logger: To give to `Builder`, `OnnxParser` and `Runtime`.
+        log: Where that logger writes.
+    """
+
+    name: EngineBackend
+    module: Any
+    version: str
+    cuda_version: str
+    logger: Any
+    log: EngineLog
+
+
+@functools.cache
+def load_flavour(name: EngineBackend) -> Flavour:
+    """Import a TensorRT library.
+
+    Args:
+        name: `tensorrt` or `tensorrt-rtx`.
+
+    Raises:
+        ProviderError: There is no such flavour, or it is not installed.
+    """
+    if name not in _MODULES:
+        raise ProviderError(f"unknown engine backend {name!r}; known: {', '.join(_MODULES)}")
+    try:
+        module = importlib.import_module(_MODULES[name])
+    except (ImportError, OSError) as error:  # OSError: installed, but its libraries do not load
+        hint = (
+            " on a machine with the NVIDIA GPU that the engine is for; tensorrt-rtx builds without one"
+            if name == "tensorrt"
+            else ""
+        )
+        raise ProviderError(
+            f"backend {name!r} is not available ({error}); pip install 'voirs-vocoder[{name}]'{hint}"
+        ) from error
+    log = EngineLog()
+    return Flavour(
+        name=name,
+        module=module,
+        version=module.__version__,
+        cuda_version=_cuda_version(_MODULES[name]),
+        logger=_logger(module.ILogger, log.write),
+        log=log,
+    )
+
+
+def _cuda_version(module_name: str) -> str:
+    """The CUDA version that is part of the wheel's name; TensorRT's API does not tell it."""
+    for major in _CUDA_MAJORS:
+        try:
+            metadata.distribution(f"{module_name}_cu{major}")
+        except metadata.PackageNotFoundError:
+            continue
+        return major
+    return "unknown"
+
+
+def _logger(base: Any, write: Callable[[str, str], None]) -> Any:
+    class Logger(base):  # type: ignore[misc]
+        def log(self, severity: Any, msg: str) -> None:
+            write(severity.name, msg)
+
+    return Logger()

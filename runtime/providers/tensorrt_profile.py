@@ -1,0 +1,65 @@
+"""Which of an engine's optimization profiles runs a given input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import Profile
+
+__all__ = ["nearest_profile"]
+
+
+def nearest_profile(profiles: tuple[Profile, ...], shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Index of the profile that takes these shapes and whose optimum is nearest.
+
+    Kernels are chosen for the optimum, so a nearer one is faster. Near is meant as a ratio of sizes.
+
+    Args:
+        profiles: In the engine's order.
+        shapes: By input name.
+
+    Raises:
+        InputError: No profile takes them.
+    """
+    fitting = {index: _distance(p, shapes) for index, p in enumerate(profiles) if _takes(p, shapes)}
+    if not fitting:
+        raise InputError(
+            f"no profile of the engine takes {_shapes_text(shapes)}; it was built for "
+            f"{' or '.join(_range_text(p) for p in profiles)}; build one with a wider profile"
+        )
+    return min(fitting, key=lambda index: fitting[index])
+
+
+def _takes(profile: Profile, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    return all(
+        len(shape) == len(profile.minimum[name])
+        and all(
+            low <= size <= high
+            for low, size, high in zip(profile.minimum[name], shape, profile.maximum[name], strict=True)
+        )
+        for name, shape in shapes.items()
+    )
+
+
+def _distance(profile: Profile, shapes: Mapping[str, tuple[int, ...]]) -> float:
+    return max(
+        abs(math.log(math.prod(shape)) - math.log(math.prod(profile.optimum[name])))
+        for name, shape in shapes.items()
+    )
+
+
+def _shapes_text(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
+
+
+def _range_text(profile: Profile) -> str:
+    return ", ".join(
+        f"{name} {'x'.join(_axis_text(*ends) for ends in zip(low, profile.maximum[name], strict=True))}"
+        for name, low in profile.minimum.items()
+    )
+
+
+def _axis_text(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}..{high}"

@@ -1,0 +1,228 @@
+"""The vocoder: an artifact in, audio out. No torch, no onnx."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.artifact import PRECISIONS, Artifact
+from voirs_vocoder.runtime.audio import AudioBuffer
+from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.drivers import Driver, open_driver
+from voirs_vocoder.runtime.errors import InputError, ProviderError
+from voirs_vocoder.runtime.manifest import Manifest, Precision
+from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
+from voirs_vocoder.runtime.providers import open_session
+from voirs_vocoder.runtime.window import synthesize_windows
+
+__all__ = ["MelRangeWarning", "Vocoder", "VocoderFeature", "VocoderMetadata"]
+
+
+class MelRangeWarning(UserWarning):
+    """The values of a mel look like another convention than the model's."""
+
+
+class VocoderFeature(Enum):
+    """What an artifact may or may not be able to do."""
+
+    BATCH = "batch"
+    STREAMING = "stream"
+
+
+@dataclass(frozen=True)
+class VocoderMetadata:
+    """What is known of a loaded vocoder.
+
+    Attributes:
+        family: Such as `hifigan`.
+        variant: Such as `v2`.
+        precision: Of the graph that runs.
+        provider: What runs it; under `auto`, what was chosen.
+        backend: The same with its version.
+        sample_rate: Of the audio, in Hz.
+        hop_length: Audio samples per mel frame.
+        convention: Of the mel.
+        look_ahead_frames: Future mel frames that a frame's audio depends on.
+        licence: Of the weights; None when unknown.
+    """
+
+    family: str
+    variant: str
+    precision: str
+    provider: str
+    backend: str
+    sample_rate: int
+    hop_length: int
+    convention: MelConvention
+    look_ahead_frames: int
+    licence: str | None
+
+
+class Vocoder:
+    """Turns mel spectrograms into audio. Calls may come from several threads, one at a time each.
+
+    Example:
+        vocoder = Vocoder.load("artifacts/build/hifigan-v2", provider="cpu", precision="int8")
+        audio = vocoder.vocode(mel)
+    """
+
+    def __init__(self, metadata: VocoderMetadata, driver: Driver, features: frozenset[VocoderFeature]) -> None:
+        """Use `Vocoder.load`."""
+        self._metadata = metadata
+        self._driver = driver
+        self._features = features
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        provider: str = "cpu",
+        precision: str = "fp32",
+        session: SessionConfig | None = None,
+    ) -> Self:
+        """Load an artifact.
+
+        Args:
+            path: The artifact's directory.
+            provider: `cpu`, `openvino`, `cuda`, `tensorrt`, `tensorrt-engine`, or `auto`.
+            precision: `fp32`, `fp16` or `int8`.
+            session: Threads and memory; None takes the defaults.
+
+        Raises:
+            ArtifactError: The artifact is damaged or of a later format.
+            ProviderError: The provider or precision is unknown or cannot be had here; nothing else is run instead.
+        """
+        artifact = Artifact.open(path)
+        checked = _checked_precision(precision)
+        config = session or SessionConfig()
+        driver = open_driver(
+            artifact.manifest, lambda role: open_session(artifact, role, checked, provider, config), config
+        )
+        return cls.from_driver(artifact.manifest, checked, driver)
+
+    @classmethod
+    def from_driver(cls, manifest: Manifest, precision: Precision, driver: Driver) -> Self:
+        """A vocoder over a driver that is already open.
+
+        Args:
+            manifest: Of the artifact that the driver runs.
+            precision: Of its graphs.
+            driver: What turns mel into audio.
+        """
+        metadata = VocoderMetadata(
+            family=manifest.family,
+            variant=manifest.variant,
+            precision=precision,
+            provider=driver.provider,
+            backend=driver.backend,
+            sample_rate=manifest.sample_rate,
+            hop_length=manifest.hop_length,
+            convention=manifest.mel,
+            look_ahead_frames=manifest.look_ahead_frames,
+            licence=manifest.licence,
+        )
+        roles = {graph.role for graph in manifest.graphs}
+        return cls(metadata, driver, frozenset(f for f in VocoderFeature if f.value in roles))
+
+    @property
+    def metadata(self) -> VocoderMetadata:
+        """What was loaded."""
+        return self._metadata
+
+    def supports(self, feature: VocoderFeature) -> bool:
+        """Whether the artifact holds what a feature needs."""
+        return feature in self._features
+
+    def vocode(
+        self, mel: NDArray[np.float32] | MelSpectrogram, config: VocodingConfig | None = None
+    ) -> AudioBuffer:
+        """One utterance.
+
+        Args:
+            mel: float32 [n_mels, frames] or [1, n_mels, frames] in the model's convention, or a `MelSpectrogram`,
+                whose convention is checked.
+            config: None takes the defaults.
+
+        Returns:
+            Audio [1, frames * hop_length], nominally in [-1, 1].
+
+        Raises:
+            InputError: The mel has another convention, type, number of bands, or values that are not finite.
+            ProviderError: The provider failed.
+        """
+        source = ArrayMelSource(self._checked(mel), self._metadata.convention)
+        hop_length = self._metadata.hop_length
+        samples = np.empty((1, source.values.shape[1] * hop_length), np.float32)
+        position = 0
+        for audio in self._windows(source, config):
+            samples[0, position : position + audio.shape[0]] = audio
+            position += audio.shape[0]
+        return AudioBuffer(samples, self._metadata.sample_rate)
+
+    def vocode_source(self, source: MelSource, config: VocodingConfig | None = None) -> Iterator[AudioBuffer]:
+        """One utterance of any length, window by window in bounded memory.
+
+        Args:
+            source: Mel frames by position, such as `AudioMelSource` over a file.
+            config: None takes the defaults.
+
+        Yields:
+            Consecutive pieces of the audio, together equal to `vocode` of the whole.
+
+        Raises:
+            InputError: As `vocode`.
+        """
+        self._check_convention(source.convention)
+        for audio in self._windows(source, config):
+            yield AudioBuffer(audio[np.newaxis].copy(), self._metadata.sample_rate)
+
+    def close(self) -> None:
+        """Free the graph; the vocoder cannot be used afterwards."""
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _windows(self, source: MelSource, config: VocodingConfig | None) -> Iterator[NDArray[np.float32]]:
+        window_frames = None if config is None else config.window_frames
+        return synthesize_windows(self._driver, source, self._metadata.hop_length, window_frames)
+
+    def _checked(self, mel: NDArray[np.float32] | MelSpectrogram) -> NDArray[np.float32]:
+        if isinstance(mel, MelSpectrogram):
+            self._check_convention(mel.convention)
+            mel = mel.values
+        values = check_mel(mel, self._metadata.convention)
+        hint = range_hint(values, self._metadata.convention)
+        if hint:
+            warnings.warn(hint, MelRangeWarning, stacklevel=3)
+        return values
+
+    def _check_convention(self, convention: MelConvention) -> None:
+        expected = self._metadata.convention
+        if convention != expected:
+            raise InputError(
+                f"the model takes mel convention {expected.id!r}, got {convention.id!r}; compute the mel with "
+                f"mel_spectrogram(audio, sample_rate, convention=vocoder.metadata.convention)"
+            )
+
+
+def _checked_precision(precision: str) -> Precision:
+    for known in PRECISIONS:
+        if precision == known:
+            return known
+    raise ProviderError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
