@@ -48,7 +48,7 @@ class FloatParts:
     """Nodes that must not lose precision, as shell-style patterns.
 
     A node that owns a weight bears the name of its module (`conv_pre`, `resblocks.3.convs1.0`); any other is
-    named after its operator (`Tanh`, `LeakyRelu.4`).
+    named after its operator and numbered (`Tanh.0`, `LeakyRelu.4`).
 
     Attributes:
         fp16: Nodes that stay FP32 in the FP16 graph.

@@ -1,1 +1,19 @@
-""""""
+"""Edits of ONNX graphs, each a named pass that checks the graph before and after."""
+
+from voirs_vocoder.export.passes.fp16_from_fp32 import Fp16FromFp32Pass, fp16_from_fp32
+from voirs_vocoder.export.passes.fp16_twin import Fp16TwinPass, fp16_twin
+from voirs_vocoder.export.passes.name_nodes import NameNodesPass
+from voirs_vocoder.export.passes.run import run_passes
+from voirs_vocoder.export.passes.set_model_metadata import SetModelMetadataPass
+from voirs_vocoder.export.passes.strip_exporter_metadata import StripExporterMetadataPass
+
+__all__ = [
+    "Fp16FromFp32Pass",
+    "Fp16TwinPass",
+    "NameNodesPass",
+    "SetModelMetadataPass",
+    "StripExporterMetadataPass",
+    "fp16_from_fp32",
+    "fp16_twin",
+    "run_passes",
+]

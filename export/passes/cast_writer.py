@@ -1,0 +1,48 @@
+"""Adds Cast nodes to a graph, with names that say what they do."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from voirs_vocoder.export.passes.precision_checks import all_values
+from voirs_vocoder.export.passes.unique_names import UniqueNames
+
+__all__ = ["CastWriter"]
+
+_SHORT = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16"}
+
+
+class CastWriter:
+    """Writes casts between FP32 and FP16 into one graph.
+
+    Args:
+        graph: Its names stay unique, and its nodes in topological order.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._node_names = UniqueNames(node.name for node in graph)
+        self._value_names = UniqueNames(value.name for value in all_values(graph))
+
+    def claim(self, wanted: str) -> str:
+        """A free name for a value, `wanted` where possible."""
+        return self._value_names.claim(wanted)
+
+    def cast(self, value: ir.Value, dtype: ir.DataType, name: str | None = None) -> ir.Value:
+        """A new Cast of the value, right behind its producer.
+
+        Args:
+            value: A graph input or a node's output.
+            dtype: FP32 or FP16.
+            name: Of the result, unique already; None names it after the value.
+        """
+        short = _SHORT[dtype]
+        result = ir.val(name or self.claim(f"{value.name}.{short}"), dtype, value.shape)
+        node_name = self._node_names.claim(f"Cast.{result.name}")
+        node = ir.node("Cast", [value], {"to": dtype.value}, outputs=[result], name=node_name)
+        producer = value.producer()
+        if producer is None:
+            self._graph.insert_before(self._graph[0], node)
+        else:
+            self._graph.insert_after(producer, node)
+        return result

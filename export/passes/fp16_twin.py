@@ -1,0 +1,115 @@
+"""From an FP16 graph to an FP32 one that rounds like it: the judge of FP16 without FP16 arithmetic."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+from voirs_vocoder.export.passes.cast_writer import CastWriter
+from voirs_vocoder.export.passes.operator_types import NodeTypes, node_types
+from voirs_vocoder.export.passes.precision_checks import all_values, refuse_unless_plain
+from voirs_vocoder.export.passes.run import run_passes
+
+__all__ = ["Fp16TwinPass", "fp16_twin"]
+
+_FP32, _FP16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
+
+
+class Fp16TwinPass(ir.passes.InPlacePass):
+    """Computes in FP32 what a graph computes in FP16, and rounds to FP16 after every operator.
+
+    ONNX Runtime's CPU provider runs an FP16 graph in FP32 from end to end: activations are never rounded
+    and an overflow never shows. In the twin every result that was FP16 is cast to FP16 and back: rounded to
+    the nearest FP16 number, ties to even, and infinite where that would exceed 65504. FP16 weights become
+    FP32 numbers of the same values. The boundary keeps its names and types.
+
+        FP16 graph                 twin
+        x16 -> Conv -> y16         x32 -> Conv -> y.unrounded -> Cast -> y16 -> Cast -> y32
+
+    One operator is rounded once, at its output: a convolution or matrix product accumulates in FP32, which is
+    what tensor cores and cuDNN do by default. An engine that accumulates in FP16 is worse than the twin; one
+    that fuses operators (Conv with LeakyRelu) rounds less often, and is a little better.
+
+    ONNX Runtime keeps the cast pairs at every graph optimization level with its other options at their
+    defaults; `optimization.enable_cast_chain_elimination` must stay off, for it removes them.
+    """
+
+    def requires(self, model: ir.Model) -> None:
+        """The graph is plain, and something in it is FP16.
+
+        Raises:
+            PreconditionError: It is not, or nothing is.
+        """
+        refuse_unless_plain(model)
+        if not any(value.dtype == _FP16 for value in all_values(model.graph)):
+            raise ir.passes.PreconditionError(
+                "a twin is made from an FP16 graph, got one without FP16; apply Fp16FromFp32Pass first"
+            )
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Convert in place."""
+        graph = model.graph
+        # Which outputs are computed in FP16 is settled before any type changes.
+        computed = {
+            value
+            for node in graph
+            for index, value in enumerate(node.outputs)
+            if value.dtype == _FP16 and _reads_half(node, index, node_types(node, model.opset_imports))
+        }
+        halves = [value for value in all_values(graph) if value.dtype == _FP16]
+        casts = CastWriter(graph)
+        for value in halves:
+            if value.is_initializer() and value.const_value is not None:
+                value.const_value = ir.Tensor(value.const_value.numpy().astype("float32"))
+                value.dtype = _FP32
+            else:
+                _round(value, value in computed, casts)
+        return ir.passes.PassResult(model, modified=True)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Nothing but a Cast reads FP16, so that no operator computes in it.
+
+        Raises:
+            PostconditionError: Something does.
+        """
+        for node in model.graph:
+            if node.op_type != "Cast" and any(v is not None and v.dtype == _FP16 for v in node.inputs):
+                raise ir.passes.PostconditionError(
+                    f"a twin must compute in FP32, got FP16 into node {node.name}; report the model"
+                )
+
+
+def fp16_twin(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The FP32 twin of an FP16 model; see `Fp16TwinPass`.
+
+    Args:
+        model: FP16 inside, such as `fp16_from_fp32` makes; left as it is.
+
+    Raises:
+        ExportError: The model has no FP16 in it, or has what its precision cannot be traced through.
+    """
+    return run_passes(model, [Fp16TwinPass()])
+
+
+def _reads_half(node: ir.Node, output_index: int, types: NodeTypes) -> bool:
+    """Whether an FP16 output is computed from FP16, rather than cast or filled to it by an attribute."""
+    return types.output_follows_inputs(output_index) and any(
+        value is not None and value.dtype == _FP16 and variable == types.outputs[output_index]
+        for value, variable in zip(node.inputs, types.inputs, strict=True)
+    )
+
+
+def _round(value: ir.Value, computed: bool, casts: CastWriter) -> None:
+    """Let the casts among a value's users read its rounded FP16 form, and all others that in FP32."""
+    readers = list(value.uses())
+    half = value
+    if computed:
+        name, value.name = value.name, casts.claim(f"{value.name}.unrounded")
+        value.dtype = _FP32
+        half = casts.cast(value, _FP16, name)
+        if value.graph is not None and value.is_graph_output():
+            value.graph.outputs[value.graph.outputs.index(value)] = half
+    computing = [use for use in readers if use[0].op_type != "Cast"]
+    single = casts.cast(half, _FP32) if computing else half
+    for node, index in readers:
+        node.replace_input_with(index, half if node.op_type == "Cast" else single)
