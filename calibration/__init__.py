@@ -1,1 +1,1 @@
-""""""
+"""Calibration: from speech to INT8 graphs."""

@@ -28,6 +28,7 @@ __all__ = ["Checkpoint", "load_into", "read_checkpoint", "save_safetensors"]
 
 _MAX_CHECKPOINT_BYTES = 4 << 30
 _MAX_LISTED = 8
+_WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def read_checkpoint(path: Path, *, weights_key: str | None = None) -> Checkpoint
         loaded = _unpickle(path, data, form)
     if weights_key is not None and isinstance(loaded, dict) and isinstance(loaded.get(weights_key), dict):
         loaded = loaded[weights_key]
-    tensors = _weights(path, loaded, weights_key)
+    tensors = _weights(path, loaded, weights_key, len(data))
     return Checkpoint(path, tensors, hashlib.sha256(data).hexdigest(), form)
 
 
@@ -152,7 +153,9 @@ def _unpickle(path: Path, data: bytes, form: str) -> object:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
-            reason = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
+            # torch explains itself at length; the line that names the object is the one that tells.
+            lines = str(error).splitlines()
+            reason = next((line.strip() for line in lines if "GLOBAL" in line), lines[0])
             raise CheckpointError(
                 f"{path}: refused, since loading it would execute code or build foreign objects ({reason}); "
                 "save the state dict alone, best as safetensors"
@@ -168,13 +171,13 @@ def _refuse_inflating_archive(path: Path, data: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             inflated = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise CheckpointError(f"{path}: a broken PyTorch checkpoint, cut off perhaps: {error}") from error
     if inflated > len(data):
         raise CheckpointError(f"{path}: refused, a compressed archive of {inflated} bytes; torch writes none")
 
 
-def _weights(path: Path, loaded: object, weights_key: str | None) -> dict[str, Tensor]:
+def _weights(path: Path, loaded: object, weights_key: str | None, file_bytes: int) -> dict[str, Tensor]:
     if not isinstance(loaded, dict) or not loaded:
         raise CheckpointError(f"{path}: a checkpoint must hold a state dict, got {type(loaded).__name__}")
     strangers = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
@@ -184,11 +187,26 @@ def _weights(path: Path, loaded: object, weights_key: str | None) -> dict[str, T
             f"{path}: not a state dict, these entries are no tensors: {', '.join(strangers[:_MAX_LISTED])}{hint}"
         )
     prefix = "module." if all(str(name).startswith("module.") for name in loaded) else ""
-    tensors = {}
-    for name, value in loaded.items():
-        if not value.is_floating_point():
-            raise CheckpointError(f"{path}: weights must be floating point, {name} is {value.dtype}")
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: weights must be finite, {name} has NaN or infinity")
-        tensors[str(name).removeprefix(prefix)] = value.to(torch.float32)
+    tensors: dict[str, Tensor] = {}
+    for key, value in loaded.items():
+        name = str(key).removeprefix(prefix)
+        if name in tensors:
+            raise CheckpointError(f"{path}: every weight must have a name of its own, {name!r} appears twice")
+        if value.dtype not in _WEIGHT_DTYPES:
+            raise CheckpointError(
+                f"{path}: weights must be floating point, {name} is {value.dtype}; use float32, float16 or bfloat16"
+            )
+        if value.layout != torch.strided or value.is_nested or value.device.type != "cpu":
+            raise CheckpointError(
+                f"{path}: weights must be dense and have data, {name} is {value.layout} on {value.device}"
+            )
+        # Strides of zero let a few bytes claim to be terabytes.
+        if value.numel() * value.element_size() > file_bytes:
+            raise CheckpointError(
+                f"{path}: refused, {name} claims {value.numel()} numbers in a file of {file_bytes} bytes"
+            )
+        weight = value.to(torch.float32)
+        if not torch.isfinite(weight).all():
+            raise CheckpointError(f"{path}: weights must be finite, {name} has NaN or infinity in float32")
+        tensors[name] = weight
     return tensors

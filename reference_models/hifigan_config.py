@@ -22,6 +22,11 @@ _VARIANTS: dict[tuple[str, tuple[int, ...], tuple[int, ...], int], str] = {
 }
 _CONV_PRE_KERNEL = _CONV_POST_KERNEL = 7
 _MAX_CONFIG_BYTES = 1 << 20
+# Far above any published model; a size beyond is a mistake that would exhaust memory.
+_MAX_SIZE = 1 << 12
+_MAX_KERNEL = 255
+_MAX_LENGTH = 16
+_MAX_SAMPLING_RATE = 768_000
 
 
 @dataclass(frozen=True)
@@ -148,17 +153,17 @@ class HifiGanConfig:
             resblock=str(_get(values, "resblock", (str, int))),
             upsample_rates=_ints(values, "upsample_rates"),
             upsample_kernel_sizes=_ints(values, "upsample_kernel_sizes"),
-            upsample_initial_channel=_int(values, "upsample_initial_channel"),
+            upsample_initial_channel=_int(values, "upsample_initial_channel", _MAX_SIZE),
             resblock_kernel_sizes=_ints(values, "resblock_kernel_sizes"),
             resblock_dilation_sizes=tuple(
                 _ints({"resblock_dilation_sizes": row}, "resblock_dilation_sizes")
                 for row in _list(values, "resblock_dilation_sizes")
             ),
-            num_mels=_int(values, "num_mels"),
-            n_fft=_int(values, "n_fft"),
-            hop_size=_int(values, "hop_size"),
-            win_size=_int(values, "win_size"),
-            sampling_rate=_int(values, "sampling_rate"),
+            num_mels=_int(values, "num_mels", _MAX_SIZE),
+            n_fft=_int(values, "n_fft", _MAX_SIZE << 4),
+            hop_size=_int(values, "hop_size", _MAX_SIZE << 4),
+            win_size=_int(values, "win_size", _MAX_SIZE << 4),
+            sampling_rate=_int(values, "sampling_rate", _MAX_SAMPLING_RATE),
             fmin=_float(values, "fmin"),
             fmax=None if values.get("fmax") is None else _float(values, "fmax"),
             source=dict(values),
@@ -256,17 +261,23 @@ def _get(values: Mapping[str, object], key: str, kinds: tuple[type, ...]) -> Any
     return value
 
 
-def _int(values: Mapping[str, object], key: str) -> int:
-    return int(_get(values, key, (int,)))
+def _int(values: Mapping[str, object], key: str, largest: int) -> int:
+    value = int(_get(values, key, (int,)))
+    _require(value <= largest, f"{key} must be at most {largest}", value)
+    return value
 
 
 def _float(values: Mapping[str, object], key: str) -> float:
-    return float(_get(values, key, (int, float)))
+    value = _get(values, key, (int, float))
+    _require(0 <= value <= _MAX_SAMPLING_RATE, f"{key} must be between 0 and {_MAX_SAMPLING_RATE} Hz", value)
+    return float(value)
 
 
 def _list(values: Mapping[str, object], key: str) -> list[object]:
-    return list(_get(values, key, (list,)))
+    entries = list(_get(values, key, (list,)))
+    _require(len(entries) <= _MAX_LENGTH, f"{key} must have at most {_MAX_LENGTH} entries", len(entries))
+    return entries
 
 
 def _ints(values: Mapping[str, object], key: str) -> tuple[int, ...]:
-    return tuple(_int({key: entry}, key) for entry in _list(values, key))
+    return tuple(_int({key: entry}, key, _MAX_KERNEL) for entry in _list(values, key))

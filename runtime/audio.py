@@ -16,6 +16,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.input_file import require_file
 
 __all__ = [
+    "AUDIO_ENDINGS",
     "AudioBuffer",
     "AudioInfo",
     "SequentialSoundFile",
@@ -28,6 +29,9 @@ __all__ = [
     "resampled_blocks",
     "resampled_length",
 ]
+
+AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+"""Of the files in a folder that are taken for recordings."""
 
 _MAX_CHANNELS = 64
 _SAMPLE_RATES = range(1_000, 768_001)

@@ -93,6 +93,7 @@ class AudioWriter:
             )
         except (soundfile.SoundFileError, ValueError) as error:
             self._discard()
+            self._raise_recorded()
             raise InputError(
                 f"{self._path}: {self._format} cannot hold {self._channels} channels at {self._sample_rate} Hz "
                 f"({error}); choose another format"

@@ -151,7 +151,10 @@ def _provider_options(provider: str, entry: GraphEntry, config: SessionConfig) -
         # The exhaustive search would run again for each new length.
         return {"device_id": str(config.device), "cudnn_conv_algo_search": "HEURISTIC"}
     shapes = {name: _profile_shapes(entry, batch, frames) for name, batch, frames in _TENSORRT_SHAPES}
-    return {"device_id": str(config.device), **{f"trt_profile_{name}_shapes": text for name, text in shapes.items()}}
+    return {
+        "device_id": str(config.device),
+        **{f"trt_profile_{name}_shapes": text for name, text in shapes.items()},
+    }
 
 
 _TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", 8, 2048))

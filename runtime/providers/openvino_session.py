@@ -56,7 +56,9 @@ class OpenVinoSession:
             results = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
             return {name: results[name] for name in self._outputs}
         except RuntimeError as error:
-            raise ProviderError(f"provider 'openvino' failed: {' '.join(str(error).split())[-300:]}") from error
+            raise ProviderError(
+                f"provider 'openvino' failed: {' '.join(str(error).split())[-300:]}"
+            ) from error
 
     def close(self) -> None:
         """See `Session.close`."""

@@ -20,8 +20,9 @@ EngineBackend = Literal["tensorrt", "tensorrt-rtx"]
 _MODULES: dict[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _CUDA_MAJORS = ("14", "13", "12")
 _LEVELS = {
-    "INTERNAL_ERROR": logging.ERROR,
-    "ERROR": logging.ERROR,
+    # Whoever asked raises these as an error of ours; here they are only a trace.
+    "INTERNAL_ERROR": logging.INFO,
+    "ERROR": logging.INFO,
     "WARNING": logging.WARNING,
     "INFO": logging.INFO,
     "VERBOSE": logging.DEBUG,
@@ -36,23 +37,23 @@ class EngineLog:
     """
 
     def __init__(self) -> None:
-        self._captures: list[list[tuple[str, str]]] = []
+        self._captures: dict[int, list[tuple[str, str]]] = {}
 
     def write(self, severity: str, message: str) -> None:
         """Take one message; called by the library, from any of its threads."""
         _LOG.log(_LEVELS.get(severity, logging.ERROR), "%s", message)
-        for messages in self._captures:
+        for messages in list(self._captures.values()):
             messages.append((severity, message))
 
     @contextmanager
     def capture(self) -> Iterator[list[tuple[str, str]]]:
         """The messages, as (severity, text), that arrive inside the `with` block."""
         messages: list[tuple[str, str]] = []
-        self._captures.append(messages)
+        self._captures[id(messages)] = messages
         try:
             yield messages
         finally:
-            self._captures = [kept for kept in self._captures if kept is not messages]
+            del self._captures[id(messages)]
 
     @staticmethod
     def errors(messages: list[tuple[str, str]]) -> str:

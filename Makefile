@@ -1,0 +1,43 @@
+# What a developer and CI run; `make` alone lists the targets. PYTHON picks the interpreter when .venv is made.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+EXTRAS := cpu,openvino,export,tensorrt-rtx,eval
+PACKAGES := calibration export reference_models runtime
+LINKS := $(PACKAGES:%=.typing/voirs_vocoder/%)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench links
+
+help:  ## print this list
+	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: $(INSTALLED)  ## export, quantize, validate and speak with the shipped checkpoint
+	$(BIN)/python -m voirs_vocoder.export.demo
+
+test: $(INSTALLED)  ## run every test; those that need a GPU skip themselves without one
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) $(LINKS)  ## lint, formatting and strict types, as CI and pre-commit run them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p voirs_vocoder
+
+bench: $(INSTALLED)  ## measure speed and memory on this machine
+	$(BIN)/python -m voirs_vocoder.export.bench
+
+# Older releases of pip do not know dependency groups.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]' --group dev
+	touch $@
+
+# mypy does not follow the editable install; these links show it the folders under their import names.
+links: $(LINKS)
+
+$(LINKS): .typing/voirs_vocoder/%:
+	mkdir -p $(@D)
+	ln -sfn ../../$* $@

@@ -1,0 +1,8 @@
+"""Benchmarks: `artifact_benchmark` of any artifact, without torch; `python -m voirs_vocoder.export.bench` of the project."""
+
+from __future__ import annotations
+
+from voirs_vocoder.export.bench.artifact import artifact_benchmark
+from voirs_vocoder.export.bench.report import BenchReport, BenchRow, bench_table, encode_bench
+
+__all__ = ["BenchReport", "BenchRow", "artifact_benchmark", "bench_table", "encode_bench"]

@@ -1,0 +1,175 @@
+"""How fast and how large an artifact's graphs are on this machine, through the interface that users call."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.export.bench.fresh_process import speak_fresh
+from voirs_vocoder.export.bench.paired import Times, interleaved_times, median_estimate, ratio_estimate
+from voirs_vocoder.export.bench.report import BenchReport, BenchRow, this_machine
+from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.runtime import Artifact, MelConvention, SessionConfig, Vocoder
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import GraphEntry
+from voirs_vocoder.runtime.providers import int8_target
+from voirs_vocoder.runtime.providers.onnxruntime_session import ort_provider_problem
+
+__all__ = ["artifact_benchmark", "bench_mel", "bytes_in_hand"]
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class _Kind:
+    graph: GraphEntry
+    provider: str
+
+    @property
+    def name(self) -> str:
+        return f"{_graph_name(self.graph)} on {self.provider}"
+
+
+def artifact_benchmark(
+    root: Path | str,
+    *,
+    seconds: float = 10.0,
+    pairs: int = 15,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> BenchReport:
+    """Measure every graph of an artifact on every backend that is installed: CPU, OpenVINO and CUDA.
+
+    All vocode the same mel, taking turns.
+
+    Args:
+        root: The artifact.
+        seconds: Length of the utterance.
+        pairs: Rounds; each backend vocodes once in each.
+        threads: Of every backend; None takes one per core.
+        progress: Told what is being done.
+
+    Raises:
+        InputError: An argument is out of range.
+        ArtifactError: The artifact is damaged.
+        ProviderError: A backend that is installed does not run a graph.
+    """
+    artifact = Artifact.open(root)
+    manifest = artifact.manifest
+    frames = round(seconds * manifest.sample_rate / manifest.hop_length)
+    if frames < 1:
+        raise InputError(f"--seconds must be at least one mel frame, got {seconds:g}; give some seconds")
+    session = SessionConfig(threads=threads or os.cpu_count() or 1)
+    mel = bench_mel(manifest.mel, frames)
+    kinds = _kinds(artifact)
+    with contextlib.ExitStack() as stack:
+        vocoders = {
+            kind.name: stack.enter_context(
+                Vocoder.load(
+                    root, provider=kind.provider, precision=kind.graph.precision, session=session
+                )
+            )
+            for kind in kinds
+        }
+        progress("timing", 0, len(kinds) + 1)
+        calls = {name: partial(vocoder.vocode, mel) for name, vocoder in vocoders.items()}
+        times = interleaved_times(calls, pairs=pairs, seed=_SEED)
+        backends = {name: vocoder.metadata.backend for name, vocoder in vocoders.items()}
+    audio_s = frames * manifest.hop_length / manifest.sample_rate
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        mel_path = Path(folder) / "mel.npy"
+        np.save(mel_path, mel)
+        for done, kind in enumerate(kinds, 1):
+            progress(f"{kind.name}: loading in a fresh process", done, len(kinds) + 1)
+            rows.append(_row(artifact, kind, times, backends, audio_s, mel_path, session))
+    progress("measured", 1, 1)
+    return BenchReport(
+        family=manifest.family,
+        variant=manifest.variant,
+        machine=this_machine(),
+        threads=session.threads or 1,
+        audio_s=audio_s,
+        rows=tuple(rows),
+    )
+
+
+def bench_mel(convention: MelConvention, frames: int) -> NDArray[np.float32]:
+    """A mel of noise in a convention's range, the same every time.
+
+    Args:
+        convention: Decides bands and range.
+        frames: How many.
+
+    Returns:
+        Float32 [n_mels, frames].
+    """
+    rng = np.random.default_rng(_SEED)
+    shape = (convention.n_mels, frames)
+    if convention.compression == "db-unit":
+        return rng.uniform(0.0, 1.0, shape).astype(np.float32)
+    # About what the log mels of speech are; the floor is hit now and then, as in pauses.
+    floor = float(np.log(convention.floor))
+    return np.clip(rng.normal(-5.0, 2.5, shape), floor, 1.0).astype(np.float32)
+
+
+def bytes_in_hand(mel: NDArray[np.float32], hop_length: int) -> int:
+    """What the caller of `vocode` holds whatever the vocoder needs: the mel, and audio [1, frames * hop_length]."""
+    return mel.nbytes + mel.shape[1] * hop_length * np.dtype(np.float32).itemsize
+
+
+def _kinds(artifact: Artifact) -> list[_Kind]:
+    providers = ["cpu"]
+    if find_spec("openvino") is not None:
+        providers.append("openvino")
+    if ort_provider_problem("cuda") is None:
+        providers.append("cuda")
+    roles = [graph for graph in artifact.manifest.graphs if graph.role == artifact.manifest.graphs[0].role]
+    graphs = sorted(roles, key=lambda graph: graph.precision != "fp32")
+    return [_Kind(graph, name) for name in providers for graph in graphs if _runs(graph, name)]
+
+
+def _runs(graph: GraphEntry, provider: str) -> bool:
+    if graph.precision == "int8":
+        return provider != "cuda" and graph.target == int8_target(provider)
+    # OpenVINO at full precision computes an FP16 graph as it does the FP32 one.
+    return graph.precision == "fp32" or provider != "openvino"
+
+
+def _row(
+    artifact: Artifact,
+    kind: _Kind,
+    times: Times,
+    backends: dict[str, str],
+    audio_s: float,
+    mel_path: Path,
+    session: SessionConfig,
+) -> BenchRow:
+    graph = kind.graph
+    spoken = speak_fresh(artifact.root, kind.provider, graph.precision, session.threads or 1, mel_path)
+    in_hand = bytes_in_hand(np.load(mel_path), artifact.manifest.hop_length)
+    baseline = next(iter(times.values()))
+    return BenchRow(
+        graph=_graph_name(graph),
+        precision=graph.precision,
+        target=graph.target,
+        provider=kind.provider,
+        backend=backends[kind.name],
+        rtf=median_estimate(times[kind.name] / audio_s),
+        time_ratio=ratio_estimate(times[kind.name], baseline),
+        load_s=spoken.load_s,
+        peak_bytes=spoken.peak_bytes - in_hand,
+        size_bytes=graph.file.size_bytes,
+    )
+
+
+def _graph_name(graph: GraphEntry) -> str:
+    return ".".join(part for part in (graph.precision, graph.target) if part)

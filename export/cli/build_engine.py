@@ -1,0 +1,59 @@
+"""`voirs-vocoder build-engine`: TensorRT engines for an artifact that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.console import ConsoleProgress
+from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
+from voirs_vocoder.export.cli.summary import print_engines
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.manifest import Precision
+
+__all__ = ["command"]
+
+
+@click.command(
+    "build-engine",
+    cls=options.ExampleCommand,
+    examples=(
+        "voirs-vocoder build-engine hifigan-v1 --backend tensorrt-rtx --precision fp16 \\",
+        "    --compute-capability 86 --compute-capability 120",
+    ),
+)
+@options.artifact_argument
+@options.backend_option(required=True)
+@options.precisions_option("A graph to build from; repeat it for more.")
+@options.compute_capability_option
+@click.option(
+    "--max-frames", type=click.IntRange(min=1), default=4096, help="Longest mel that the engine takes."
+)
+@click.option("--max-batch", type=click.IntRange(min=1), default=1, help="Most utterances at once.")
+@options.force_option("Replace engines of the same precision, backend and GPUs.")
+def command(
+    root: Path,
+    backend: str,
+    precisions: tuple[Precision, ...],
+    compute_capabilities: tuple[int, ...],
+    max_frames: int,
+    max_batch: int,
+    force: bool,
+) -> None:
+    """Build TensorRT engines from the graphs of the artifact DIR.
+
+    A tensorrt-rtx engine is built without a GPU and serves every compute capability that it names; a tensorrt engine
+    is for the GPU that it was built on. Either is loaded by the same version of its library only.
+    """
+    Artifact.open(root)
+    config = checked_engine_config(backend, compute_capabilities, max_batch=max_batch, max_frames=max_frames)
+
+    from voirs_vocoder.export.engines import build_engines
+
+    with ConsoleProgress() as progress:
+        artifact = build_engines(
+            root, config, tuple(dict.fromkeys(precisions)), force=force, progress=progress
+        )
+    print_engines(artifact.manifest.engines)

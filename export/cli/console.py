@@ -1,0 +1,156 @@
+"""What a person sees besides results: progress and warnings on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import sys
+import textwrap
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self, TextIO
+
+import click
+
+__all__ = ["ConsoleProgress", "console_messages", "print_table"]
+
+_WIDTH = 100
+_BAR_WIDTH = 24
+_REDRAW_S = 0.5
+_NUMBER = re.compile(r"[+-]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?|inf|nan)%?")
+
+
+class ConsoleProgress:
+    """A `Progress` for people: one line that is redrawn on a terminal, a line per distinct message elsewhere.
+
+    Use it as a context manager; at its end the line on the terminal is wiped.
+
+    Example:
+        with ConsoleProgress() as progress:
+            export_artifact(request, progress)
+    """
+
+    def __init__(self) -> None:
+        """Look where stderr leads."""
+        self._on_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._said: set[str] = set()
+        self._state = ("", 0, 0)
+        self._started_s = time.monotonic()
+        self._drawing = threading.Lock()
+        self._ended = threading.Event()
+        self._clock = threading.Thread(target=self._tick, daemon=True)
+
+    def __call__(self, message: str, done: int, total: int) -> None:
+        """See `Progress`."""
+        if self._on_terminal:
+            self._state = (message, done, total)
+            self._draw()
+        elif message not in self._said:
+            self._said.add(message)
+            click.echo(message, err=True)
+
+    def __enter__(self) -> Self:
+        if self._on_terminal:
+            self._clock.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._on_terminal:
+            self._ended.set()
+            self._clock.join()
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+    def _tick(self) -> None:
+        # Keeps the elapsed time moving while a long step says nothing.
+        while not self._ended.wait(_REDRAW_S):
+            self._draw()
+
+    def _draw(self) -> None:
+        message, done, total = self._state
+        if not message:
+            return
+        seconds = int(time.monotonic() - self._started_s)
+        line = f"{seconds // 60}:{seconds % 60:02d}  "
+        if total:
+            filled = min(_BAR_WIDTH, _BAR_WIDTH * done // total)
+            line += f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done}/{total}  "
+        columns = shutil.get_terminal_size().columns
+        with self._drawing:
+            click.echo(f"\r\x1b[K{(line + message)[: columns - 1]}", err=True, nl=False)
+
+
+@contextmanager
+def console_messages() -> Iterator[None]:
+    """Show our warnings and log messages as single lines; those of other packages address their own developers."""
+    log = logging.getLogger("voirs_vocoder")
+    # Where the provider `auto` says what it chose.
+    choices = logging.getLogger("voirs_vocoder.runtime.providers")
+    levels = (log.level, choices.level)
+    handler = _EchoHandler()
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        log.addHandler(handler)
+        log.setLevel(logging.WARNING)
+        choices.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(levels[0])
+            choices.setLevel(levels[1])
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns on stdout, numbers to the right; a last column that is too wide is wrapped.
+
+    Args:
+        rows: As many cells in each; the first is the header.
+    """
+    header, *body = rows
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    numeric = [_is_numeric(column[1:]) for column in columns]
+    indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    widths[-1] = min(widths[-1], max(len(header[-1]), _WIDTH - indent))
+    for row in (header, ["-" * width for width in widths], *body):
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row[:-1], widths, numeric, strict=False)
+        ]
+        last = row[-1].rjust(widths[-1]) if numeric[-1] else row[-1]
+        wrapped = textwrap.wrap(last, widths[-1], drop_whitespace=not numeric[-1]) or [""]
+        click.echo("  ".join([*cells, wrapped[0]]).rstrip())
+        for line in wrapped[1:]:
+            click.echo(" " * indent + line)
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    known = [cell for cell in cells if cell not in ("", "-")]
+    return bool(known) and all(_NUMBER.fullmatch(cell) for cell in known)
+
+
+class _EchoHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning" if record.levelno >= logging.WARNING else "note"
+        click.echo(f"{prefix}: {' '.join(record.getMessage().split())}", err=True)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    del filename, lineno, file, line
+    if category.__module__.startswith("voirs_vocoder."):
+        click.echo(f"warning: {' '.join(str(message).split())}", err=True)

@@ -1,0 +1,88 @@
+"""`voirs-vocoder export`: a checkpoint becomes an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.console import ConsoleProgress
+from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
+from voirs_vocoder.export.cli.summary import print_summary
+from voirs_vocoder.export.cli.validate import judge_artifact
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import Precision
+
+__all__ = ["command"]
+
+
+@click.command(
+    cls=options.ExampleCommand,
+    examples=(
+        "voirs-vocoder export hifigan --checkpoint g_02500000 --config config_v1.json --output hifigan-v1",
+        "voirs-vocoder export hifigan --checkpoint g_02500000 --output hifigan-v1 --precision fp32 \\",
+        "    --precision fp16 --precision int8 --calibration speech/train --speech speech/held-out",
+    ),
+)
+@click.argument("family")
+@options.checkpoint_options(required=True, help_text="The trained weights, in the family's official format.")
+@click.option(
+    "--output", metavar="DIR", type=click.Path(path_type=Path), required=True, help="The artifact to make."
+)
+@options.precisions_option(
+    "A graph to make; repeat it for more. FP32 is always made, INT8 for CPU and for TensorRT."
+)
+@options.calibration_option(required=False)
+@click.option("--licence", metavar="SPDX", help="Licence of the weights, such as MIT or CC-BY-4.0.")
+@options.backend_option(required=False)
+@options.compute_capability_option
+@options.speech_option(required=False, help_text="Validate at the end on the recordings of this folder.")
+@options.force_option("Replace an artifact that is there.")
+def command(
+    family: str,
+    checkpoint: Path,
+    config: Path | None,
+    output: Path,
+    precisions: tuple[Precision, ...],
+    calibration: Path | None,
+    licence: str | None,
+    backend: str | None,
+    compute_capabilities: tuple[int, ...],
+    speech: Path | None,
+    force: bool,
+) -> None:
+    """Export a checkpoint of FAMILY (such as hifigan) to an artifact.
+
+    Every graph is compared with PyTorch before anything is written; the artifact appears whole or not at all.
+    """
+    if compute_capabilities and backend is None:
+        raise click.UsageError("--compute-capability says what --backend builds for; give both")
+    if "int8" in precisions and calibration is None:
+        raise click.UsageError("--precision int8 needs --calibration DIR with recordings to calibrate on")
+    engine_config = checked_engine_config(backend, compute_capabilities) if backend else None
+    if speech is not None and not speech.is_dir():
+        raise InputError(f"{speech}: --speech must be a folder of recordings; there is none")
+
+    from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+
+    request = ExportRequest(
+        family=family,
+        checkpoint=checkpoint,
+        config=config,
+        output=output,
+        precisions=tuple(dict.fromkeys(precisions)),
+        calibration=calibration,
+        licence=licence,
+        force=force,
+    )
+    with ConsoleProgress() as progress:
+        artifact = export_artifact(request, progress)
+        if engine_config is not None:
+            from voirs_vocoder.export.engines import build_engines
+
+            artifact = build_engines(output, engine_config, request.precisions, progress=progress)
+    print_summary(artifact)
+    if speech is not None:
+        click.echo()
+        judge_artifact(output, speech, checkpoint=checkpoint, config=config, json_file=None)

@@ -1,0 +1,102 @@
+"""The command `voirs-vocoder`: which commands there are, and how whatever goes wrong becomes an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from voirs_vocoder.export.cli.console import console_messages
+from voirs_vocoder.export.cli.failure import INTERRUPTED, PIPE_CLOSED, report_failure
+
+__all__ = ["main"]
+
+# Command -> module of this package, in the order of the help.
+_COMMANDS = {
+    "export": "export",
+    "quantize": "quantize",
+    "build-engine": "build_engine",
+    "validate": "validate",
+    "vocode": "vocode",
+    "bench": "bench",
+    "inspect": "inspect",
+    "doctor": "doctor",
+}
+
+
+class _PipeClosedError(Exception):
+    """Whoever read the output has gone. Not an OSError, which click would turn into exit status 1."""
+
+
+class _Group(click.Group):
+    """Commands imported when asked for; every failure one line on stderr."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"{__package__}.{_COMMANDS[cmd_name]}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _PipeClosedError from error
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        def run() -> Any:
+            return super(_Group, self).main(
+                args, prog_name, complete_var, False, windows_expand_args=windows_expand_args, **extra
+            )
+
+        if not standalone_mode:
+            return run()
+        with console_messages():
+            try:
+                result = run()
+                status = result if isinstance(result, int) else 0
+            except click.Abort:
+                click.echo("interrupted", err=True)
+                status = INTERRUPTED
+            except _PipeClosedError:
+                # Python flushes once more when it exits.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                status = PIPE_CLOSED
+            except Exception as error:  # the last resort: status 70 and one line
+                status = report_failure(error)
+        sys.exit(status)
+
+
+@click.group(
+    cls=_Group,
+    invoke_without_command=True,
+    no_args_is_help=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
+    epilog="Exit status: 0 success, 1 a gate failed, 2 wrong usage or bad input, 70 a fault of this program.",
+)
+@click.version_option(package_name="voirs-vocoder", prog_name="voirs-vocoder")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Turn a trained neural vocoder into validated ONNX graphs and TensorRT engines, and speak with them."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)

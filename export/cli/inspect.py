@@ -1,0 +1,44 @@
+"""`voirs-vocoder inspect`: what an artifact is, and whether it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.summary import look_ahead_ms, print_summary
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.errors import ArtifactError
+
+__all__ = ["command"]
+
+
+@click.command(
+    cls=options.ExampleCommand,
+    examples=("voirs-vocoder inspect hifigan-v1", "voirs-vocoder inspect hifigan-v1 --verify --json"),
+)
+@options.artifact_argument
+@click.option("--verify", is_flag=True, help="Check every file against its hash; exit with 2 if one differs.")
+@options.json_flag
+def command(root: Path, verify: bool, as_json: bool) -> None:
+    """Show what the artifact DIR is: model, mel convention, look-ahead, graphs, engines, calibration."""
+    artifact = Artifact.open(root)
+    checked = list(artifact.verify()) if verify else []
+    damaged = [error for _, error in checked if error is not None]
+    if as_json:
+        document = {
+            "path": str(root),
+            "look_ahead_ms": look_ahead_ms(artifact.manifest),
+            "verified_files": len(checked),
+            "damaged": [str(error) for error in damaged],
+            "manifest": artifact.manifest,
+        }
+        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    else:
+        print_summary(artifact)
+        if checked and not damaged:
+            click.echo(f"\n{len(checked)} files verified: all as the manifest records them.")
+    if damaged:
+        raise ArtifactError(f"{len(damaged)} of {len(checked)} files damaged: {'; '.join(map(str, damaged))}")

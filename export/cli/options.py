@@ -1,0 +1,161 @@
+"""Arguments and options that several commands share, each declared once, and the shape of a command's help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from voirs_vocoder.runtime.artifact import PRECISIONS
+
+__all__ = [
+    "ExampleCommand",
+    "artifact_argument",
+    "backend_option",
+    "calibration_option",
+    "checkpoint_options",
+    "compute_capability_option",
+    "force_option",
+    "json_file_option",
+    "json_flag",
+    "precision_option",
+    "precisions_option",
+    "speech_option",
+    "threads_option",
+]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Decorator = Callable[[_Function], _Function]
+
+_PATH = click.Path(path_type=Path)
+_PRECISION = click.Choice(PRECISIONS)
+
+
+class ExampleCommand(click.Command):
+    """A command whose help ends with examples."""
+
+    def __init__(self, *args: Any, examples: tuple[str, ...], **kwargs: Any) -> None:
+        """As `click.Command`.
+
+        Args:
+            *args: For click.
+            examples: Command lines, printed as they are.
+            **kwargs: For click.
+        """
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Append the examples."""
+        with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
+            for example in self.examples:
+                formatter.write(f"  {example}\n")
+
+
+def artifact_argument(function: _Function) -> _Function:
+    """The artifact's directory, `root`."""
+    return click.argument("root", metavar="DIR", type=_PATH)(function)
+
+
+def calibration_option(*, required: bool) -> _Decorator[_Function]:
+    """`--calibration DIR`."""
+    return click.option(
+        "--calibration",
+        metavar="DIR",
+        type=_PATH,
+        required=required,
+        help="Folder of recordings (or .npy mels) to calibrate INT8 on.",
+    )
+
+
+def speech_option(*, required: bool, help_text: str) -> _Decorator[_Function]:
+    """`--speech DIR`."""
+    return click.option("--speech", metavar="DIR", type=_PATH, required=required, help=help_text)
+
+
+def checkpoint_options(*, required: bool, help_text: str) -> _Decorator[_Function]:
+    """`--checkpoint FILE` and `--config JSON`."""
+
+    def decorate(function: _Function) -> _Function:
+        config = click.option(
+            "--config",
+            metavar="JSON",
+            type=_PATH,
+            help="The model's official configuration.  [default: config.json beside the checkpoint]",
+        )
+        checkpoint = click.option(
+            "--checkpoint", metavar="FILE", type=_PATH, required=required, help=help_text
+        )
+        return checkpoint(config(function))
+
+    return decorate
+
+
+def precision_option(function: _Function) -> _Function:
+    """`--precision`, one of them."""
+    return click.option(
+        "--precision", type=_PRECISION, default="fp32", help="Which of the artifact's graphs runs."
+    )(function)
+
+
+def precisions_option(help_text: str) -> _Decorator[_Function]:
+    """`--precision`, repeatable, as `precisions`."""
+    return click.option(
+        "--precision", "precisions", type=_PRECISION, multiple=True, default=("fp32",), help=help_text
+    )
+
+
+def backend_option(*, required: bool) -> _Decorator[_Function]:
+    """`--backend`."""
+    return click.option(
+        "--backend",
+        type=click.Choice(("tensorrt-rtx", "tensorrt")),
+        required=required,
+        help="Build TensorRT engines: `tensorrt-rtx` needs no GPU to build, `tensorrt` builds on the GPU itself.",
+    )
+
+
+def compute_capability_option(function: _Function) -> _Function:
+    """`--compute-capability`, repeatable, as `compute_capabilities`, sorted."""
+
+    def ascending(
+        context: click.Context, parameter: click.Parameter, values: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        del context, parameter
+        return tuple(sorted(set(values)))
+
+    return click.option(
+        "--compute-capability",
+        "compute_capabilities",
+        metavar="SM",
+        type=int,
+        multiple=True,
+        callback=ascending,
+        help="A GPU that tensorrt-rtx builds for, such as 86; repeat it for more.",
+    )(function)
+
+
+def force_option(help_text: str) -> _Decorator[_Function]:
+    """`--force`."""
+    return click.option("--force", is_flag=True, help=help_text)
+
+
+def json_file_option(function: _Function) -> _Function:
+    """`--json FILE`, as `json_file`."""
+    return click.option(
+        "--json", "json_file", metavar="FILE", type=_PATH, help="Also write the report to this file."
+    )(function)
+
+
+def json_flag(function: _Function) -> _Function:
+    """`--json`, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")(function)
+
+
+def threads_option(function: _Function) -> _Function:
+    """`--threads`."""
+    return click.option(
+        "--threads", type=click.IntRange(1, 1024), help="Worker threads.  [default: one per core]"
+    )(function)

@@ -1,0 +1,129 @@
+"""What an artifact is, as tables: shared by `inspect` and by the commands that make or change one."""
+
+from __future__ import annotations
+
+import click
+
+from voirs_vocoder.export.cli.console import print_table
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
+
+__all__ = ["look_ahead_ms", "print_engines", "print_graphs", "print_summary"]
+
+_VALIDATION_COLUMNS = (
+    ("SNR dB", "snr_db", ".1f"),
+    ("PESQ", "pesq_wb", ".3f"),
+    ("lost", "pesq_lost", "+.3f"),
+    ("STOI", "stoi", ".3f"),
+    ("LSD", "lsd", ".3f"),
+)
+_MISSING = "-"
+
+
+def look_ahead_ms(manifest: Manifest) -> float:
+    """Future audio that an output sample depends on, in milliseconds."""
+    return 1000 * manifest.look_ahead_samples / manifest.sample_rate
+
+
+def print_summary(artifact: Artifact) -> None:
+    """Everything that the manifest says, for a person."""
+    manifest = artifact.manifest
+    mel = manifest.mel
+    frame_ms = 1000 * manifest.hop_length / manifest.sample_rate
+    facts = {
+        "model": f"{manifest.family} {manifest.variant}, driver {manifest.driver}",
+        "licence": manifest.licence or "not stated",
+        "audio": f"{manifest.sample_rate:,} Hz, {manifest.hop_length} samples ({frame_ms:.2f} ms) per frame",
+        "mel": (
+            f"{mel.id}: {mel.n_mels} bands, {mel.f_min_hz:g} to {mel.f_max_hz:g} Hz, "
+            f"FFT {mel.n_fft}, window {mel.win_length}, {mel.compression}"
+        ),
+        "look-ahead": (
+            f"{manifest.look_ahead_frames} frames ({manifest.look_ahead_samples:,} samples, "
+            f"{look_ahead_ms(manifest):.0f} ms); {manifest.context_frames} frames of past"
+        ),
+        "checkpoint": f"SHA-256 {manifest.source.checkpoint_sha256 or 'unknown'}",
+        "calibration": _calibration(manifest),
+        "size": f"{_megabytes(sum(entry.size_bytes for entry in manifest.all_files()))} MB",
+        "made with": ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())),
+    }
+    click.echo(str(artifact.root))
+    for name, fact in facts.items():
+        click.echo(f"  {name:<12} {fact}")
+    click.echo("\nGraphs")
+    print_graphs(manifest.graphs)
+    if manifest.engines:
+        click.echo("\nEngines")
+        print_engines(manifest.engines)
+
+
+def print_graphs(graphs: tuple[GraphEntry, ...]) -> None:
+    """A row per graph: size, what `validate` measured if it has run, and what was found when it was made."""
+    validated = any(graph.validation for graph in graphs)
+    columns = _VALIDATION_COLUMNS if validated else ()
+    rows = [["graph", "opset", "MB", *(title for title, _, _ in columns), "when made"]]
+    for graph in graphs:
+        figures = graph.validation or {}
+        measured = [_cell(figures.get(name), form) for _, name, form in columns]
+        rows.append(
+            [
+                graph.name,
+                str(graph.opset),
+                _megabytes(graph.file.size_bytes),
+                *measured,
+                _details(graph.details),
+            ]
+        )
+    print_table(rows)
+    if not validated:
+        click.echo("Not validated yet: voirs-vocoder validate measures the graphs on recordings.")
+
+
+def print_engines(engines: tuple[EngineEntry, ...]) -> None:
+    """A row per engine: what it was built by and for."""
+    rows = [["engine", "built by", "GPUs", "MB", "frames"]]
+    for engine in engines:
+        gpus = " ".join(f"sm{value}" for value in engine.compute_capabilities)
+        frames = " ".join(_frames(profile) for profile in engine.profiles)
+        rows.append(
+            [
+                f"{engine.role}.{engine.precision}",
+                f"{engine.backend} {engine.backend_version}",
+                gpus,
+                _megabytes(engine.file.size_bytes),
+                frames,
+            ]
+        )
+    print_table(rows)
+
+
+def _calibration(manifest: Manifest) -> str:
+    calibration = manifest.calibration
+    if calibration is None:
+        return "none"
+    return (
+        f"{len(calibration.recordings)} recordings, {calibration.segments} segments of "
+        f"{calibration.segment_frames} frames"
+    )
+
+
+def _frames(profile: Profile) -> str:
+    """The range of a profile's last mel axis, such as 64..1024."""
+    name = "mel" if "mel" in profile.minimum else next(iter(profile.minimum))
+    return f"{profile.minimum[name][-1]}..{profile.maximum[name][-1]}"
+
+
+def _details(details: Figures) -> str:
+    return ", ".join(f"{name} {_plain(value)}" for name, value in details.items())
+
+
+def _plain(value: float | int | str | bool | None) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cell(value: float | int | str | bool | None, form: str) -> str:
+    return format(value, form) if isinstance(value, int | float) else _MISSING
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.2f}"

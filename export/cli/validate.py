@@ -1,0 +1,95 @@
+"""`voirs-vocoder validate`: every graph of an artifact measured on recordings and held against its gates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.failure import GATE_FAILED
+from voirs_vocoder.export.cli.output import require_writable_file, write_file
+from voirs_vocoder.export.report import Report, encode_report, report_table
+
+__all__ = ["command", "judge_artifact"]
+
+_SIGNS = {"max": "at most", "min": "at least"}
+
+
+@click.command(
+    cls=options.ExampleCommand,
+    examples=(
+        "voirs-vocoder validate hifigan-v1 --speech speech/held-out --json report.json",
+        "voirs-vocoder validate hifigan-v1 --speech speech/held-out --checkpoint g_02500000 --config config_v1.json",
+    ),
+)
+@options.artifact_argument
+@options.speech_option(required=True, help_text="Folder of recordings, none of which was calibrated on.")
+@options.checkpoint_options(
+    required=False,
+    help_text="The source checkpoint: PyTorch is then the reference, otherwise the FP32 graph.",
+)
+@options.json_file_option
+def command(
+    root: Path, speech: Path, checkpoint: Path | None, config: Path | None, json_file: Path | None
+) -> None:
+    """Measure every graph of the artifact DIR on recordings; exit with 1 when a gate fails.
+
+    The report is kept in the artifact, and its figures in the manifest.
+    """
+    if config is not None and checkpoint is None:
+        raise click.UsageError("--config describes --checkpoint; give both")
+    judge_artifact(root, speech, checkpoint=checkpoint, config=config, json_file=json_file)
+
+
+def judge_artifact(
+    root: Path, speech: Path, *, checkpoint: Path | None, config: Path | None, json_file: Path | None
+) -> None:
+    """Validate, record, print.
+
+    Args:
+        root: The artifact.
+        speech: Folder of recordings.
+        checkpoint: The source checkpoint; None takes the FP32 graph as the reference.
+        config: Its configuration; None looks beside it.
+        json_file: Where else to write the report; None writes it into the artifact only.
+
+    Raises:
+        click.exceptions.Exit: A gate failed.
+    """
+    if json_file is not None:
+        require_writable_file(json_file)
+
+    from voirs_vocoder.export.validate import record_validation, validate_artifact
+
+    with ConsoleProgress() as progress:
+        report = validate_artifact(root, speech, checkpoint=checkpoint, config=config, progress=progress)
+    record_validation(root, report)
+    if json_file is not None:
+        write_file(json_file, encode_report(report))
+    _print_report(report)
+    if not report.passed:
+        raise click.exceptions.Exit(GATE_FAILED)
+
+
+def _print_report(report: Report) -> None:
+    print_table(report_table(report))
+    reference = (
+        "PyTorch" if report.reference == "pytorch" else "the FP32 graph, since no --checkpoint was given"
+    )
+    count = len(report.recordings)
+    click.echo(
+        f"\n{count} recording{'s' * (count != 1)}, {report.speech_s:.1f} s. SNR is against {reference}; "
+        "the rest against the recordings."
+    )
+    for row in report.rows:
+        for result in row.gates:
+            gate = result.gate
+            if result.status == "passed":
+                continue
+            measured = "not measured" if result.measured is None else f"{result.measured:.4g}"
+            click.echo(
+                f"{result.status}: {row.graph} on {row.provider}: {gate.figure} must be {_SIGNS[gate.bound]} "
+                f"{gate.limit:g}, {measured}"
+            )

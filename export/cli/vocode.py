@@ -1,0 +1,148 @@
+"""`voirs-vocoder vocode`: a recording or a mel becomes audio, window by window."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.export.cli import options
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.audio_write import AudioWriter
+from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.convention import MelConvention, get_convention
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource, range_hint
+from voirs_vocoder.runtime.providers import PROVIDERS
+from voirs_vocoder.runtime.vocoder import Vocoder
+
+__all__ = ["command"]
+
+
+@click.command(
+    cls=options.ExampleCommand,
+    examples=(
+        "voirs-vocoder vocode hifigan-v1 speech.wav -o copy.wav",
+        "voirs-vocoder vocode hifigan-v1 mel.npy -o speech.flac --precision int8 --bits 24",
+    ),
+)
+@options.artifact_argument
+@click.argument("source_file", metavar="IN", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Audio file: .wav, .flac, .ogg, .mp3, .raw or .pcm.",
+)
+@click.option(
+    "--provider",
+    type=click.Choice((*PROVIDERS, "auto")),
+    default="cpu",
+    help="What runs the graph. Only `auto` may choose, and says what it chose.",
+)
+@options.precision_option
+@click.option("--bits", type=click.Choice(("16", "24", "32")), help="Bit depth of the output.  [default: 16]")
+@options.threads_option
+@click.option(
+    "--window-frames",
+    type=click.IntRange(min=1),
+    help="Most mel frames at once; the audio does not depend on it.  [default: by memory]",
+)
+@click.option(
+    "--mel-convention",
+    metavar="ID",
+    help="How IN was or is to be computed; refused unless it is the artifact's.",
+)
+@options.force_option("Replace OUT if it is there.")
+def command(
+    root: Path,
+    source_file: Path,
+    output: Path,
+    provider: str,
+    precision: str,
+    bits: str | None,
+    threads: int | None,
+    window_frames: int | None,
+    mel_convention: str | None,
+    force: bool,
+) -> None:
+    """Turn IN, a recording or a mel spectrogram in .npy format, into audio with the artifact DIR.
+
+    Input of any length is read, vocoded and written window by window, in bounded memory.
+    """
+    if output.exists() and not force:
+        raise InputError(f"{output}: exists already; choose another path, or replace it with --force")
+    convention = Artifact.open(root).manifest.mel
+    if mel_convention is not None:
+        _require_convention(mel_convention, convention)
+    source = _RangeWatch(_opened(source_file, convention))
+    writer = AudioWriter(output, convention.sample_rate, bits=None if bits is None else int(bits))
+    config = VocodingConfig(window_frames=window_frames)
+    with Vocoder.load(
+        root, provider=provider, precision=precision, session=SessionConfig(threads=threads)
+    ) as vocoder:
+        started_s = time.perf_counter()
+        samples = 0
+        with writer:
+            for audio in vocoder.vocode_source(source, config):
+                writer.write(audio.samples)
+                samples += audio.samples.shape[1]
+        elapsed_s = time.perf_counter() - started_s
+        metadata = vocoder.metadata
+    hint = source.hint()
+    if hint is not None and source_file.suffix.lower() == ".npy":
+        click.echo(f"warning: {hint}", err=True)
+    duration_s = samples / metadata.sample_rate
+    saturated = f", {writer.saturated_samples} samples saturated" if writer.saturated_samples else ""
+    click.echo(
+        f"{output}: {duration_s:.2f} s of audio in {elapsed_s:.2f} s (RTF {elapsed_s / duration_s:.4f}), "
+        f"{precision} on {metadata.provider} ({metadata.backend}){saturated}"
+    )
+
+
+class _RangeWatch:
+    """A `MelSource` that remembers the range of what was read."""
+
+    def __init__(self, source: MelSource) -> None:
+        self._source = source
+        self._low, self._high = np.inf, -np.inf
+
+    @property
+    def frames(self) -> int:
+        return self._source.frames
+
+    @property
+    def convention(self) -> MelConvention:
+        return self._source.convention
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        values = self._source.read(start, stop)
+        if values.size:
+            self._low = min(self._low, float(values.min()))
+            self._high = max(self._high, float(values.max()))
+        return values
+
+    def hint(self) -> str | None:
+        """What `range_hint` says of everything read, which looks at nothing but range and length."""
+        extremes = np.array([[self._low], [self._high]], np.float32)
+        return range_hint(np.broadcast_to(extremes, (2, self.frames)), self.convention)
+
+
+def _opened(path: Path, convention: MelConvention) -> MelSource:
+    if path.suffix.lower() == ".npy":
+        return NpyMelSource(path, convention)
+    return AudioMelSource(path, convention)
+
+
+def _require_convention(name: str, convention: MelConvention) -> None:
+    if name != convention.id:
+        get_convention(name)
+        raise InputError(
+            f"the artifact takes mel convention {convention.id!r}, got --mel-convention {name}; "
+            "compute the mel in its convention, or use an artifact of that one"
+        )

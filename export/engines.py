@@ -1,0 +1,77 @@
+"""TensorRT engines for an artifact that exists, built from its graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest
+from voirs_vocoder.export.model_card import with_model_card
+from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.export.tensorrt import EngineConfig, engine_from_onnx
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.manifest import EngineEntry, GraphEntry, Precision
+
+__all__ = ["build_engines"]
+
+
+def build_engines(
+    root: Path,
+    config: EngineConfig,
+    precisions: Sequence[Precision],
+    *,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Artifact:
+    """Build one engine per role and precision, and list them in the manifest.
+
+    Args:
+        root: The artifact.
+        config: Flavour, GPUs and shapes.
+        precisions: Of the graphs to build from; INT8 takes the graphs made for TensorRT.
+        force: Replace engines of the same name.
+        progress: Told what is being done.
+
+    Raises:
+        ProviderError: The artifact lacks a graph, or the library or the GPU that the flavour needs is not there.
+        InputError: Such an engine exists and `force` is not set.
+        ExportError: TensorRT does not take a graph.
+        ArtifactError: The artifact is damaged or another process is changing it.
+    """
+    with locked_artifact(root) as artifact:
+        sources = [
+            artifact.graph(role, precision, "tensorrt" if precision == "int8" else None)
+            for role in dict.fromkeys(graph.role for graph in artifact.manifest.graphs)
+            for precision in precisions
+        ]
+        built = []
+        for done, source in enumerate(sources):
+            progress(f"{source.name}: building with {config.backend}", done, len(sources))
+            built.append(_build(artifact, source, config))
+        progress("engines built", len(sources), len(sources))
+        paths = {entry.file.path for _, entry in built}
+        existing = [entry.file.path for entry in artifact.manifest.engines if entry.file.path in paths]
+        if existing and not force:
+            raise InputError(f"{root}: has {existing[0]} already; replace it with --force")
+        kept = (entry for entry in artifact.manifest.engines if entry.file.path not in paths)
+        changed = msgspec.structs.replace(artifact.manifest, engines=(*kept, *(entry for _, entry in built)))
+        changed, card = with_model_card(changed)
+        return replace_manifest(artifact, changed, {**{e.file.path: data for data, e in built}, **card})
+
+
+def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tuple[bytes, EngineEntry]:
+    artifact.read(source.file)
+    data, entry = engine_from_onnx(
+        artifact.root / source.file.path,
+        config,
+        role=source.role,
+        precision=source.precision,
+        hop_length=artifact.manifest.hop_length,
+    )
+    # TensorRT reads the file by itself, after it was verified.
+    if entry.graph_sha256 != source.file.sha256:
+        raise ArtifactError(f"{artifact.root / source.file.path}: changed while an engine was built from it")
+    return data, entry

@@ -1,0 +1,99 @@
+"""What to build an engine for: flavour, GPUs and shapes. Imports neither TensorRT nor onnx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.providers.tensorrt_flavour import EngineBackend
+
+__all__ = ["DEFAULT_PROFILES", "RTX_COMPUTE_CAPABILITIES", "EngineConfig", "ProfileConfig"]
+
+RTX_COMPUTE_CAPABILITIES = (75, 80, 86, 89, 120, 121)
+"""What TensorRT for RTX 1.7 builds for: `tensorrt_rtx.ComputeCapability`."""
+
+_SMALLEST_WORKSPACE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """A bucket of input shapes. Kernels are chosen for the optimum; a shape outside the range is refused.
+
+    Attributes:
+        batch: Smallest, best and largest number of rows.
+        frames: Smallest, best and largest number of mel frames.
+    """
+
+    batch: tuple[int, int, int] = (1, 1, 1)
+    frames: tuple[int, int, int] = (1, 512, 1024)
+
+    def __post_init__(self) -> None:
+        """Check the order."""
+        for name, (low, best, high) in (("batch", self.batch), ("frames", self.frames)):
+            if not 1 <= low <= best <= high:
+                raise InputError(
+                    f"a profile needs 1 <= smallest <= best <= largest {name}, got {low}, {best}, {high}"
+                )
+
+
+DEFAULT_PROFILES = (
+    ProfileConfig(frames=(1, 64, 128)),
+    ProfileConfig(frames=(64, 512, 1024)),
+    ProfileConfig(frames=(512, 2048, 4096)),
+)
+"""Phrase, utterance, long text; at 22,050 Hz and a hop of 256 that is up to 1.5, 12 and 48 s of audio."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How an engine is built.
+
+    Attributes:
+        backend: `tensorrt-rtx`, which builds without a GPU for any listed GPU, or `tensorrt`, which builds on the GPU
+            that the engine is for.
+        compute_capabilities: GPUs to build for, such as 86 for 8.6. One `tensorrt-rtx` engine serves all of them;
+            one that includes 75 (Turing) is larger and may be slower on the others. Empty for `tensorrt`, which
+            takes the GPU that is there.
+        profiles: Buckets of input shapes; each makes the engine larger.
+        workspace_bytes: Most scratch memory that a kernel may use; None leaves it to the library.
+        tf32: Whether FP32 multiplications may round their inputs to 10 bits of mantissa on the GPU.
+    """
+
+    backend: EngineBackend
+    compute_capabilities: tuple[int, ...] = ()
+    profiles: tuple[ProfileConfig, ...] = DEFAULT_PROFILES
+    workspace_bytes: int | None = None
+    tf32: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what does not need the library."""
+        if self.backend not in get_args(EngineBackend):
+            raise InputError(
+                f"unknown engine backend {self.backend!r}; known: {', '.join(get_args(EngineBackend))}"
+            )
+        if self.backend == "tensorrt-rtx":
+            self._check_capabilities()
+        elif self.compute_capabilities:
+            raise InputError(
+                "tensorrt builds only for the GPU that is there, got compute capabilities "
+                f"{self.compute_capabilities}; leave them out, or use --backend tensorrt-rtx"
+            )
+        if not self.profiles:
+            raise InputError("an engine needs at least one profile")
+        if self.workspace_bytes is not None and self.workspace_bytes < _SMALLEST_WORKSPACE_BYTES:
+            raise InputError(f"workspace_bytes must be at least 1 MiB, got {self.workspace_bytes}")
+
+    def _check_capabilities(self) -> None:
+        known = ", ".join(map(str, RTX_COMPUTE_CAPABILITIES))
+        if not self.compute_capabilities:
+            raise InputError(f"tensorrt-rtx needs the compute capabilities to build for; known: {known}")
+        unknown = [value for value in self.compute_capabilities if value not in RTX_COMPUTE_CAPABILITIES]
+        if unknown:
+            raise InputError(
+                f"tensorrt-rtx does not build for compute capability {unknown[0]}; known: {known}"
+            )
+        if list(self.compute_capabilities) != sorted(set(self.compute_capabilities)):
+            raise InputError(
+                f"compute capabilities must ascend without repetition, got {self.compute_capabilities}"
+            )

@@ -1,0 +1,77 @@
+"""Shapes of an ONNX graph's inputs and outputs, and the optimization profiles that follow from them."""
+
+from __future__ import annotations
+
+import re
+
+import onnx
+
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.tensorrt.config import ProfileConfig
+from voirs_vocoder.runtime.manifest import Profile, TensorInfo
+
+__all__ = ["profile_from_inputs", "tensors_from_onnx"]
+
+_BOUNDARY_TYPES = ("float32", "int64")
+_AXIS = re.compile(r"(?:(?P<before>\d+)\s*\*\s*)?(?P<name>batch|frames|samples)(?:\s*\*\s*(?P<after>\d+))?")
+
+
+def tensors_from_onnx(values: list[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
+    """Names, element types and shapes of graph inputs or outputs.
+
+    Args:
+        values: `model.graph.input` or `.output`.
+
+    Raises:
+        ExportError: An element type is neither float32 nor int64, or an axis has neither size nor name.
+    """
+    return tuple(_tensor(value) for value in values)
+
+
+def profile_from_inputs(inputs: tuple[TensorInfo, ...], config: ProfileConfig, hop_length: int) -> Profile:
+    """The shapes that each input takes when batch and frames take their smallest, best and largest value.
+
+    Args:
+        inputs: Dynamic axes are `batch`, `frames`, `samples` (frames times hop), or a multiple such as `8*frames`.
+        config: The ranges.
+        hop_length: Audio samples per mel frame.
+
+    Raises:
+        ExportError: A dynamic axis has another name.
+    """
+    minimum, optimum, maximum = (
+        {tensor.name: _shape(tensor, config.batch[end], config.frames[end], hop_length) for tensor in inputs}
+        for end in range(3)
+    )
+    return Profile(minimum=minimum, optimum=optimum, maximum=maximum)
+
+
+def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    if dtype not in _BOUNDARY_TYPES:
+        raise ExportError(
+            f"graph inputs and outputs are float32 or int64 whatever the inside is, {value.name} is {dtype}; "
+            "export the graph with voirs-vocoder export"
+        )
+    sizes = tuple(axis.dim_param or axis.dim_value for axis in tensor.shape.dim)
+    if 0 in sizes:
+        raise ExportError(f"{value.name} has an axis without size or name, {sizes}; name it batch or frames")
+    return TensorInfo(name=value.name, dtype=dtype, shape=sizes)
+
+
+def _shape(tensor: TensorInfo, batch: int, frames: int, hop_length: int) -> tuple[int, ...]:
+    values = {"batch": batch, "frames": frames, "samples": frames * hop_length}
+    return tuple(
+        size if isinstance(size, int) else _axis_size(tensor.name, size, values) for size in tensor.shape
+    )
+
+
+def _axis_size(tensor: str, axis: str, values: dict[str, int]) -> int:
+    match = _AXIS.fullmatch(axis)
+    if match is None:
+        raise ExportError(
+            f"a dynamic axis must be batch, frames, samples or a multiple of one, {tensor} has {axis!r}; "
+            "rename it in the graph"
+        )
+    return int(match["before"] or 1) * values[match["name"]] * int(match["after"] or 1)

@@ -1,0 +1,114 @@
+"""What several test files need: where things lie, the shipped data, and a HiFi-GAN made in a moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+_TINY_HIFIGAN_CONFIG: dict[str, object] = {
+    "resblock": "1",
+    "upsample_rates": [4, 4],
+    "upsample_kernel_sizes": [8, 8],
+    "upsample_initial_channel": 8,
+    "resblock_kernel_sizes": [3, 5],
+    "resblock_dilation_sizes": [[1, 2, 3], [1, 3, 5]],
+    "num_mels": 10,
+    "n_fft": 64,
+    "hop_size": 16,
+    "win_size": 64,
+    "sampling_rate": 8000,
+    "fmin": 0,
+    "fmax": 4000,
+}
+
+
+@pytest.fixture(scope="session")
+def repository_root() -> Path:
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir(repository_root: Path) -> Path:
+    """The golden files."""
+    return repository_root / "tests" / "data"
+
+
+@pytest.fixture(scope="session")
+def shipped_checkpoint(repository_root: Path) -> Path:
+    """The trained HiFi-GAN V2, in official parameter names."""
+    return repository_root / "artifacts" / "checkpoints" / "hifigan_v2_kerstin" / "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def shipped_config(shipped_checkpoint: Path) -> Path:
+    return shipped_checkpoint.with_name("config.json")
+
+
+@pytest.fixture(scope="session")
+def sample_recordings(repository_root: Path) -> list[Path]:
+    """Recordings that the shipped checkpoint never saw, sorted."""
+    return sorted((repository_root / "artifacts" / "samples").glob("*.flac"))
+
+
+@pytest.fixture(scope="session")
+def calibration_recordings(repository_root: Path) -> list[Path]:
+    """Recordings for calibration, none of them among `sample_recordings`, sorted."""
+    return sorted((repository_root / "artifacts" / "samples" / "calibration").glob("*.flac"))
+
+
+@pytest.fixture(scope="session")
+def calibration_folder(calibration_recordings: list[Path]) -> Path:
+    return calibration_recordings[0].parent
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An official checkpoint with seeded random weights, its configuration beside it."""
+    import torch
+
+    from voirs_vocoder.reference_models.hifigan import HifiGan
+    from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
+
+    folder = tmp_path_factory.mktemp("tiny-checkpoint")
+    (folder / "config.json").write_text(json.dumps(_TINY_HIFIGAN_CONFIG), encoding="utf-8")
+    torch.manual_seed(0)
+    model = HifiGan(HifiGanConfig.from_mapping(_TINY_HIFIGAN_CONFIG))
+    torch.save({"generator": model.state_dict()}, folder / "g_00000000")
+    return folder / "g_00000000"
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(
+    tiny_checkpoint: Path, calibration_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """That checkpoint's artifact in every precision; a test that changes it works on a copy."""
+    from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+
+    root = tmp_path_factory.mktemp("artifacts") / "tiny"
+    export_artifact(
+        ExportRequest(
+            "hifigan",
+            tiny_checkpoint,
+            None,
+            root,
+            ("fp32", "fp16", "int8"),
+            calibration_folder,
+            licence="CC0-1.0",
+        )
+    )
+    return root
+
+
+@pytest.fixture
+def tiny_hifigan_config() -> dict[str, object]:
+    """An official HiFi-GAN configuration, as read from JSON, of 2,000 parameters and hop length 16."""
+    return json.loads(json.dumps(_TINY_HIFIGAN_CONFIG))
+
+
+@pytest.fixture
+def tiny_hifigan_config_file(tiny_hifigan_config: dict[str, object], tmp_path: Path) -> Path:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(tiny_hifigan_config), encoding="utf-8")
+    return path

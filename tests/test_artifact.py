@@ -1,0 +1,197 @@
+"""Artifacts: verified on the bytes that are used, confined to their directory, written whole or not at all."""
+
+import hashlib
+import json
+import os
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voirs_vocoder.export.artifact_writer import (
+    create_artifact,
+    file_entry,
+    locked_artifact,
+    replace_manifest,
+)
+from voirs_vocoder.runtime import Artifact, ArtifactError, InputError, ProviderError, get_convention
+from voirs_vocoder.runtime.manifest import (
+    FORMAT_VERSION,
+    GraphEntry,
+    Manifest,
+    Source,
+    TensorInfo,
+    decode_manifest,
+    encode_manifest,
+)
+
+GRAPH = b"not really a graph"
+
+
+def manifest(path="graphs/offline.fp32.onnx", **changes):
+    entry = GraphEntry(
+        role="offline",
+        precision="fp32",
+        target=None,
+        file=file_entry(path, GRAPH),
+        opset=20,
+        inputs=(TensorInfo(name="mel", dtype="float32", shape=("batch", 80, "frames")),),
+        outputs=(TensorInfo(name="audio", dtype="float32", shape=("batch", 1, "frames*256")),),
+        details={"activation_bytes_per_frame": 100},
+    )
+    fields = {
+        "format_version": FORMAT_VERSION,
+        "family": "test",
+        "driver": "direct",
+        "variant": "custom",
+        "sample_rate": 22050,
+        "hop_length": 256,
+        "mel": get_convention("hifigan-22k"),
+        "context_frames": 1,
+        "look_ahead_frames": 1,
+        "look_ahead_samples": 200,
+        "source": Source(checkpoint_sha256=None, config={}),
+        "licence": None,
+        "graphs": (entry,),
+        "tools": {},
+    }
+    return Manifest(**{**fields, **changes})
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return create_artifact(tmp_path / "a", manifest(), {"graphs/offline.fp32.onnx": GRAPH}, force=False)
+
+
+def test_a_manifest_comes_back_as_it_was_written_and_in_the_same_bytes():
+    data = encode_manifest(manifest())
+    assert decode_manifest(data, "m") == manifest()
+    assert encode_manifest(decode_manifest(data, "m")) == data
+
+
+def test_a_file_is_verified_on_the_bytes_that_are_handed_on(artifact):
+    entry = artifact.manifest.graphs[0].file
+    assert artifact.read(entry) == GRAPH
+    path = artifact.root / entry.path
+    path.write_bytes(GRAPH[:-1] + b"!")
+    with pytest.raises(ArtifactError, match="differs from what the manifest recorded"):
+        artifact.read(entry)
+    path.write_bytes(GRAPH + b"more")
+    with pytest.raises(ArtifactError, match="differs"):
+        artifact.read(entry)
+    path.unlink()
+    with pytest.raises(ArtifactError, match="No such file"):
+        artifact.read(entry)
+
+
+def test_verify_names_each_damaged_file(artifact):
+    entry = artifact.manifest.graphs[0].file
+    assert list(artifact.verify()) == [(entry, None)]
+    (artifact.root / entry.path).write_bytes(b"")
+    ((found, error),) = artifact.verify()
+    assert found == entry
+    assert "differs" in str(error)
+
+
+@pytest.mark.parametrize("path", ["../x.onnx", "/etc/passwd", "graphs/../../x", "", "a\\..\\x", "a\0b"])
+def test_a_path_that_leaves_the_directory_is_refused(tmp_path, path):
+    (tmp_path / "manifest.json").write_bytes(encode_manifest(manifest(path)))
+    with pytest.raises(ArtifactError, match="inside the artifact"):
+        Artifact.open(tmp_path)
+
+
+def test_a_link_that_leaves_the_directory_is_refused(artifact, tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_bytes(GRAPH)
+    path = artifact.root / "graphs" / "offline.fp32.onnx"
+    path.unlink()
+    path.symlink_to(outside)
+    with pytest.raises(ArtifactError, match="leads out of the artifact"):
+        artifact.read(artifact.manifest.graphs[0].file)
+
+
+def test_a_later_format_is_refused_before_its_fields_are_read(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"format_version": 99, "new_field": 1}))
+    with pytest.raises(ArtifactError, match="format 99 is later"):
+        Artifact.open(tmp_path)
+
+
+def test_an_unknown_field_is_refused(tmp_path):
+    document = msgspec.to_builtins(manifest())
+    document["surprise"] = 1
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(ArtifactError, match="surprise"):
+        Artifact.open(tmp_path)
+
+
+@given(st.binary(max_size=300))
+def test_arbitrary_bytes_are_an_artifact_error_and_nothing_else(data):
+    with pytest.raises(ArtifactError):
+        decode_manifest(data, "m")
+
+
+@given(st.data())
+def test_a_mutated_manifest_is_read_or_refused(data):
+    original = bytearray(encode_manifest(manifest()))
+    position = data.draw(st.integers(0, len(original) - 1))
+    original[position] = data.draw(st.integers(0, 255))
+    try:
+        decode_manifest(bytes(original), "m")
+    except ArtifactError:
+        pass
+
+
+def test_an_existing_artifact_is_replaced_only_by_force_and_another_folder_never(artifact, tmp_path):
+    files = {"graphs/offline.fp32.onnx": GRAPH}
+    with pytest.raises(InputError, match="--force"):
+        create_artifact(artifact.root, manifest(), files, force=False)
+    create_artifact(artifact.root, manifest(variant="v9"), files, force=True)
+    assert Artifact.open(artifact.root).manifest.variant == "v9"
+    other = tmp_path / "photos"
+    other.mkdir()
+    with pytest.raises(InputError, match="artifacts only"):
+        create_artifact(other, manifest(), files, force=True)
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        create_artifact(tmp_path / "a", manifest(), {"graphs/offline.fp32.onnx": GRAPH}, force=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_change_leaves_the_artifact_as_it_was(artifact, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, os.strerror(28))
+
+    before = {path: path.read_bytes() for path in artifact.root.rglob("*") if path.is_file()}
+    with locked_artifact(artifact.root) as locked:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match="No space left"):
+            replace_manifest(locked, manifest(variant="v9"), {"graphs/new.onnx": GRAPH})
+    after = {path: path.read_bytes() for path in artifact.root.rglob("*") if path.is_file()}
+    after.pop(artifact.root / ".lock")
+    assert after == before
+
+
+def test_two_changes_at_once_are_refused(artifact):
+    with (
+        locked_artifact(artifact.root),
+        pytest.raises(ArtifactError, match="another process"),
+        locked_artifact(artifact.root),
+    ):
+        pass
+
+
+def test_a_graph_that_is_not_there_is_an_error_that_lists_what_is(artifact):
+    with pytest.raises(ProviderError, match=r"no graph offline\.int8\.cpu .* holds offline\.fp32; .*quantize"):
+        artifact.graph("offline", "int8", "cpu")
+
+
+def test_the_hash_is_that_of_the_file(artifact):
+    path = artifact.root / "graphs" / "offline.fp32.onnx"
+    assert artifact.manifest.graphs[0].file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

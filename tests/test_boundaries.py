@@ -1,0 +1,419 @@
+"""The rules between the packages: who imports whom and when, what is packaged, what is public."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import inspect
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("calibration", "export", "reference_models", "runtime")
+MAX_LINES = 320
+
+# What a serving host does without.
+BUILD_ONLY = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "safetensors", "scipy")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a package may import: `eager` as soon as it is imported itself, `lazy` inside functions only."""
+
+    eager: frozenset[str]
+    lazy: frozenset[str] = field(default_factory=frozenset)
+
+
+def rule(eager: str, lazy: str = "") -> Rule:
+    return Rule(frozenset(eager.split()), frozenset(lazy.split()))
+
+
+# The longest matching prefix decides. Our own packages appear as `ours.NAME`. auraloss is not among what the runtime
+# may import, since it brings torch with it.
+RULES = {
+    "runtime": rule(
+        "ours.runtime numpy soundfile soxr click msgspec",
+        "openvino tensorrt tensorrt_rtx cuda scipy pesq pystoi",
+    ),
+    "runtime.providers": rule(
+        "ours.runtime numpy msgspec onnxruntime", "openvino tensorrt tensorrt_rtx cuda onnxruntime"
+    ),
+    "reference_models": rule("ours.reference_models numpy torch safetensors"),
+    "reference_models.training": rule("ours.reference_models ours.runtime numpy torch soundfile click"),
+    "calibration": rule(
+        "ours.calibration ours.runtime numpy msgspec onnx onnx_ir onnxruntime", "ours.reference_models scipy"
+    ),
+    "export": rule(
+        "ours.export ours.calibration ours.reference_models ours.runtime "
+        "numpy click msgspec soundfile torch onnx onnx_ir onnxscript onnxsim onnxruntime",
+        "tensorrt tensorrt_rtx cuda matplotlib scipy auraloss",
+    ),
+    "export.cli": rule(
+        "ours.export ours.runtime numpy click msgspec",
+        "ours.calibration ours.reference_models torch onnx onnx_ir onnxruntime",
+    ),
+}
+# In the runtime each of these is wrapped by one module, so that its absence is explained in one place.
+ONE_HOME = ("openvino", "tensorrt", "tensorrt_rtx", "cuda", "scipy", "pesq", "pystoi")
+
+
+@dataclass(frozen=True)
+class Import:
+    name: str
+    line: int
+    lazy: bool
+    for_types_only: bool
+
+
+class ImportCollector(ast.NodeVisitor):
+    """Every import of a module, and whether it runs when the module is imported."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        self.found: list[Import] = []
+        self._functions = 0
+        self._types_only = 0
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self._add(alias.name, node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        if node.level:
+            self._add(f"voirs_vocoder.{self.package}", node)
+        elif node.module == "voirs_vocoder":
+            for alias in node.names:
+                self._add(f"voirs_vocoder.{alias.name}", node)
+        else:
+            self._add(str(node.module), node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if called in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
+            self._add(str(node.args[0].value), node)
+        self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self._functions += 1
+        self.generic_visit(node)
+        self._functions -= 1
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self.visit_FunctionDef(node)
+
+    def visit_If(self, node: ast.If) -> None:
+        types_only = ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        self._types_only += types_only
+        for statement in node.body:
+            self.visit(statement)
+        self._types_only -= types_only
+        for statement in node.orelse:
+            self.visit(statement)
+
+    def _add(self, name: str, node: ast.Import | ast.ImportFrom | ast.Call) -> None:
+        parts = name.split(".")
+        ours = parts[0] == "voirs_vocoder" and len(parts) > 1
+        if parts[0] not in sys.stdlib_module_names:
+            self.found.append(
+                Import(
+                    f"ours.{parts[1]}" if ours else parts[0],
+                    node.lineno,
+                    lazy=self._functions > 0,
+                    for_types_only=self._types_only > 0,
+                )
+            )
+
+
+def module_name(path: Path) -> str:
+    """The dotted name below `voirs_vocoder`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(module: str, source: str) -> list[Import]:
+    collector = ImportCollector(module.split(".")[0])
+    collector.visit(ast.parse(source))
+    return collector.found
+
+
+def import_violations(module: str, source: str) -> Iterator[str]:
+    prefixes = [prefix for prefix in RULES if module == prefix or module.startswith(f"{prefix}.")]
+    prefix = max(prefixes, key=len)
+    allowed = RULES[prefix]
+    for found in imports_of(module, source):
+        if found.name in allowed.eager or (
+            found.name in allowed.lazy and (found.lazy or found.for_types_only)
+        ):
+            continue
+        remedy = (
+            "only inside a function"
+            if found.name in allowed.lazy
+            else "not at all (a new dependency is entered in pyproject.toml and in RULES)"
+        )
+        yield f"{module}:{found.line}: {prefix} may import {found.name.replace('ours', 'voirs_vocoder')} {remedy}"
+
+
+def python_files() -> list[Path]:
+    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def report(problems: list[str]) -> None:
+    assert not problems, "\n" + "\n".join(problems)
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_each_package_imports_only_what_it_may():
+    report(
+        [
+            problem
+            for path in python_files()
+            for problem in import_violations(module_name(path), path.read_text(encoding="utf-8"))
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "allowed"),
+    [
+        ("runtime.x", "import torch", False),
+        ("runtime.x", "def f():\n    import torch", False),
+        ("runtime.x", "def f():\n    importlib.import_module('onnx.helper')", False),
+        ("runtime.x", "import openvino.runtime", False),
+        ("runtime.x", "try:\n    import scipy\nexcept ImportError:\n    scipy = None", False),
+        ("runtime.x", "class A:\n    from scipy import signal", False),
+        ("runtime.x", "async def f():\n    from scipy import signal", True),
+        ("runtime.x", "if TYPE_CHECKING:\n    import openvino", True),
+        ("runtime.x", "if TYPE_CHECKING:\n    import torch", False),
+        ("runtime.x", "if TYPE_CHECKING:\n    pass\nelse:\n    import openvino", False),
+        ("runtime.x", "import requests", False),
+        ("runtime.x", "import onnxruntime", False),
+        ("runtime.providers.x", "import onnxruntime", True),
+        ("runtime.metrics.x", "from voirs_vocoder.runtime.mel import f", True),
+        ("runtime.metrics.x", "from . import stft", True),
+        ("runtime.x", "from voirs_vocoder import export", False),
+        ("reference_models.x", "import voirs_vocoder.runtime", False),
+        ("reference_models.training.x", "import voirs_vocoder.runtime", True),
+        ("calibration.x", "from voirs_vocoder.reference_models import get_family", False),
+        ("calibration.x", "def f():\n    from voirs_vocoder.reference_models import get_family", True),
+        ("calibration.x", "from voirs_vocoder.export.parity import f", False),
+        ("export.cli.x", "import torch", False),
+        ("export.x", "import torch, json", True),
+    ],
+)
+def test_a_planted_import_is_judged_rightly(module, source, allowed):
+    assert (list(import_violations(module, source)) == []) == allowed
+
+
+def test_each_optional_library_has_one_home_in_the_runtime():
+    homes = defaultdict(set)
+    for path in (ROOT / "runtime").rglob("*.py"):
+        module = module_name(path)
+        for found in imports_of(module, path.read_text(encoding="utf-8")):
+            if not found.for_types_only:
+                homes[found.name].add(module)
+    report(
+        [
+            f"{name} is imported by several runtime modules: {', '.join(sorted(homes[name]))}"
+            for name in ONE_HOME
+            if len(homes[name]) > 1
+        ]
+    )
+
+
+def test_every_package_is_complete_and_packaged():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    folders = {path.parent for path in python_files()}
+    report(
+        [
+            f"{module_name(folder)} has no __init__.py"
+            for folder in sorted(folders)
+            if not (folder / "__init__.py").exists()
+        ]
+        + [f"{package} has no py.typed" for package in PACKAGES if not (ROOT / package / "py.typed").exists()]
+    )
+    assert sorted(settings["packages"]) == sorted(f"voirs_vocoder.{module_name(path)}" for path in folders)
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_and_one_top_level_name(tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, tree / name)
+    built = run(
+        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), cwd=tree
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    (metadata,) = {name.split("/")[0] for name in names} - {"voirs_vocoder"}
+    assert metadata.endswith(".dist-info")
+    expected = {path.relative_to(ROOT).as_posix() for path in python_files()}
+    expected |= {f"{package}/py.typed" for package in PACKAGES}
+    assert {
+        name.removeprefix("voirs_vocoder/") for name in names if not name.startswith(metadata)
+    } == expected
+    assert any(name.endswith("/LICENSE") for name in names)
+
+
+# `None` in sys.modules is how Python itself marks a module that must not be found.
+WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({BUILD_ONLY!r}))\n"
+
+IMPORT_RUNTIME = """
+import importlib, pkgutil
+import voirs_vocoder.runtime, voirs_vocoder.export, voirs_vocoder.reference_models
+for module in pkgutil.walk_packages(voirs_vocoder.runtime.__path__, "voirs_vocoder.runtime."):
+    importlib.import_module(module.name)
+"""
+
+PRINT_EVERY_HELP = """
+import json
+import click
+from click.testing import CliRunner
+from voirs_vocoder.export.cli import main
+
+def commands(command, path):
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from commands(command.get_command(context, name), [*path, name])
+
+results = {}
+for path, command in commands(main, []):
+    result = CliRunner().invoke(main, [*path, "--help"])
+    failure = f"exit {result.exit_code}: {result.exception!r}" if result.exit_code else ""
+    results[" ".join(["voirs-vocoder", *path])] = failure or ("" if command.help else "no help text")
+print(json.dumps(results))
+"""
+
+
+def test_the_runtime_imports_without_what_only_building_needs(tmp_path):
+    imported = run(sys.executable, "-c", WITHOUT + IMPORT_RUNTIME, cwd=tmp_path)
+    assert imported.returncode == 0, imported.stderr
+
+
+def test_every_help_prints_without_what_only_building_needs(tmp_path):
+    printed = run(sys.executable, "-c", WITHOUT + PRINT_EVERY_HELP, cwd=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    results = json.loads(printed.stdout)
+    assert len(results) > 1
+    report([f"{command} --help: {problem}" for command, problem in results.items() if problem])
+
+
+def public_modules() -> list[str]:
+    """Modules without an underscore; an `__init__` that only describes its package exports nothing."""
+    modules = []
+    for path in python_files():
+        empty = path.name == "__init__.py" and len(ast.parse(path.read_text(encoding="utf-8")).body) <= 1
+        if not empty and not any(part.startswith("_") for part in module_name(path).split(".")):
+            modules.append(f"voirs_vocoder.{module_name(path)}")
+    return modules
+
+
+@pytest.mark.slow
+def test_every_public_name_exists_and_is_documented():
+    problems = []
+    for name in public_modules():
+        module = importlib.import_module(name)
+        if not inspect.getdoc(module):
+            problems.append(f"{name} has no docstring")
+        if not hasattr(module, "__all__"):
+            problems.append(f"{name} has no __all__")
+        for public in getattr(module, "__all__", ()):
+            value = getattr(module, public, None)
+            if not hasattr(module, public):
+                problems.append(f"{name}.__all__ names {public}, which does not exist")
+            elif (inspect.isclass(value) or inspect.isroutine(value)) and not value.__doc__:
+                problems.append(f"{name}.{public} has no docstring")
+    report(problems)
+
+
+@pytest.mark.slow
+def test_mypy_sees_an_error_planted_in_any_package(tmp_path):
+    for name in ("pyproject.toml", "Makefile"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+        (tmp_path / package / "planted.py").write_text("def planted() -> int:\n    return 'text'\n")
+    linked = run("make", "links", cwd=tmp_path)
+    assert linked.returncode == 0, linked.stderr
+    checked = run(sys.executable, "-m", "mypy", "-p", "voirs_vocoder", cwd=tmp_path)
+    for package in PACKAGES:
+        assert re.search(rf"{package}/planted\.py:2: error: Incompatible return", checked.stdout), (
+            checked.stdout
+        )
+
+
+def test_no_module_is_too_long_to_read():
+    report(
+        [
+            f"{path.relative_to(ROOT)} has {lines} lines, at most {MAX_LINES} are allowed"
+            for path in python_files()
+            if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+        ]
+    )
+
+
+def test_every_shipped_file_is_listed_with_its_hash():
+    artifacts = ROOT / "artifacts"
+    listed = dict(
+        re.findall(
+            r"\| `([^`]+)` \| [\d,]+ \| `([0-9a-f]{64})` \|", (artifacts / "README.md").read_text("utf-8")
+        )
+    )
+    shipped = {
+        path.relative_to(artifacts).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in ("checkpoints", "samples")
+        for path in (artifacts / folder).rglob("*")
+        if path.is_file() and path.name != "README.md"
+    }
+    assert listed == shipped
+
+
+# Not part of an address or of a relative path, whose slash follows a letter, a digit or a dot.
+MACHINE_PATH = re.compile(r"(?<![\w.~}/-])/(?:home|root|work|tmp|Users|mnt)/[\w.-]+")
+
+
+def test_no_path_of_a_machine_is_written_down():
+    documents = [*ROOT.glob("*.md"), *(ROOT / "artifacts").rglob("*.md")]
+    documents = [path for path in documents if "build" not in path.relative_to(ROOT).parts]
+    report(
+        [
+            f"{path.relative_to(ROOT)}:{number}: {found.group()}"
+            for path in [*python_files(), *documents]
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+            for found in MACHINE_PATH.finditer(line)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("see /home/me/model.pt", True),
+        ('"/work/shared"', True),
+        ("https://example.org/home/page", False),
+        ("build/tmp/x", False),
+    ],
+)
+def test_a_planted_path_is_found(line, found):
+    assert bool(MACHINE_PATH.search(line)) == found

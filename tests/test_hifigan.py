@@ -1,0 +1,234 @@
+"""The HiFi-GAN reference model against the official implementation, and its computed context against the truth."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voirs_vocoder.reference_models import ModelConfigError, get_family
+from voirs_vocoder.reference_models.hifigan import HifiGan
+from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
+from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
+
+MEL_KEYS = {
+    "num_mels": 80,
+    "n_fft": 1024,
+    "win_size": 1024,
+    "sampling_rate": 22050,
+    "fmin": 0,
+    "fmax": 8000,
+}
+# github.com/jik876/hifi-gan at 4769534, config_v1.json to config_v3.json.
+V1 = {
+    **MEL_KEYS,
+    "resblock": "1",
+    "upsample_rates": [8, 8, 2, 2],
+    "upsample_kernel_sizes": [16, 16, 4, 4],
+    "upsample_initial_channel": 512,
+    "resblock_kernel_sizes": [3, 7, 11],
+    "resblock_dilation_sizes": [[1, 3, 5]] * 3,
+    "hop_size": 256,
+}
+V2 = {**V1, "upsample_initial_channel": 128}
+V3 = {
+    **MEL_KEYS,
+    "resblock": "2",
+    "upsample_rates": [8, 8, 4],
+    "upsample_kernel_sizes": [16, 16, 8],
+    "upsample_initial_channel": 256,
+    "resblock_kernel_sizes": [3, 5, 7],
+    "resblock_dilation_sizes": [[1, 2], [2, 6], [3, 12]],
+    "hop_size": 256,
+}
+PUBLISHED = {"v1": V1, "v2": V2, "v3": V3}
+# By hand from the layers, and measured with random networks.
+LOOK_AHEAD_SAMPLES = {"v1": 3258, "v2": 3258, "v3": 2582}
+
+
+@pytest.mark.parametrize("variant", PUBLISHED)
+def test_names_and_shapes_are_the_official_ones(data_dir, variant):
+    layouts = json.loads((data_dir / "state_dict_layouts.json").read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        state = HifiGan(HifiGanConfig.from_mapping(PUBLISHED[variant])).state_dict()
+    assert {name: list(tensor.shape) for name, tensor in state.items()} == layouts[f"hifigan_{variant}"]
+
+
+@pytest.mark.parametrize("name", ["tiny_resblock1", "tiny_resblock2"])
+def test_audio_is_that_of_the_official_code(data_dir, name):
+    golden = data_dir / "hifigan" / name
+    model = get_family("hifigan").load(golden / "generator", None)
+    audio = model(torch.from_numpy(np.load(golden / "mel.npy"))).numpy()
+    np.testing.assert_allclose(audio, np.load(golden / "audio.npy"), rtol=0, atol=1e-5)
+
+
+def test_the_shipped_checkpoint_is_a_v2(shipped_checkpoint):
+    family = get_family("hifigan")
+    model = family.load(shipped_checkpoint, None)
+    (graph,) = family.graphs(model)
+    assert (model.description.variant, model.description.mel["id"]) == ("v2", "hifigan-22k")
+    assert (graph.role, graph.look_ahead_frames, graph.context_frames) == ("offline", 13, 13)
+    assert not model.training
+    assert all(not parameter.requires_grad for parameter in model.parameters())
+    assert not any(name.endswith(("weight_g", "weight_v")) for name in model.state_dict())
+
+
+@pytest.mark.parametrize("variant", PUBLISHED)
+def test_variants_and_look_ahead_are_computed_from_the_configuration(variant):
+    config = HifiGanConfig.from_mapping(PUBLISHED[variant])
+    assert config.variant == variant
+    assert config.look_ahead_samples == LOOK_AHEAD_SAMPLES[variant]
+    assert config.look_ahead_frames == math.ceil(LOOK_AHEAD_SAMPLES[variant] / 256)
+    assert (
+        HifiGanConfig.from_mapping(
+            {**PUBLISHED[variant], "resblock_kernel_sizes": [3, 5, 9]}
+        ).look_ahead_samples
+        != (LOOK_AHEAD_SAMPLES[variant])
+    )
+
+
+@pytest.mark.parametrize("variant", PUBLISHED)
+def test_look_ahead_of_the_published_geometries_is_exact_to_the_sample(variant):
+    narrow = HifiGanConfig.from_mapping(
+        {**PUBLISHED[variant], "upsample_initial_channel": 16, "num_mels": 1, "fmax": 8000}
+    )
+    assert reach_of_one_frame(narrow) == (LOOK_AHEAD_SAMPLES[variant], LOOK_AHEAD_SAMPLES[variant])
+
+
+@st.composite
+def hifigan_configs(draw):
+    stages = draw(st.integers(1, 3))
+    rates = draw(st.lists(st.integers(1, 4), min_size=stages, max_size=stages))
+    resblock = draw(st.sampled_from(["1", "2"]))
+    dilations = st.lists(
+        st.integers(1, 4), min_size=3 if resblock == "1" else 2, max_size=3 if resblock == "1" else 2
+    )
+    kernels = draw(st.lists(st.sampled_from([1, 3, 5, 7]), min_size=1, max_size=2))
+    return HifiGanConfig.from_mapping(
+        {
+            **MEL_KEYS,
+            "resblock": resblock,
+            "upsample_rates": rates,
+            "upsample_kernel_sizes": [rate + 2 * draw(st.integers(0, 3)) for rate in rates],
+            "upsample_initial_channel": 2**stages,
+            "resblock_kernel_sizes": kernels,
+            "resblock_dilation_sizes": [draw(dilations) for _ in kernels],
+            "num_mels": 2,
+            "hop_size": math.prod(rates),
+        }
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(config=hifigan_configs())
+def test_look_ahead_is_the_exact_reach_of_any_geometry(config):
+    assert reach_of_one_frame(config) == (config.look_ahead_samples, config.look_ahead_samples)
+
+
+@settings(max_examples=25, deadline=None)
+@given(config=hifigan_configs(), seed=st.integers(0, 2**16))
+def test_a_frame_outside_the_context_changes_no_sample(config, seed):
+    generator = torch.Generator().manual_seed(seed)
+    model = double_model(config)
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.5
+    before, after = config.look_ahead_frames, config.look_ahead_frames
+    mel = torch.randn(1, config.num_mels, before + 1 + after + 2, generator=generator, dtype=torch.float64)
+    heard = slice((before + 1) * config.hop_size, (before + 2) * config.hop_size)
+    changed = mel.clone()
+    changed[:, :, 0] += 1.0
+    changed[:, :, -1] += 1.0
+    with torch.no_grad():
+        torch.testing.assert_close(model(changed)[..., heard], model(mel)[..., heard], rtol=0, atol=1e-12)
+
+
+def reach_of_one_frame(config: HifiGanConfig) -> tuple[int, int]:
+    """How many samples before and after its own hop one mel frame is heard.
+
+    With positive weights, no biases and a mel of zeros but for one frame, nothing cancels and nothing is rounded
+    away: a sample is zero exactly where it does not depend on that frame.
+    """
+    model = double_model(config)
+    for name, parameter in model.named_parameters():
+        parameter.data.fill_(0.0 if name.endswith("bias") else 0.05)
+    frame = config.look_ahead_frames + 1
+    mel = torch.zeros(1, config.num_mels, 2 * frame + 1, dtype=torch.float64)
+    mel[:, :, frame] = 1.0
+    with torch.no_grad():
+        heard = torch.nonzero(model(mel)[0, 0]).flatten()
+    start, end = frame * config.hop_size, (frame + 1) * config.hop_size
+    return start - int(heard[0]), int(heard[-1]) + 1 - end
+
+
+def double_model(config: HifiGanConfig) -> HifiGan:
+    model = HifiGan(config).double().requires_grad_(False)
+    fold_weight_norm(model)
+    return model
+
+
+BROKEN = {
+    "an unknown residual block": ({"resblock": "3"}, "resblock must be '1' or '2', got '3'"),
+    "no stage": ({"upsample_rates": [], "upsample_kernel_sizes": []}, "at least one stage"),
+    "a kernel too few": ({"upsample_kernel_sizes": [8]}, "one entry per upsample rate"),
+    "a rate of zero": ({"upsample_rates": [0, 4]}, "upsample_rates must be at least 1, got 0"),
+    "a kernel that changes the length": ({"upsample_kernel_sizes": [8, 7]}, "even number, got 7"),
+    "a kernel below its rate": ({"upsample_kernel_sizes": [2, 8]}, "even number, got 2"),
+    "a hop that is not the product": ({"hop_size": 20}, r"the product of upsample_rates \[4, 4\].*got 20"),
+    "channels that cannot be halved": ({"upsample_initial_channel": 6}, "divisible by"),
+    "no channels": ({"upsample_initial_channel": 0}, "divisible by"),
+    "no branch": ({"resblock_kernel_sizes": [], "resblock_dilation_sizes": []}, "must not be empty"),
+    "a branch without dilations": ({"resblock_dilation_sizes": [[1, 2, 3]]}, "one entry per resblock kernel"),
+    "an even kernel": ({"resblock_kernel_sizes": [3, 4]}, "must be odd, got 4"),
+    "two dilations in block 1": ({"resblock_dilation_sizes": [[1, 2], [1, 3, 5]]}, "takes 3 dilations"),
+    "three dilations in block 2": ({"resblock": "2"}, "takes 2 dilations"),
+    "a dilation of zero": ({"resblock_dilation_sizes": [[1, 0, 3], [1, 3, 5]]}, "each at least 1"),
+    "no mel band": ({"num_mels": 0}, "num_mels must be at least 1, got 0"),
+    "a window longer than the FFT": ({"win_size": 65}, "win_size must be at most n_fft 64, got 65"),
+    "a filter above Nyquist": ({"fmax": 4001}, "nyquist"),
+    "an empty mel range": ({"fmin": 4000}, "fmin < fmax"),
+    "a fraction for a count": ({"hop_size": 16.0}, "'hop_size' has the wrong type: 16.0"),
+    "a bool for a count": ({"num_mels": True}, "'num_mels' has the wrong type: True"),
+    "text for a list": ({"upsample_rates": "4, 4"}, "'upsample_rates' has the wrong type"),
+    "text in a list": ({"upsample_rates": [4, "4"]}, "'upsample_rates' has the wrong type"),
+    "flat dilations": ({"resblock_dilation_sizes": [1, 3]}, "'resblock_dilation_sizes' has the wrong type"),
+    "a frequency beyond float": ({"fmax": 10**400}, "fmax"),
+    "a rate beyond float": ({"sampling_rate": 10**400}, "sampling_rate"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_configuration_that_cannot_work_is_refused(tiny_hifigan_config, change, message):
+    with pytest.raises(ModelConfigError, match=message):
+        HifiGanConfig.from_mapping({**tiny_hifigan_config, **change})
+
+
+@pytest.mark.parametrize(
+    "key", ["resblock", "upsample_rates", "resblock_dilation_sizes", "num_mels", "sampling_rate", "fmin"]
+)
+def test_a_missing_key_is_named(tiny_hifigan_config, key):
+    del tiny_hifigan_config[key]
+    with pytest.raises(ModelConfigError, match=f"key '{key}' is missing"):
+        HifiGanConfig.from_mapping(tiny_hifigan_config)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[1]", b'{"resblock": ', b"[" * 100_000])
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ModelConfigError, match=r"config\.json: .*JSON"):
+        HifiGanConfig.from_json(path)
+
+
+def test_a_configuration_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ModelConfigError, match="cannot read the configuration"):
+        HifiGanConfig.from_json(tmp_path / "none.json")
+
+
+def test_training_keys_are_ignored_and_kept_for_the_record(tiny_hifigan_config):
+    config = HifiGanConfig.from_mapping({**tiny_hifigan_config, "learning_rate": 0.0002})
+    assert config.source["learning_rate"] == 0.0002

@@ -1,0 +1,127 @@
+"""Providers: what was asked for runs, or a clear error says why. Nothing is ever run instead."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from voirs_vocoder.export.artifact_writer import file_entry
+from voirs_vocoder.runtime import ProviderError, SessionConfig
+from voirs_vocoder.runtime.manifest import GraphEntry, TensorInfo
+from voirs_vocoder.runtime.providers import PROVIDERS, int8_target
+from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession, ort_provider_problem
+from voirs_vocoder.runtime.providers.openvino_session import OpenVinoSession
+
+
+@pytest.fixture(scope="module")
+def graph():
+    weight = np.random.default_rng(0).normal(size=(1, 4, 3)).astype(np.float32)
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Conv", ["mel", "w"], ["audio"], pads=[1, 1])],
+            "g",
+            [helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["batch", 4, "frames"])],
+            [helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["batch", 1, "frames"])],
+            [onnx.numpy_helper.from_array(weight, "w")],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def entry(graph):
+    return GraphEntry(
+        role="offline",
+        precision="fp32",
+        target=None,
+        file=file_entry("graphs/offline.fp32.onnx", graph),
+        opset=20,
+        inputs=(TensorInfo(name="mel", dtype="float32", shape=("batch", 4, "frames")),),
+        outputs=(TensorInfo(name="audio", dtype="float32", shape=("batch", 1, "frames")),),
+        details={},
+    )
+
+
+def test_openvino_and_onnxruntime_agree(graph, entry):
+    mel = np.random.default_rng(1).normal(size=(2, 4, 33)).astype(np.float32)
+    outputs = [
+        session.run({"mel": mel})["audio"].copy()
+        for session in (OrtSession(graph, entry, "cpu", SessionConfig(threads=1)), OpenVinoSession(graph, entry, SessionConfig()))
+    ]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_there_is_refused_with_the_reason(graph, entry, provider):
+    if ort_provider_problem(provider) is None:
+        pytest.skip("this machine has it")
+    with pytest.raises(ProviderError, match=f"provider '{provider}' cannot run: .*(pip install|NVIDIA driver|install the)"):
+        OrtSession(graph, entry, provider, SessionConfig())
+
+
+def test_a_broken_graph_is_one_line(entry):
+    with pytest.raises(ProviderError) as caught:
+        OrtSession(b"no graph", entry, "cpu", SessionConfig())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ProviderError) as caught:
+        OpenVinoSession(b"no graph", entry, SessionConfig())
+    assert "\n" not in str(caught.value)
+
+
+def test_int8_is_refused_where_it_would_run_in_float():
+    with pytest.raises(ProviderError, match="no integer convolution"):
+        int8_target("cuda")
+    assert {int8_target(provider) for provider in PROVIDERS if provider != "cuda"} == {"cpu", "tensorrt"}
+
+
+_REFUSES = """
+import sys
+from voirs_vocoder.runtime import Artifact, ProviderError, SessionConfig
+from voirs_vocoder.runtime.providers import open_session
+import onnxruntime
+assert "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+artifact = Artifact.open(sys.argv[1])
+for provider in ("cuda", "tensorrt"):
+    try:
+        session, _ = open_session(artifact, "offline", "fp32", provider, SessionConfig())
+    except ProviderError as error:
+        print(provider, "refused:", error)
+    else:
+        print(provider, "ran on", session._session.get_providers())
+session, _ = open_session(artifact, "offline", "fp32", "auto", SessionConfig())
+print("auto chose", session.provider)
+"""
+
+
+@pytest.mark.slow
+def test_onnxruntime_gpu_on_a_machine_without_a_gpu_refuses_instead_of_falling_back(
+    tiny_artifact, repository_root, tmp_path_factory
+):
+    """In an environment of its own, since onnxruntime and onnxruntime-gpu cannot share one."""
+    if Path("/proc/driver/nvidia").exists():
+        pytest.skip("this machine has an NVIDIA driver")
+    environment = tmp_path_factory.mktemp("gpu-environment")
+    python = environment / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", f"{repository_root}[gpu]"]
+    subprocess.run(install, check=True, capture_output=True)
+    run = subprocess.run(
+        [python, "-c", _REFUSES, tiny_artifact],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=environment,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("cuda refused: provider 'cuda' cannot run: there is no NVIDIA driver")
+    assert lines[1].startswith("tensorrt refused: provider 'tensorrt' cannot run: there is no NVIDIA driver")
+    assert lines[2] == "auto chose cpu"
+    assert run.stderr == ""
