@@ -71,6 +71,7 @@ class _TorchSession:
     """A GraphSpec's module as a session. See `Session`."""
 
     provider = "pytorch"
+    max_frames = None
 
     def __init__(self, spec: GraphSpec) -> None:
         self.backend = f"torch {torch.__version__}"

@@ -553,3 +553,8 @@ def test_a_capture_keeps_only_what_arrives_inside():
     log.write("ERROR", "after")
     assert EngineLog.errors(messages) == "an error"
     assert EngineLog.errors([]) == "TensorRT gave no reason"
+
+
+def test_the_longest_input_is_that_of_the_largest_profile():
+    session, _, _ = open_toy()
+    assert session.max_frames == 32

@@ -1,4 +1,7 @@
-"""Benchmarks: `artifact_benchmark` of any artifact, without torch; `python -m voirs_vocoder.export.bench` of the project."""
+"""Benchmarks: of any artifact, without torch, and of the project itself.
+
+`artifact_benchmark` is the former; `python -m voirs_vocoder.export.bench` runs the latter.
+"""
 
 from __future__ import annotations
 

@@ -73,9 +73,7 @@ def artifact_benchmark(
     with contextlib.ExitStack() as stack:
         vocoders = {
             kind.name: stack.enter_context(
-                Vocoder.load(
-                    root, provider=kind.provider, precision=kind.graph.precision, session=session
-                )
+                Vocoder.load(root, provider=kind.provider, precision=kind.graph.precision, session=session)
             )
             for kind in kinds
         }
@@ -123,7 +121,7 @@ def bench_mel(convention: MelConvention, frames: int) -> NDArray[np.float32]:
 
 def bytes_in_hand(mel: NDArray[np.float32], hop_length: int) -> int:
     """What the caller of `vocode` holds whatever the vocoder needs: the mel, and audio [1, frames * hop_length]."""
-    return mel.nbytes + mel.shape[1] * hop_length * np.dtype(np.float32).itemsize
+    return int(mel.nbytes) + mel.shape[1] * hop_length * 4
 
 
 def _kinds(artifact: Artifact) -> list[_Kind]:

@@ -32,8 +32,8 @@ def contenders(model: BenchModel, mel: NDArray[np.float32], threads: int) -> dic
         threads: Of every backend; torch's number of threads is set for the whole process.
 
     Returns:
-        `stock`: torch.onnx.export alone, in ONNX Runtime with its defaults. `pytorch`: the module. `openvino`: our graph
-        there, at full precision. `ours`: our graph in our session. `int8`: likewise, if the artifact has it.
+        `stock`: torch.onnx.export alone, in ONNX Runtime with its defaults. `pytorch`: the module. `openvino`: our
+        graph there, at full precision. `ours`: our graph in our session. `int8`: likewise, if the artifact has it.
         `vocode`: the whole of `Vocoder.vocode`. `bare`: ONNX Runtime with our graph and our options, nothing around.
     """
     torch.set_num_threads(threads)
@@ -58,7 +58,11 @@ def contenders(model: BenchModel, mel: NDArray[np.float32], threads: int) -> dic
 
 
 def our_session(
-    artifact: Artifact, precision: Precision, target: Int8Target | None, batch: NDArray[np.float32], threads: int
+    artifact: Artifact,
+    precision: Precision,
+    target: Int8Target | None,
+    batch: NDArray[np.float32],
+    threads: int,
 ) -> Contender:
     """A graph of an artifact in our session, on the CPU.
 

@@ -72,11 +72,17 @@ def run_fresh(command: Sequence[str]) -> FreshRun:
     """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     finished = subprocess.run(
-        [sys.executable, "-c", _LAUNCHER, *command], capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-c", _LAUNCHER, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     if finished.returncode:
         last = (finished.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ExportError(f"{' '.join(command[:4])} ended with status {finished.returncode}: {last}; run it alone")
+        raise ExportError(
+            f"{' '.join(command[:4])} ended with status {finished.returncode}: {last}; run it alone"
+        )
     output, _, peak = finished.stdout.rstrip().rpartition("\n")
     return FreshRun(output, int(peak))
 

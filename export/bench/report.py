@@ -11,7 +11,15 @@ import msgspec
 from voirs_vocoder.export.bench.paired import Estimate
 from voirs_vocoder.runtime.manifest import Int8Target, Precision
 
-__all__ = ["BenchReport", "BenchRow", "Machine", "bench_table", "encode_bench", "estimate_cells", "this_machine"]
+__all__ = [
+    "BenchReport",
+    "BenchRow",
+    "Machine",
+    "bench_table",
+    "encode_bench",
+    "estimate_cells",
+    "this_machine",
+]
 
 
 class Machine(msgspec.Struct, frozen=True):

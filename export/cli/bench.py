@@ -14,7 +14,9 @@ __all__ = ["command"]
 
 
 @click.command(
-    cls=options.ExampleCommand, examples=("voirs-vocoder bench hifigan-v1 --threads 2 --json bench.json",)
+    "bench",
+    cls=options.ExampleCommand,
+    examples=("voirs-vocoder bench hifigan-v1 --threads 2 --json bench.json",),
 )
 @options.artifact_argument
 @click.option(

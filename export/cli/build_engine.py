@@ -29,7 +29,7 @@ __all__ = ["command"]
 @options.precisions_option("A graph to build from; repeat it for more.")
 @options.compute_capability_option
 @click.option(
-    "--max-frames", type=click.IntRange(min=1), default=4096, help="Longest mel that the engine takes."
+    "--max-frames", type=click.IntRange(min=1), help="Longest mel that the engine takes.  [default: 4096]"
 )
 @click.option("--max-batch", type=click.IntRange(min=1), default=1, help="Most utterances at once.")
 @options.force_option("Replace engines of the same precision, backend and GPUs.")
@@ -38,7 +38,7 @@ def command(
     backend: str,
     precisions: tuple[Precision, ...],
     compute_capabilities: tuple[int, ...],
-    max_frames: int,
+    max_frames: int | None,
     max_batch: int,
     force: bool,
 ) -> None:

@@ -15,7 +15,7 @@ def checked_engine_config(
     backend: str,
     compute_capabilities: tuple[int, ...],
     *,
-    max_batch: int | None = None,
+    max_batch: int = 1,
     max_frames: int | None = None,
 ) -> EngineConfig:
     """What to build, refused now if the library is missing rather than after the export.
@@ -23,7 +23,7 @@ def checked_engine_config(
     Args:
         backend: `tensorrt-rtx` or `tensorrt`.
         compute_capabilities: GPUs to build for, ascending.
-        max_batch: Most rows; None is one.
+        max_batch: Most rows.
         max_frames: Most mel frames; None takes the default buckets.
 
     Raises:
@@ -37,7 +37,7 @@ def checked_engine_config(
     config = EngineConfig(
         backend=cast("EngineBackend", backend),
         compute_capabilities=compute_capabilities,
-        profiles=profiles_up_to(longest, max_batch or 1),
+        profiles=profiles_up_to(longest, max_batch),
     )
     load_flavour(config.backend)
     return config

@@ -18,6 +18,7 @@ __all__ = ["command"]
 
 
 @click.command(
+    "export",
     cls=options.ExampleCommand,
     examples=(
         "voirs-vocoder export hifigan --checkpoint g_02500000 --config config_v1.json --output hifigan-v1",

@@ -16,6 +16,7 @@ __all__ = ["command"]
 
 
 @click.command(
+    "inspect",
     cls=options.ExampleCommand,
     examples=("voirs-vocoder inspect hifigan-v1", "voirs-vocoder inspect hifigan-v1 --verify --json"),
 )

@@ -14,7 +14,9 @@ __all__ = ["command"]
 
 
 @click.command(
-    cls=options.ExampleCommand, examples=("voirs-vocoder quantize hifigan-v1 --calibration speech/train",)
+    "quantize",
+    cls=options.ExampleCommand,
+    examples=("voirs-vocoder quantize hifigan-v1 --calibration speech/train",),
 )
 @options.artifact_argument
 @options.calibration_option(required=True)

@@ -117,11 +117,11 @@ def _details(details: Figures) -> str:
     return ", ".join(f"{name} {_plain(value)}" for name, value in details.items())
 
 
-def _plain(value: float | int | str | bool | None) -> str:
+def _plain(value: float | str | bool | None) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _cell(value: float | int | str | bool | None, form: str) -> str:
+def _cell(value: float | str | bool | None, form: str) -> str:
     return format(value, form) if isinstance(value, int | float) else _MISSING
 
 

@@ -18,6 +18,7 @@ _SIGNS = {"max": "at most", "min": "at least"}
 
 
 @click.command(
+    "validate",
     cls=options.ExampleCommand,
     examples=(
         "voirs-vocoder validate hifigan-v1 --speech speech/held-out --json report.json",

@@ -23,6 +23,7 @@ __all__ = ["command"]
 
 
 @click.command(
+    "vocode",
     cls=options.ExampleCommand,
     examples=(
         "voirs-vocoder vocode hifigan-v1 speech.wav -o copy.wav",

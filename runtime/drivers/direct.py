@@ -29,7 +29,8 @@ class DirectDriver:
         self.backend = self._session.backend
         self.context_frames = manifest.context_frames
         self.look_ahead_frames = manifest.look_ahead_frames
-        self.max_window_frames = config.activation_budget_bytes // per_frame
+        affordable = config.activation_budget_bytes // per_frame
+        self.max_window_frames = min(affordable, self._session.max_frames or affordable)
 
     def synthesize(self, mel: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
         """See `Driver.synthesize`. A direct graph does not care where in the utterance it is."""

@@ -99,6 +99,7 @@ class OrtSession:
         ort = import_onnxruntime()
         self.provider = provider
         self.backend = f"onnxruntime {ort.__version__}"
+        self.max_frames = _TENSORRT_MAX_FRAMES if provider == "tensorrt" else None
         options = _session_options(ort, provider, config)
         try:
             self._session = ort.InferenceSession(
@@ -157,7 +158,8 @@ def _provider_options(provider: str, entry: GraphEntry, config: SessionConfig) -
     }
 
 
-_TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", 8, 2048))
+_TENSORRT_MAX_FRAMES = 2048
+_TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", 8, _TENSORRT_MAX_FRAMES))
 
 
 def _profile_shapes(entry: GraphEntry, batch: int, frames: int) -> str:

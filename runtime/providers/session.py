@@ -17,10 +17,12 @@ class Session(Protocol):
     Attributes:
         provider: The name that it was asked for by, such as `cpu`.
         backend: What runs it, with its version, such as `onnxruntime 1.31.1`.
+        max_frames: The longest input that it takes, in mel frames; None: any.
     """
 
     provider: str
     backend: str
+    max_frames: int | None
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph once.

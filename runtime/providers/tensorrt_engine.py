@@ -21,7 +21,7 @@ from voirs_vocoder.runtime.errors import InputError, ProviderError
 from voirs_vocoder.runtime.manifest import EngineEntry, Precision
 from voirs_vocoder.runtime.providers.cuda_memory import Cuda, load_cuda
 from voirs_vocoder.runtime.providers.tensorrt_flavour import Flavour, load_flavour
-from voirs_vocoder.runtime.providers.tensorrt_profile import nearest_profile
+from voirs_vocoder.runtime.providers.tensorrt_profile import largest_frames, nearest_profile
 from voirs_vocoder.runtime.providers.tensorrt_protocol import TrtContext, TrtEngine, TrtModule
 
 __all__ = ["PROVIDER", "EngineSession", "open_engine_session"]
@@ -35,6 +35,7 @@ class EngineSession:
     Attributes:
         provider: `tensorrt-engine`.
         backend: The flavour and its version.
+        max_frames: The longest input that a profile takes.
         input_names: In the graph's order.
         output_names: Likewise.
     """
@@ -62,6 +63,7 @@ class EngineSession:
                 one, there is no GPU or not one that the engine was built for, or the library refuses the engine.
         """
         self.provider = PROVIDER
+        self.max_frames = largest_frames(entry)
         self.input_names = tuple(tensor.name for tensor in entry.inputs)
         self.output_names = tuple(tensor.name for tensor in entry.outputs)
         flavour = flavour or load_flavour(entry.backend)

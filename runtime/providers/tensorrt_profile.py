@@ -6,9 +6,20 @@ import math
 from collections.abc import Mapping
 
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Profile
+from voirs_vocoder.runtime.manifest import EngineEntry, Profile
 
-__all__ = ["nearest_profile"]
+__all__ = ["largest_frames", "nearest_profile"]
+
+
+def largest_frames(entry: EngineEntry) -> int | None:
+    """The longest input that any profile of an engine takes, in mel frames; None when no input has that axis."""
+    sizes = (
+        profile.maximum[tensor.name][tensor.shape.index("frames")]
+        for tensor in entry.inputs
+        if "frames" in tensor.shape
+        for profile in entry.profiles
+    )
+    return max(sizes, default=None)
 
 
 def nearest_profile(profiles: tuple[Profile, ...], shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -1,0 +1,271 @@
+"""What this machine has for vocoding: packages, and providers found out by running a small graph on each."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import numpy as np
+import soundfile
+
+from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.manifest import FileEntry, GraphEntry, TensorInfo
+from voirs_vocoder.runtime.providers import PROVIDERS, Session
+from voirs_vocoder.runtime.providers.cuda_memory import load_cuda
+from voirs_vocoder.runtime.providers.tensorrt_flavour import EngineBackend, load_flavour
+
+__all__ = ["TRIAL_GRAPH", "BackendCheck", "Diagnosis", "Package", "Processor", "ProviderCheck", "diagnose"]
+
+_DISTRIBUTION = "voirs-vocoder"
+
+# The graph `audio = Conv(mel, weight)`, mel and audio [batch, 1, frames], weight [1, 1, 1] of 2.0, opset 17.
+TRIAL_GRAPH = base64.b64decode(
+    "CAgSADqFAQoaCgNtZWwKBndlaWdodBIFYXVkaW8iBENvbnYSAWcqFggBCAEIARABIgQAAABAQgZ3ZWlnaHRaJAoDbWVsEh0KGwgBEhcKBxIF"
+    "YmF0Y2gKAggBCggSBmZyYW1lc2ImCgVhdWRpbxIdChsIARIXCgcSBWJhdGNoCgIIAQoIEgZmcmFtZXNCBAoAEBE="
+)
+_TRIAL_WEIGHT = 2.0
+
+# Instructions that multiply 8-bit integers and add up in 32 bits, as Linux names them.
+_INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm")
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A dependency: which extra brings it (None: always needed) and its version, None when not installed."""
+
+    name: str
+    extra: str | None
+    version: str | None
+
+
+class ProviderCheck(msgspec.Struct, frozen=True):
+    """A provider.
+
+    Attributes:
+        name: As in `--provider`.
+        works: Whether it ran the trial graph rightly; for `tensorrt-engine`, whether library and GPU are there.
+        backend: What ran, with its version; None when nothing did.
+        problem: Why not, and how to get it; None when it works.
+    """
+
+    name: str
+    works: bool
+    backend: str | None
+    problem: str | None
+
+
+class BackendCheck(msgspec.Struct, frozen=True):
+    """A TensorRT library, which builds and runs engines: its version, or why it is not available."""
+
+    name: str
+    version: str | None
+    problem: str | None
+
+
+class Processor(msgspec.Struct, frozen=True):
+    """The CPU.
+
+    Attributes:
+        name: As the system calls it.
+        threads: How many this process may use.
+        int8_instructions: Those that INT8 graphs are fast with, such as `avx512_vnni`; may be empty.
+    """
+
+    name: str
+    threads: int
+    int8_instructions: tuple[str, ...]
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """What `doctor` found.
+
+    Attributes:
+        version: Of voirs-vocoder.
+        python: Its version.
+        system: Operating system, release and machine.
+        processor: The CPU.
+        gpu: Name and compute capability; None when CUDA finds none.
+        providers: Every one, tried.
+        engine_backends: Both TensorRT flavours.
+        packages: Everything that voirs-vocoder can use.
+        audio_library: libsndfile's version.
+        audio_formats: What it reads and writes, of the formats that matter here.
+        warnings: What is installed but should not be.
+    """
+
+    version: str
+    python: str
+    system: str
+    processor: Processor
+    gpu: str | None
+    providers: tuple[ProviderCheck, ...]
+    engine_backends: tuple[BackendCheck, ...]
+    packages: tuple[Package, ...]
+    audio_library: str
+    audio_formats: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def diagnose() -> Diagnosis:
+    """Look at this machine. Takes some seconds, since libraries are loaded; changes nothing."""
+    packages = _packages()
+    backends = tuple(_engine_backend(name) for name in get_args(EngineBackend))
+    gpu, gpu_problem = _gpu()
+    return Diagnosis(
+        version=metadata.version(_DISTRIBUTION),
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        processor=_processor(Path("/proc/cpuinfo")),
+        gpu=gpu,
+        providers=tuple(
+            _engine_provider(backends, gpu, gpu_problem) if name == "tensorrt-engine" else _tried(name)
+            for name in PROVIDERS
+        ),
+        engine_backends=backends,
+        packages=packages,
+        audio_library=soundfile.__libsndfile_version__,
+        audio_formats=_audio_formats(),
+        warnings=_warnings(packages),
+    )
+
+
+def _packages() -> tuple[Package, ...]:
+    """What the metadata of voirs-vocoder requires, each once per extra."""
+    found = []
+    for requirement in metadata.requires(_DISTRIBUTION) or ():
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
+        found.append(Package(name, extra[1] if extra else None, _version(name)))
+    return tuple(found)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _warnings(packages: tuple[Package, ...]) -> tuple[str, ...]:
+    versions = {package.name: package.version for package in packages}
+    if versions.get("onnxruntime") and versions.get("onnxruntime-gpu"):
+        return (
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; uninstall both, "
+            f"then pip install '{_DISTRIBUTION}[cpu]' or '{_DISTRIBUTION}[gpu]'",
+        )
+    return ()
+
+
+def _tried(name: str) -> ProviderCheck:
+    """Run the trial graph, by the same code that vocodes."""
+    entry = _trial_entry()
+    mel = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 1, 8)
+    try:
+        session = _session(name, entry)
+        try:
+            audio = session.run({"mel": mel})["audio"]
+            right = np.array_equal(audio, _TRIAL_WEIGHT * mel)
+        finally:
+            session.close()
+    except ProviderError as error:
+        return ProviderCheck(name, works=False, backend=None, problem=str(error))
+    problem = None if right else "computes a convolution wrongly; reinstall its library and driver"
+    return ProviderCheck(name, works=right, backend=session.backend, problem=problem)
+
+
+def _session(provider: str, entry: GraphEntry) -> Session:
+    config = SessionConfig(threads=1)
+    if provider == "openvino":
+        from voirs_vocoder.runtime.providers.openvino_session import OpenVinoSession
+
+        return OpenVinoSession(TRIAL_GRAPH, entry, config)
+    from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+
+    return OrtSession(TRIAL_GRAPH, entry, provider, config)
+
+
+def _trial_entry() -> GraphEntry:
+    shape = ("batch", 1, "frames")
+    return GraphEntry(
+        role="offline",
+        precision="fp32",
+        target=None,
+        file=FileEntry(
+            path="the trial graph",
+            sha256=hashlib.sha256(TRIAL_GRAPH).hexdigest(),
+            size_bytes=len(TRIAL_GRAPH),
+        ),
+        opset=17,
+        inputs=(TensorInfo(name="mel", dtype="float32", shape=shape),),
+        outputs=(TensorInfo(name="audio", dtype="float32", shape=shape),),
+        details={},
+    )
+
+
+def _engine_provider(
+    backends: tuple[BackendCheck, ...], gpu: str | None, gpu_problem: str | None
+) -> ProviderCheck:
+    """Engines are built for one GPU and library, so none can be brought along for a trial."""
+    ready = [f"{backend.name} {backend.version}" for backend in backends if backend.version]
+    problems = [gpu_problem] if gpu_problem else []
+    if not ready:
+        problems.extend(backend.problem for backend in backends if backend.problem)
+    return ProviderCheck(
+        "tensorrt-engine",
+        works=not problems and gpu is not None,
+        backend=" or ".join(ready) or None,
+        problem="; ".join(problems) or None,
+    )
+
+
+def _engine_backend(name: EngineBackend) -> BackendCheck:
+    try:
+        return BackendCheck(name, load_flavour(name).version, None)
+    except ProviderError as error:
+        return BackendCheck(name, None, str(error))
+
+
+def _gpu() -> tuple[str | None, str | None]:
+    """Name and compute capability of the first GPU, or None and why there is none."""
+    try:
+        cuda = load_cuda()
+        return (
+            f"{cuda.gpu_name()}, compute capability {cuda.compute_capability()}, {cuda.driver_version()}",
+            None,
+        )
+    except ProviderError as error:
+        return None, str(error)
+
+
+def _processor(cpuinfo: Path) -> Processor:
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        text = ""
+    fields = dict(re.findall(r"^(model name|flags|Features)\s*: (.*)$", text, re.MULTILINE))
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    return Processor(
+        name=fields.get("model name") or platform.processor() or platform.machine(),
+        threads=_usable_threads(),
+        int8_instructions=tuple(name for name in _INT8_INSTRUCTIONS if name in flags),
+    )
+
+
+def _usable_threads() -> int:
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _audio_formats() -> tuple[str, ...]:
+    formats = soundfile.available_formats()
+    found = [name for name in ("WAV", "FLAC", "MP3") if name in formats]
+    ogg = soundfile.available_subtypes("OGG") if "OGG" in formats else {}
+    return (*found, *(f"OGG {name.title()}" for name in ("VORBIS", "OPUS") if name in ogg))

@@ -1,0 +1,136 @@
+"""Validation: gates that can fail, figures with an oracle, and speech that was not calibrated on."""
+
+import json
+import shutil
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+
+from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, replace_manifest
+from voirs_vocoder.export.gates import GATES, judge
+from voirs_vocoder.export.report import REPORT_PATH, report_table
+from voirs_vocoder.export.validate import record_validation, validate_artifact
+from voirs_vocoder.runtime import Artifact, InputError
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory, sample_recordings):
+    folder = tmp_path_factory.mktemp("speech")
+    shutil.copy(sample_recordings[0], folder)
+    return folder
+
+
+@pytest.fixture
+def artifact_copy(tiny_artifact, tmp_path):
+    return shutil.copytree(tiny_artifact, tmp_path / "artifact")
+
+
+@pytest.fixture(scope="module")
+def report(tiny_artifact, tiny_checkpoint, speech):
+    return validate_artifact(tiny_artifact, speech, checkpoint=tiny_checkpoint)
+
+
+def replaced(root, name, change):
+    """Change a graph of an artifact, hashes and all."""
+    with locked_artifact(root) as artifact:
+        entry = next(graph for graph in artifact.manifest.graphs if graph.name == name)
+        model = onnx.load_from_string(artifact.read(entry.file))
+        change(model)
+        data = model.SerializeToString()
+        graphs = tuple(
+            msgspec.structs.replace(graph, file=file_entry(graph.file.path, data)) if graph is entry else graph
+            for graph in artifact.manifest.graphs
+        )
+        manifest = msgspec.structs.replace(artifact.manifest, graphs=graphs)
+        replace_manifest(artifact, manifest, {entry.file.path: data})
+
+
+def scale_weight(model, name, factor):
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * factor, name))
+
+
+def test_every_graph_is_measured_on_every_backend_that_runs_it(report):
+    assert {(row.graph, row.provider) for row in report.rows} == {
+        ("fp32", "cpu"),
+        ("fp16", "cpu, FP32 twin"),
+        ("int8.cpu", "cpu"),
+        ("int8.tensorrt", "cpu"),
+        ("fp32", "openvino"),
+        ("int8.tensorrt", "openvino"),
+    }
+    assert report.reference == "pytorch"
+
+
+def test_the_fp32_graph_is_the_model_and_precision_costs_something(report):
+    rows = {(row.graph, row.provider): row for row in report.rows}
+    assert rows["fp32", "cpu"].figures["max_abs_error"] < 1e-5
+    assert rows["fp32", "cpu"].verdict == "passed"
+    assert rows["fp16", "cpu, FP32 twin"].figures["snr_db"] > rows["int8.cpu", "cpu"].figures["snr_db"] > 10
+
+
+def test_a_graph_that_differs_fails_its_gate(artifact_copy, tiny_checkpoint, speech):
+    replaced(artifact_copy, "offline.fp32", lambda model: scale_weight(model, "conv_post.weight", np.float32(1.05)))
+    report = validate_artifact(artifact_copy, speech, checkpoint=tiny_checkpoint)
+    row = next(row for row in report.rows if row.graph == "fp32")
+    assert row.verdict == "failed"
+    assert not report.passed
+
+
+def test_without_a_checkpoint_the_fp32_graph_is_the_reference_and_the_report_says_so(tiny_artifact, speech):
+    report = validate_artifact(tiny_artifact, speech)
+    assert report.reference == "fp32"
+    assert next(row for row in report.rows if row.graph == "fp32").figures["max_abs_error"] == 0
+
+
+def test_another_checkpoint_is_refused(artifact_copy, shipped_checkpoint, speech):
+    with pytest.raises(InputError, match="exported from the checkpoint with SHA-256"):
+        validate_artifact(artifact_copy, speech, checkpoint=shipped_checkpoint)
+
+
+def test_a_recording_that_was_calibrated_on_is_refused(tiny_artifact, calibration_folder):
+    with pytest.raises(InputError, match="calibrated on this recording"):
+        validate_artifact(tiny_artifact, calibration_folder)
+
+
+def test_a_folder_without_recordings_is_refused(tiny_artifact, tmp_path):
+    with pytest.raises(InputError, match="no recordings"):
+        validate_artifact(tiny_artifact, tmp_path)
+    with pytest.raises(InputError, match="there is none"):
+        validate_artifact(tiny_artifact, tmp_path / "missing")
+
+
+def test_the_report_and_its_figures_enter_the_artifact(artifact_copy, report):
+    record_validation(artifact_copy, report)
+    artifact = Artifact.open(artifact_copy)
+    assert all(error is None for _, error in artifact.verify())
+    figures = {graph.name: graph.validation for graph in artifact.manifest.graphs}
+    rows = {row.graph: row for row in reversed(report.rows)}
+    assert figures["offline.int8.cpu"]["snr_db"] == pytest.approx(rows["int8.cpu"].figures["snr_db"])
+    document = json.loads((artifact_copy / REPORT_PATH).read_bytes())
+    assert document["passed"] == report.passed
+    assert "`offline.int8.cpu`" in (artifact_copy / "MODEL_CARD.md").read_text()
+
+
+def test_the_table_has_a_row_for_the_reference_and_each_variant(report):
+    table = report_table(report)
+    assert len(table) == 2 + len(report.rows)
+    assert len({len(row) for row in table}) == 1
+
+
+@pytest.mark.parametrize(
+    ("figure", "status"),
+    [(1e-4, "passed"), (1.1e-4, "failed"), (float("nan"), "failed"), (None, "not run")],
+)
+def test_a_gate_passes_at_its_limit_and_fails_beyond_it(figure, status):
+    (result,) = judge("fp32", None, {"max_abs_error": figure})
+    assert result.status == status
+
+
+def test_the_gates_are_those_of_the_readme(repository_root):
+    readme = (repository_root / "README.md").read_text(encoding="utf-8")
+    for (precision, target), gates in GATES.items():
+        for gate in gates:
+            assert f"{gate.limit:g}" in readme, f"{precision} {target} {gate.figure}"
