@@ -171,7 +171,7 @@ def _manifest(
         tools={
             "python": platform.python_version(),
             "voirs-vocoder": version("voirs-vocoder"),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "onnx": onnx.__version__,
             "onnxsim": version("onnxsim"),
             "onnxruntime": onnxruntime.__version__,

@@ -176,7 +176,8 @@ def _tried(name: str) -> ProviderCheck:
         finally:
             session.close()
     except ProviderError as error:
-        return ProviderCheck(name, works=False, backend=None, problem=str(error))
+        reason = str(error).removeprefix(f"provider {name!r} cannot run: ")
+        return ProviderCheck(name, works=False, backend=None, problem=reason)
     problem = None if right else "computes a convolution wrongly; reinstall its library and driver"
     return ProviderCheck(name, works=right, backend=session.backend, problem=problem)
 

@@ -11,13 +11,8 @@ import click
 from voirs_vocoder.export.bench.models import VARIANTS
 from voirs_vocoder.export.bench.paired import MIN_PAIRS
 from voirs_vocoder.export.bench.project import ProjectSettings, project_benchmark
-from voirs_vocoder.export.bench.project_report import (
-    encode_project,
-    finding_table,
-    speed_table,
-    target_table,
-    text_table,
-)
+from voirs_vocoder.export.bench.project_report import encode_project, finding_table, speed_table, target_table
+from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 
 __all__ = ["main"]
@@ -56,7 +51,8 @@ def main(
         data=data, output=output, pairs=pairs, threads=threads, reuse=reuse, quick=quick, hour_with=hour_with
     )
     try:
-        report = project_benchmark(settings, _tell)
+        with ConsoleProgress() as progress:
+            report = project_benchmark(settings, progress)
     except VoirsVocoderError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
@@ -67,13 +63,9 @@ def main(
         f"\n{machine.processor}, {machine.cores} cores, {report.threads} threads; {report.audio_s:.1f} s of audio"
     )
     for rows in (speed_table(report), finding_table(report), target_table(report)):
-        click.echo(f"\n{text_table(rows)}")
+        click.echo()
+        print_table(rows)
     click.echo(f"\n{path}")
-
-
-def _tell(message: str, done: int, total: int) -> None:
-    counter = f" ({done + 1}/{total})" if total > 1 else ""
-    click.echo(f"{message}{counter}", err=True)
 
 
 if __name__ == "__main__":

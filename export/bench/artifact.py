@@ -121,7 +121,7 @@ def bench_mel(convention: MelConvention, frames: int) -> NDArray[np.float32]:
 
 def bytes_in_hand(mel: NDArray[np.float32], hop_length: int) -> int:
     """What the caller of `vocode` holds whatever the vocoder needs: the mel, and audio [1, frames * hop_length]."""
-    return int(mel.nbytes) + mel.shape[1] * hop_length * 4
+    return int(mel.nbytes + mel.shape[1] * hop_length * 4)
 
 
 def _kinds(artifact: Artifact) -> list[_Kind]:

@@ -198,7 +198,7 @@ def _command_line_findings(
         progress(f"{variant}: {length} through the command line", 0, 0)
         recording = folder / "long.wav"
         write_long_recording(settings.data / "samples", recording, seconds)
-        peak_bytes = command_line_peak_bytes(models[variant].artifact, recording, folder / "out.wav")
+        peak_bytes = command_line_peak_bytes(models[variant].artifact, recording, folder / f"{variant}.wav")
         findings.append(
             _memory_finding(f"{variant.upper()}, {length} through the command line: peak", peak_bytes)
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -18,7 +17,6 @@ __all__ = [
     "finding_table",
     "speed_table",
     "target_table",
-    "text_table",
 ]
 
 Verdict = Literal["met", "not met", "not measurable here"]
@@ -130,11 +128,3 @@ def target_table(report: ProjectReport) -> list[list[str]]:
     """The user's targets as rows of text, the first being the header."""
     rows = [[target.target, target.measured, target.verdict, target.reason] for target in report.targets]
     return [["target", "measured", "verdict", "why"], *rows]
-
-
-def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns, two spaces apart, with a line under the first row."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in ruled)
-    return "\n".join(line.rstrip() for line in lines)

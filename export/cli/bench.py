@@ -16,6 +16,7 @@ __all__ = ["command"]
 @click.command(
     "bench",
     cls=options.ExampleCommand,
+    short_help="Measure the speed of the graphs here.",
     examples=("voirs-vocoder bench hifigan-v1 --threads 2 --json bench.json",),
 )
 @options.artifact_argument

@@ -19,6 +19,7 @@ __all__ = ["command"]
 @click.command(
     "build-engine",
     cls=options.ExampleCommand,
+    short_help="Build TensorRT engines from an artifact's graphs.",
     examples=(
         "voirs-vocoder build-engine hifigan-v1 --backend tensorrt-rtx --precision fp16 \\",
         "    --compute-capability 86 --compute-capability 120",
@@ -29,9 +30,15 @@ __all__ = ["command"]
 @options.precisions_option("A graph to build from; repeat it for more.")
 @options.compute_capability_option
 @click.option(
-    "--max-frames", type=click.IntRange(min=1), help="Longest mel that the engine takes.  [default: 4096]"
+    "--max-frames",
+    metavar="N",
+    type=click.IntRange(min=1),
+    show_default="4096",
+    help="Longest mel that the engine takes.",
 )
-@click.option("--max-batch", type=click.IntRange(min=1), default=1, help="Most utterances at once.")
+@click.option(
+    "--max-batch", metavar="N", type=click.IntRange(min=1), default=1, help="Most utterances at once."
+)
 @options.force_option("Replace engines of the same precision, backend and GPUs.")
 def command(
     root: Path,

@@ -13,7 +13,10 @@ __all__ = ["command"]
 
 
 @click.command(
-    "doctor", cls=options.ExampleCommand, examples=("voirs-vocoder doctor", "voirs-vocoder doctor --json")
+    "doctor",
+    cls=options.ExampleCommand,
+    short_help="Show what is installed and what works here.",
+    examples=("voirs-vocoder doctor", "voirs-vocoder doctor --json"),
 )
 @options.json_flag
 def command(as_json: bool) -> None:
@@ -43,7 +46,7 @@ def command(as_json: bool) -> None:
         ]
     )
     click.echo("\nPackages")
-    print_table([["extra", "installed", "missing"], *_extras(diagnosis.packages)])
+    print_table([["extra", "packages"], *_extras(diagnosis.packages)])
     for warning in diagnosis.warnings:
         click.echo(f"\nwarning: {warning}")
 
@@ -66,11 +69,10 @@ def _print_machine(diagnosis: Diagnosis) -> None:
 
 
 def _extras(packages: tuple[Package, ...]) -> list[list[str]]:
-    """A row per extra: what of it is installed, with versions, and what is missing."""
+    """A row per extra: its packages with their versions."""
     rows = []
     for extra in dict.fromkeys(package.extra for package in packages):
         members = [package for package in packages if package.extra == extra]
-        installed = " ".join(f"{member.name}={member.version}" for member in members if member.version)
-        missing = " ".join(member.name for member in members if not member.version)
-        rows.append([extra or "(always)", installed or "-", missing or "-"])
+        listed = ", ".join(f"{member.name} {member.version or '(missing)'}" for member in members)
+        rows.append([extra or "(always)", listed])
     return rows

@@ -20,6 +20,7 @@ __all__ = ["command"]
 @click.command(
     "export",
     cls=options.ExampleCommand,
+    short_help="Make an artifact from a checkpoint.",
     examples=(
         "voirs-vocoder export hifigan --checkpoint g_02500000 --config config_v1.json --output hifigan-v1",
         "voirs-vocoder export hifigan --checkpoint g_02500000 --output hifigan-v1 --precision fp32 \\",

@@ -18,6 +18,7 @@ __all__ = ["command"]
 @click.command(
     "inspect",
     cls=options.ExampleCommand,
+    short_help="Show what an artifact is; verify its files.",
     examples=("voirs-vocoder inspect hifigan-v1", "voirs-vocoder inspect hifigan-v1 --verify --json"),
 )
 @options.artifact_argument

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -26,7 +26,7 @@ __all__ = [
     "threads_option",
 ]
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Function = Callable[..., Any]
 _Decorator = Callable[[_Function], _Function]
 
 _PATH = click.Path(path_type=Path)
@@ -59,7 +59,7 @@ def artifact_argument(function: _Function) -> _Function:
     return click.argument("root", metavar="DIR", type=_PATH)(function)
 
 
-def calibration_option(*, required: bool) -> _Decorator[_Function]:
+def calibration_option(*, required: bool) -> _Decorator:
     """`--calibration DIR`."""
     return click.option(
         "--calibration",
@@ -70,12 +70,12 @@ def calibration_option(*, required: bool) -> _Decorator[_Function]:
     )
 
 
-def speech_option(*, required: bool, help_text: str) -> _Decorator[_Function]:
+def speech_option(*, required: bool, help_text: str) -> _Decorator:
     """`--speech DIR`."""
     return click.option("--speech", metavar="DIR", type=_PATH, required=required, help=help_text)
 
 
-def checkpoint_options(*, required: bool, help_text: str) -> _Decorator[_Function]:
+def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
     """`--checkpoint FILE` and `--config JSON`."""
 
     def decorate(function: _Function) -> _Function:
@@ -83,7 +83,8 @@ def checkpoint_options(*, required: bool, help_text: str) -> _Decorator[_Functio
             "--config",
             metavar="JSON",
             type=_PATH,
-            help="The model's official configuration.  [default: config.json beside the checkpoint]",
+            show_default="config.json beside the checkpoint",
+            help="The model's official configuration.",
         )
         checkpoint = click.option(
             "--checkpoint", metavar="FILE", type=_PATH, required=required, help=help_text
@@ -100,14 +101,14 @@ def precision_option(function: _Function) -> _Function:
     )(function)
 
 
-def precisions_option(help_text: str) -> _Decorator[_Function]:
+def precisions_option(help_text: str) -> _Decorator:
     """`--precision`, repeatable, as `precisions`."""
     return click.option(
         "--precision", "precisions", type=_PRECISION, multiple=True, default=("fp32",), help=help_text
     )
 
 
-def backend_option(*, required: bool) -> _Decorator[_Function]:
+def backend_option(*, required: bool) -> _Decorator:
     """`--backend`."""
     return click.option(
         "--backend",
@@ -137,7 +138,7 @@ def compute_capability_option(function: _Function) -> _Function:
     )(function)
 
 
-def force_option(help_text: str) -> _Decorator[_Function]:
+def force_option(help_text: str) -> _Decorator:
     """`--force`."""
     return click.option("--force", is_flag=True, help=help_text)
 
@@ -157,5 +158,9 @@ def json_flag(function: _Function) -> _Function:
 def threads_option(function: _Function) -> _Function:
     """`--threads`."""
     return click.option(
-        "--threads", type=click.IntRange(1, 1024), help="Worker threads.  [default: one per core]"
+        "--threads",
+        metavar="N",
+        type=click.IntRange(1, 1024),
+        show_default="one per core",
+        help="Worker threads.",
     )(function)

@@ -16,6 +16,7 @@ __all__ = ["command"]
 @click.command(
     "quantize",
     cls=options.ExampleCommand,
+    short_help="Add INT8 graphs to an artifact.",
     examples=("voirs-vocoder quantize hifigan-v1 --calibration speech/train",),
 )
 @options.artifact_argument

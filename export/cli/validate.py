@@ -20,6 +20,7 @@ _SIGNS = {"max": "at most", "min": "at least"}
 @click.command(
     "validate",
     cls=options.ExampleCommand,
+    short_help="Measure the graphs on recordings; judge the gates.",
     examples=(
         "voirs-vocoder validate hifigan-v1 --speech speech/held-out --json report.json",
         "voirs-vocoder validate hifigan-v1 --speech speech/held-out --checkpoint g_02500000 --config config_v1.json",

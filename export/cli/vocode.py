@@ -25,6 +25,7 @@ __all__ = ["command"]
 @click.command(
     "vocode",
     cls=options.ExampleCommand,
+    short_help="Turn a recording or a mel into audio.",
     examples=(
         "voirs-vocoder vocode hifigan-v1 speech.wav -o copy.wav",
         "voirs-vocoder vocode hifigan-v1 mel.npy -o speech.flac --precision int8 --bits 24",
@@ -47,12 +48,16 @@ __all__ = ["command"]
     help="What runs the graph. Only `auto` may choose, and says what it chose.",
 )
 @options.precision_option
-@click.option("--bits", type=click.Choice(("16", "24", "32")), help="Bit depth of the output.  [default: 16]")
+@click.option(
+    "--bits", type=click.Choice(("16", "24", "32")), show_default="16", help="Bit depth of the output."
+)
 @options.threads_option
 @click.option(
     "--window-frames",
+    metavar="N",
     type=click.IntRange(min=1),
-    help="Most mel frames at once; the audio does not depend on it.  [default: by memory]",
+    show_default="by memory",
+    help="Most mel frames at once; the audio does not depend on it.",
 )
 @click.option(
     "--mel-convention",
