@@ -10,7 +10,7 @@ import msgspec
 from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.progress import Progress, silent
-from voirs_vocoder.export.tensorrt import EngineConfig, engine_from_onnx
+from voirs_vocoder.export.tensorrt import EngineConfig, engine_filename, engine_from_onnx
 from voirs_vocoder.runtime.artifact import Artifact
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.manifest import EngineEntry, GraphEntry, Precision
@@ -47,19 +47,32 @@ def build_engines(
             for role in dict.fromkeys(graph.role for graph in artifact.manifest.graphs)
             for precision in precisions
         ]
+        _refuse_existing(artifact, _expected_paths(sources, config), force=force)
         built = []
         for done, source in enumerate(sources):
             progress(f"{source.name}: building with {config.backend}", done, len(sources))
             built.append(_build(artifact, source, config))
         progress("engines built", len(sources), len(sources))
         paths = {entry.file.path for _, entry in built}
-        existing = [entry.file.path for entry in artifact.manifest.engines if entry.file.path in paths]
-        if existing and not force:
-            raise InputError(f"{root}: has {existing[0]} already; replace it with --force")
+        _refuse_existing(artifact, paths, force=force)
         kept = (entry for entry in artifact.manifest.engines if entry.file.path not in paths)
         changed = msgspec.structs.replace(artifact.manifest, engines=(*kept, *(entry for _, entry in built)))
         changed, card = with_model_card(changed)
         return replace_manifest(artifact, changed, {**{e.file.path: data for data, e in built}, **card})
+
+
+def _expected_paths(sources: Sequence[GraphEntry], config: EngineConfig) -> set[str]:
+    """Where the engines will lie, as far as it is known before the GPU is asked."""
+    if not config.compute_capabilities:
+        return set()
+    names = (engine_filename(s.role, s.precision, config.backend, config.compute_capabilities) for s in sources)
+    return {f"engines/{name}" for name in names}
+
+
+def _refuse_existing(artifact: Artifact, paths: set[str], *, force: bool) -> None:
+    existing = [entry.file.path for entry in artifact.manifest.engines if entry.file.path in paths]
+    if existing and not force:
+        raise InputError(f"{artifact.root}: has {existing[0]} already; replace it with --force")
 
 
 def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tuple[bytes, EngineEntry]:
@@ -71,7 +84,7 @@ def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tupl
         precision=source.precision,
         hop_length=artifact.manifest.hop_length,
     )
-    # TensorRT reads the file by itself, after it was verified.
+    # The builder reads the file by itself, after it was verified.
     if entry.graph_sha256 != source.file.sha256:
         raise ArtifactError(f"{artifact.root / source.file.path}: changed while an engine was built from it")
     return data, entry

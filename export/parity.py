@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import onnx
@@ -66,6 +67,10 @@ def activation_bytes_per_frame(model: onnx.ModelProto) -> int:
     """
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
+    # What was inferred for symbolic lengths would stand in the way of the sizes asked for here.
+    del sized.graph.value_info[:]
+    for tensor in sized.graph.output:
+        tensor.type.tensor_type.ClearField("shape")
     for tensor in sized.graph.input:
         for dim in tensor.type.tensor_type.shape.dim:
             if dim.dim_param:
@@ -77,11 +82,7 @@ def activation_bytes_per_frame(model: onnx.ModelProto) -> int:
     last_use = {name: index for index, node in enumerate(inferred.node) for name in node.input}
     live = peak = sum(sizes[tensor.name] for tensor in inferred.input)
     for index, node in enumerate(inferred.node):
-        made = [name for name in node.output if name]
-        unknown = [name for name in made if name not in sizes]
-        if unknown:
-            raise ExportError(f"the shape of {unknown[0]!r} cannot be inferred; give the graph static channel sizes")
-        live += sum(sizes[name] for name in made)
+        live += sum(sizes[name] for name in node.output if name)
         peak = max(peak, live)
         live -= sum(sizes.get(name, 0) for name in set(node.input) if last_use[name] == index)
     return -(-peak // _ESTIMATE_FRAMES)
@@ -89,7 +90,7 @@ def activation_bytes_per_frame(model: onnx.ModelProto) -> int:
 
 def _bytes(value: onnx.ValueInfoProto) -> int:
     tensor = value.type.tensor_type
-    elements = 1
-    for dim in tensor.shape.dim:
-        elements *= max(dim.dim_value, 1)
+    if not tensor.HasField("shape") or any(not dim.HasField("dim_value") for dim in tensor.shape.dim):
+        raise ExportError(f"the shape of {value.name!r} cannot be inferred; give the graph static channel sizes")
+    elements = math.prod(dim.dim_value for dim in tensor.shape.dim)
     return elements * onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize

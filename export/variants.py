@@ -71,7 +71,7 @@ class _TorchSession:
     """A GraphSpec's module as a session. See `Session`."""
 
     provider = "pytorch"
-    max_frames = None
+    max_frames: int | None = None
 
     def __init__(self, spec: GraphSpec) -> None:
         self.backend = f"torch {torch.__version__}"

@@ -86,6 +86,13 @@ def test_an_axis_that_the_exporter_fixes_is_refused():
         onnx_from_torch(spec_of(FixedLength()), {})
 
 
+def test_activation_memory_is_that_of_the_widest_stage(tiny_artifact):
+    """At 16 steps a frame, 2 channels: the stage's input, two branches and the sum live together, and little else."""
+    (graph,) = (g for g in Artifact.open(tiny_artifact).manifest.graphs if g.precision == "fp32")
+    tensor_bytes = 16 * 2 * 4
+    assert 3 * tensor_bytes <= graph.details["activation_bytes_per_frame"] <= 6 * tensor_bytes
+
+
 def test_activation_memory_counts_what_lives_at_once():
     """mel (4 floats a frame) and a (8) live together, then a (8) and b (1); weights do not count."""
     nodes = [

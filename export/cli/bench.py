@@ -22,12 +22,17 @@ __all__ = ["command"]
 @options.artifact_argument
 @click.option(
     "--seconds",
+    metavar="S",
     type=click.FloatRange(min=0.1),
-    default=5.0,
+    default=10.0,
     help="Length of the audio that is made each time.",
 )
 @click.option(
-    "--pairs", type=click.IntRange(min=1), default=10, help="Interleaved pairs of runs per comparison."
+    "--pairs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=15,
+    help="Rounds; each graph vocodes once in each.",
 )
 @options.threads_option
 @options.json_file_option

@@ -95,14 +95,18 @@ def console_messages() -> Iterator[None]:
     choices = logging.getLogger("voirs_vocoder.runtime.providers")
     levels = (log.level, choices.level)
     handler = _EchoHandler()
+    # Without any handler, Python prints what other packages log.
+    ignored = logging.NullHandler()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        logging.getLogger().addHandler(ignored)
         log.addHandler(handler)
         log.setLevel(logging.WARNING)
         choices.setLevel(logging.INFO)
         try:
             yield
         finally:
+            logging.getLogger().removeHandler(ignored)
             log.removeHandler(handler)
             log.setLevel(levels[0])
             choices.setLevel(levels[1])
@@ -126,7 +130,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
             for cell, width, right in zip(row[:-1], widths, numeric, strict=False)
         ]
         last = row[-1].rjust(widths[-1]) if numeric[-1] else row[-1]
-        wrapped = textwrap.wrap(last, widths[-1], drop_whitespace=not numeric[-1]) or [""]
+        wrapped = [last] if len(last) <= widths[-1] else textwrap.wrap(last, widths[-1])
         click.echo("  ".join([*cells, wrapped[0]]).rstrip())
         for line in wrapped[1:]:
             click.echo(" " * indent + line)

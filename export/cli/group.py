@@ -83,6 +83,7 @@ class _Group(click.Group):
 
 
 @click.group(
+    "voirs-vocoder",
     cls=_Group,
     invoke_without_command=True,
     no_args_is_help=False,

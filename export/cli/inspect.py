@@ -31,7 +31,7 @@ def command(root: Path, verify: bool, as_json: bool) -> None:
     damaged = [error for _, error in checked if error is not None]
     if as_json:
         document = {
-            "path": str(root),
+            "path": click.format_filename(root),
             "look_ahead_ms": look_ahead_ms(artifact.manifest),
             "verified_files": len(checked),
             "damaged": [str(error) for error in damaged],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from voirs_vocoder.export.cli.console import print_table
@@ -47,9 +49,9 @@ def print_summary(artifact: Artifact) -> None:
         "size": f"{_megabytes(sum(entry.size_bytes for entry in manifest.all_files()))} MB",
         "made with": ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())),
     }
-    click.echo(str(artifact.root))
+    click.echo(click.format_filename(artifact.root))
     for name, fact in facts.items():
-        click.echo(f"  {name:<12} {fact}")
+        click.echo(textwrap.fill(fact, 100, initial_indent=f"  {name:<12} ", subsequent_indent=" " * 15))
     click.echo("\nGraphs")
     print_graphs(manifest.graphs)
     if manifest.engines:
@@ -58,25 +60,19 @@ def print_summary(artifact: Artifact) -> None:
 
 
 def print_graphs(graphs: tuple[GraphEntry, ...]) -> None:
-    """A row per graph: size, what `validate` measured if it has run, and what was found when it was made."""
+    """A row per graph: size, what `validate` measured if it has run, then what was found when it was made."""
     validated = any(graph.validation for graph in graphs)
     columns = _VALIDATION_COLUMNS if validated else ()
-    rows = [["graph", "opset", "MB", *(title for title, _, _ in columns), "when made"]]
+    rows = [["graph", "opset", "MB", *(title for title, _, _ in columns)]]
     for graph in graphs:
         figures = graph.validation or {}
         measured = [_cell(figures.get(name), form) for _, name, form in columns]
-        rows.append(
-            [
-                graph.name,
-                str(graph.opset),
-                _megabytes(graph.file.size_bytes),
-                *measured,
-                _details(graph.details),
-            ]
-        )
+        rows.append([graph.name, str(graph.opset), _megabytes(graph.file.size_bytes), *measured])
     print_table(rows)
     if not validated:
         click.echo("Not validated yet: voirs-vocoder validate measures the graphs on recordings.")
+    click.echo()
+    print_table([["graph", "found when it was made"], *([g.name, _details(g.details)] for g in graphs)])
 
 
 def print_engines(engines: tuple[EngineEntry, ...]) -> None:

@@ -64,7 +64,6 @@ __all__ = ["command"]
     metavar="ID",
     help="How IN was or is to be computed; refused unless it is the artifact's.",
 )
-@options.force_option("Replace OUT if it is there.")
 def command(
     root: Path,
     source_file: Path,
@@ -75,14 +74,12 @@ def command(
     threads: int | None,
     window_frames: int | None,
     mel_convention: str | None,
-    force: bool,
 ) -> None:
     """Turn IN, a recording or a mel spectrogram in .npy format, into audio with the artifact DIR.
 
-    Input of any length is read, vocoded and written window by window, in bounded memory.
+    Input of any length is read, vocoded and written window by window, in bounded memory. OUT appears, or is replaced,
+    only when it is complete.
     """
-    if output.exists() and not force:
-        raise InputError(f"{output}: exists already; choose another path, or replace it with --force")
     convention = Artifact.open(root).manifest.mel
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
@@ -106,8 +103,8 @@ def command(
     duration_s = samples / metadata.sample_rate
     saturated = f", {writer.saturated_samples} samples saturated" if writer.saturated_samples else ""
     click.echo(
-        f"{output}: {duration_s:.2f} s of audio in {elapsed_s:.2f} s (RTF {elapsed_s / duration_s:.4f}), "
-        f"{precision} on {metadata.provider} ({metadata.backend}){saturated}"
+        f"{click.format_filename(output)}: {duration_s:.2f} s of audio in {elapsed_s:.2f} s "
+        f"(RTF {elapsed_s / duration_s:.4f}), {precision} on {metadata.provider} ({metadata.backend}){saturated}"
     )
 
 

@@ -35,7 +35,7 @@ class OpenVinoSession:
                 "provider 'openvino' cannot run: it is not installed; pip install 'voirs-vocoder[openvino]'"
             ) from error
         self.provider = "openvino"
-        self.max_frames = None
+        self.max_frames: int | None = None
         self.backend = f"openvino {openvino.__version__.split('-')[0]}"
         # On processors with BF16 the default would round every activation to 8 bits of mantissa.
         properties: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}

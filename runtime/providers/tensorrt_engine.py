@@ -231,7 +231,7 @@ def open_engine_session(
         return EngineSession(artifact.read(entry.file), entry, device=config.device)
     if not reasons:
         reasons = [f"the artifact has no {role} {precision} engine; make one with voirs-vocoder build-engine"]
-    raise ProviderError(f"provider {PROVIDER!r} cannot run: {'; '.join(dict.fromkeys(reasons))}")
+    raise ProviderError(f"no engine for provider {PROVIDER!r}: {'; '.join(dict.fromkeys(reasons))}")
 
 
 def _suitable_gpu(entry: EngineEntry, flavour: Flavour, device: int, cuda: Cuda | None) -> Cuda:

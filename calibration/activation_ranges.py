@@ -1,0 +1,124 @@
+"""Scales and zero points for activations: the ones with the least expected squared error.
+
+Values are counted in bins that follow the float32 format, so one pass suffices and no range need be known before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from voirs_vocoder.calibration.graph import Feed, observe
+
+__all__ = ["FloatHistogram", "TensorScale", "asymmetric_scale", "float_histograms", "symmetric_scale"]
+
+# The upper half of a float32: sign, exponent and 7 bits of mantissa, or 128 bins per octave.
+_BIN_BITS = 16
+_BINS = 1 << (32 - _BIN_BITS)
+# Candidates for each end of the range: the extreme value and fractions of it down to 1/16, 8 per octave.
+_FRACTIONS = 2.0 ** (-np.arange(33) / 8)
+
+
+@dataclass(frozen=True)
+class TensorScale:
+    """How a tensor is quantized: real value = scale * (integer - zero_point)."""
+
+    scale: float
+    zero_point: int
+
+
+class FloatHistogram:
+    """How often each value occurs, to 1 part in 256.
+
+    Attributes:
+        counts: Int64 [65536], by the upper 16 bits of the float32.
+    """
+
+    def __init__(self) -> None:
+        self.counts: NDArray[np.int64] = np.zeros(_BINS, np.int64)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count finite values of any shape."""
+        bits = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32) >> _BIN_BITS
+        self.counts += np.bincount(bits, minlength=_BINS)
+
+    def sorted(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Values that occurred, ascending, at the middle of their bins; and how often each did."""
+        used = np.flatnonzero(self.counts)
+        bits = (used.astype(np.uint32) << _BIN_BITS) | np.uint32(1 << (_BIN_BITS - 1))
+        values = bits.view(np.float32).astype(np.float64)
+        order = np.argsort(values)
+        return values[order], self.counts[used][order].astype(np.float64)
+
+
+def float_histograms(
+    model: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[Feed]
+) -> Mapping[str, FloatHistogram]:
+    """Histograms of tensors over all feeds.
+
+    Raises:
+        InputError: A feed does not fit the graph.
+    """
+    histograms = {name: FloatHistogram() for name in tensors}
+    for observed in observe(model, tensors, feeds):
+        for name, values in observed.items():
+            histograms[name].add(values)
+    return histograms
+
+
+def symmetric_scale(histogram: FloatHistogram) -> TensorScale:
+    """The scale for int8 in [-127, 127] with zero point 0 that minimises the expected squared error.
+
+    Rounding contributes scale²/12 for each value in range (Bennett 1948, uniform quantization noise), clipping the
+    square of what is cut off.
+    """
+    values, counts = histogram.sorted()
+    limit = np.max(np.abs(values), initial=0.0)
+    if limit == 0.0:
+        return TensorScale(1.0, 0)
+    ends = limit * _FRACTIONS
+    errors = (
+        _clipping_errors(values, counts, ends)
+        + _clipping_errors(-values[::-1], counts[::-1], ends)
+        + (ends / 127) ** 2 / 12 * counts.sum()
+    )
+    return TensorScale(float(np.float32(ends[np.argmin(errors)] / 127)), 0)
+
+
+def asymmetric_scale(histogram: FloatHistogram, negative_slope: float = 1.0) -> TensorScale:
+    """The scale and zero point for uint8 that minimise the expected squared error; zero is represented exactly.
+
+    Args:
+        histogram: Of the tensor.
+        negative_slope: Of a LeakyRelu through which alone the tensor is read: errors below zero count as much less.
+            1 for none.
+    """
+    values, counts = histogram.sorted()
+    low, high = max(0.0, -float(values.min(initial=0.0))), max(0.0, float(values.max(initial=0.0)))
+    if low == high == 0.0:
+        return TensorScale(1.0, 0)
+    weights = np.where(values < 0, negative_slope**2, 1.0) * counts
+    below, above = low * _FRACTIONS, high * _FRACTIONS
+    errors = (
+        _clipping_errors(-values[::-1], weights[::-1], below)[:, np.newaxis]
+        + _clipping_errors(values, weights, above)[np.newaxis, :]
+        + ((below[:, np.newaxis] + above[np.newaxis, :]) / 255) ** 2 / 12 * weights.sum()
+    )
+    first, second = np.unravel_index(np.argmin(errors), errors.shape)
+    scale = np.float32((below[first] + above[second]) / 255)
+    return TensorScale(float(scale), round(float(below[first] / scale)))
+
+
+def _clipping_errors(
+    values: NDArray[np.float64], weights: NDArray[np.float64], ends: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """For each end, the weighted sum of (value - end)² over ascending values above it."""
+    moments = np.stack([weights, weights * values, weights * values**2])
+    suffix = np.concatenate([np.cumsum(moments[:, ::-1], axis=1)[:, ::-1], np.zeros((3, 1))], axis=1)
+    zeroth, first, second = suffix[:, np.searchsorted(values, ends, side="right")]
+    errors: NDArray[np.float64] = np.maximum(second - 2 * ends * first + ends**2 * zeroth, 0.0)
+    return errors

@@ -1,0 +1,123 @@
+"""What INT8 ranges are measured on: equal segments of mels, chosen from a folder in a way that can be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.audio import AUDIO_ENDINGS
+from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import Recording
+from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource
+
+__all__ = ["CalibrationSet", "calibration_set_from_folder"]
+
+_MEL_ENDING = ".npy"
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationSet:
+    """Mels to calibrate on.
+
+    Attributes:
+        segments: Float32 [n, n_mels, segment_frames], in the convention of the model.
+        recordings: The files that the segments come from, by name.
+    """
+
+    segments: NDArray[np.float32]
+    recordings: tuple[Recording, ...]
+
+
+def calibration_set_from_folder(
+    folder: Path | str,
+    convention: MelConvention,
+    *,
+    max_segments: int = 40,
+    segment_frames: int = 200,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> CalibrationSet:
+    """Cut recordings or mels into segments and keep some, spread evenly over files and positions.
+
+    A file of F frames offers F // segment_frames segments, the first at its beginning and the last at its end, so
+    that leading and trailing silence take part. Files shorter than one segment are left out. The same files give the
+    same segments.
+
+    Args:
+        folder: Holds .wav, .flac, .ogg or .mp3 recordings, .npy mels, or both; folders inside it are not searched.
+        convention: Of the model; recordings are resampled and transformed, mels are checked.
+        max_segments: At most so many.
+        segment_frames: Length of each in mel frames.
+        progress: Called with what is being done, how many files are done, and how many there are; None: silent.
+
+    Raises:
+        InputError: A size is below 1, there is no such folder, it holds no recordings, all are too short, or one
+            cannot be read.
+    """
+    folder = Path(folder)
+    if min(max_segments, segment_frames) < 1:
+        raise InputError(
+            f"max_segments and segment_frames must be at least 1, got {max_segments} and {segment_frames}"
+        )
+    paths = _recordings_in(folder)
+    report = progress or _silent
+    sources: list[MelSource] = []
+    for done, path in enumerate(paths):
+        report("measuring recordings", done, len(paths))
+        sources.append(_open(path, convention))
+    slots = [
+        (index, start)
+        for index, source in enumerate(sources)
+        for start in _even_starts(source.frames, segment_frames)
+    ]
+    if not slots:
+        longest = max(source.frames for source in sources)
+        raise InputError(
+            f"{folder}: calibration needs recordings of at least {segment_frames} frames "
+            f"({segment_frames * convention.hop_length / convention.sample_rate:.2f} s), the longest has {longest}; "
+            "give longer ones"
+        )
+    kept = [slots[i * len(slots) // max_segments] for i in range(max_segments)] if len(slots) > max_segments else slots
+    segments, recordings = [], []
+    for index, group in groupby(kept, key=lambda slot: slot[0]):
+        report("computing mels", len(segments), len(kept))
+        recordings.append(Recording(name=paths[index].name, sha256=_sha256(paths[index])))
+        segments.extend(sources[index].read(start, start + segment_frames) for _, start in group)
+    return CalibrationSet(np.stack(segments), tuple(recordings))
+
+
+def _recordings_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give one with recordings to calibrate on")
+    endings = (*AUDIO_ENDINGS, _MEL_ENDING)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.is_file())
+    if not paths:
+        raise InputError(f"{folder}: holds no recordings ({', '.join(endings)}); add some")
+    return paths
+
+
+def _open(path: Path, convention: MelConvention) -> MelSource:
+    if path.suffix.lower() == _MEL_ENDING:
+        return NpyMelSource(path, convention)
+    return AudioMelSource(path, convention)
+
+
+def _even_starts(frames: int, segment_frames: int) -> list[int]:
+    count = frames // segment_frames
+    spare = frames - segment_frames
+    return [spare * i // (count - 1) if count > 1 else spare // 2 for i in range(count)]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _silent(message: str, done: int, total: int) -> None:
+    del message, done, total

@@ -1,0 +1,206 @@
+"""From an FP32 graph to an INT8 one: equalize, measure ranges, find what must stay float, write the graph."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import log10
+
+import numpy as np
+import onnx
+
+from voirs_vocoder.calibration.activation_ranges import (
+    FloatHistogram,
+    TensorScale,
+    asymmetric_scale,
+    float_histograms,
+    symmetric_scale,
+)
+from voirs_vocoder.calibration.equalization import channel_groups, equalize
+from voirs_vocoder.calibration.graph import Feed, GraphIndex
+from voirs_vocoder.calibration.qdq import Scales, qdq_from_fp32
+from voirs_vocoder.calibration.sensitivity import (
+    costliest_noise,
+    multiply_accumulates,
+    noise_energy,
+    noise_of_each,
+    run,
+)
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import Figures, Int8Target
+
+__all__ = ["Int8Config", "Int8Result", "int8_from_fp32"]
+
+_EQUALITY = 1e-4
+
+
+@dataclass(frozen=True)
+class Int8Config:
+    """How to quantize.
+
+    Attributes:
+        equalization_exponent: How far channel ranges are brought together, from 0 (not at all) to 1 (equal).
+        max_float_share: Share of the convolutions' arithmetic that may stay float, spent where quantization makes
+            most noise; in [0, 1], 0 quantizes all that may be.
+        probe_runs: How many of the calibration runs measure that noise.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    equalization_exponent: float = 0.5
+    max_float_share: float = 0.06
+    probe_runs: int = 2
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0.0 <= self.equalization_exponent <= 1.0:
+            raise InputError(f"equalization_exponent must be in [0, 1], got {self.equalization_exponent}")
+        if not 0.0 <= self.max_float_share <= 1.0:
+            raise InputError(f"max_float_share must be in [0, 1], got {self.max_float_share}")
+        if self.probe_runs < 1:
+            raise InputError(f"probe_runs must be at least 1, got {self.probe_runs}")
+
+
+@dataclass(frozen=True)
+class Int8Result:
+    """An INT8 graph.
+
+    Attributes:
+        model: The graph; its inputs and outputs are those of the FP32 graph.
+        details: `quantized_convolutions`, `float_by_noise` (names of convolutions left float because of their noise,
+            separated by blanks), `float_share` (of the arithmetic of all that could be quantized), `equalized_groups`
+            and `probe_snr_db` (against FP32, over the probe runs; None when they are equal).
+    """
+
+    model: onnx.ModelProto
+    details: Figures
+
+
+def int8_from_fp32(
+    model: onnx.ModelProto,
+    feeds: Sequence[Feed],
+    target: Int8Target,
+    float_parts: Sequence[str],
+    config: Int8Config | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Int8Result:
+    """Quantize the convolutions of a graph.
+
+    Only Conv is quantized: neither ONNX Runtime nor TensorRT gains by an INT8 ConvTranspose, and everything else is
+    a small part of a vocoder.
+
+    Args:
+        model: FP32, flat, nodes named, opset 13 or later. Left as it is.
+        feeds: Inputs of the runs that ranges are measured on, each as large as memory allows for the activations of
+            one run.
+        target: `cpu`: for ONNX Runtime's CPU provider; uint8 activations, int8 weights, int32 biases. `tensorrt`:
+            int8 activations and weights with zero point 0, float biases.
+        float_parts: Shell-style patterns of nodes that stay float.
+        config: None takes the defaults.
+        progress: Called with what is being done, how many parts of it are done, and how many there are; None: silent.
+
+    Returns:
+        The graph and what was decided. The same arguments give the same bytes.
+
+    Raises:
+        InputError: There are no feeds, one does not fit the graph or makes it overflow, a pattern matches no node,
+            or nothing is left to quantize.
+    """
+    config = config or Int8Config()
+    report = progress or _silent
+    if not feeds:
+        raise InputError("calibration needs at least one run, got none; give recordings")
+    names = _quantizable(model, float_parts)
+    probes = [feeds[i * len(feeds) // config.probe_runs] for i in range(min(config.probe_runs, len(feeds)))]
+    groups = channel_groups(model)
+    report("equalizing channels", 0, 0)
+    equalized = equalize(model, groups, feeds, config.equalization_exponent)
+    reference = run(model, probes)
+    _require_equal(reference, run(equalized, probes))
+    report("measuring ranges", 0, 0)
+    scales = _scales(equalized, names, feeds, target)
+
+    def quantize(chosen: frozenset[str]) -> onnx.ModelProto:
+        return qdq_from_fp32(equalized, chosen, scales, target)
+
+    costs = multiply_accumulates(equalized, names, probes[0])
+    noise = noise_of_each(quantize, names, probes, report) if config.max_float_share else {}
+    left_float = costliest_noise(noise, costs, config.max_float_share)
+    result = quantize(frozenset(names) - frozenset(left_float))
+    onnx.checker.check_model(result)
+    signal = sum(float(np.sum(output**2, dtype=np.float64)) for outputs in reference for output in outputs)
+    error = noise_energy(reference, run(result, probes))
+    details: Figures = {
+        "quantized_convolutions": len(names) - len(left_float),
+        "float_by_noise": " ".join(left_float),
+        "float_share": sum(costs[name] for name in left_float) / sum(costs.values()),
+        "equalized_groups": len(groups) if config.equalization_exponent else 0,
+        "probe_snr_db": 10 * log10(signal / error) if signal and error else None,
+    }
+    return Int8Result(result, details)
+
+
+def _quantizable(model: onnx.ModelProto, float_parts: Sequence[str]) -> list[str]:
+    index = GraphIndex(model)
+    for pattern in float_parts:
+        if not any(fnmatch.fnmatchcase(node.name, pattern) for node in index.nodes):
+            raise InputError(
+                f"no node matches {pattern!r}, which is to stay float; nodes bear the names of their modules, such as "
+                f"{', '.join(node.name for node in index.nodes[:3])}"
+            )
+    names = [
+        node.name
+        for node in index.nodes
+        if node.op_type == "Conv"
+        and all(name in index.initializers for name in node.input[1:] if name)
+        and not any(fnmatch.fnmatchcase(node.name, pattern) for pattern in float_parts)
+    ]
+    if not names:
+        raise InputError(
+            "quantization needs a Conv with constant weights that may leave float, found none; "
+            f"relax the patterns {list(float_parts)}"
+        )
+    return names
+
+
+def _scales(
+    model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed], target: Int8Target
+) -> Scales:
+    index = GraphIndex(model)
+    chosen = frozenset(names)
+    nodes = [node for node in index.nodes if node.name in chosen]
+    inputs = list(dict.fromkeys(node.input[0] for node in nodes))
+    outputs = [node.output[0] for node in nodes] if target == "cpu" else []
+    histograms = float_histograms(model, list(dict.fromkeys((*inputs, *outputs))), feeds)
+    scale = asymmetric_scale if target == "cpu" else symmetric_scale
+    return Scales(
+        inputs={name: scale(histograms[name]) for name in inputs},
+        outputs={name: _output_scale(index, name, histograms[name]) for name in outputs},
+    )
+
+
+def _output_scale(index: GraphIndex, tensor: str, histogram: FloatHistogram) -> TensorScale:
+    """What is negative matters less where a LeakyRelu alone reads the tensor."""
+    readers = index.readers.get(tensor, [])
+    if len(readers) == 1 and readers[0].op_type == "LeakyRelu" and tensor not in index.boundary:
+        return asymmetric_scale(histogram, index.attribute(readers[0], "alpha", 0.01))
+    return asymmetric_scale(histogram)
+
+
+def _require_equal(reference: Sequence[Sequence[np.ndarray]], outputs: Sequence[Sequence[np.ndarray]]) -> None:
+    largest = max(
+        float(np.max(np.abs(wanted - got), initial=0.0))
+        for wanted_run, got_run in zip(reference, outputs, strict=True)
+        for wanted, got in zip(wanted_run, got_run, strict=True)
+    )
+    if not largest <= _EQUALITY:
+        raise InputError(
+            f"equalization must keep the output within {_EQUALITY:g}, it moved by {largest:g}; check that the graph's "
+            "outputs are finite, or set equalization_exponent to 0"
+        )
+
+
+def _silent(message: str, done: int, total: int) -> None:
+    del message, done, total

@@ -1,0 +1,158 @@
+"""Writes QuantizeLinear and DequantizeLinear around convolutions, in the form that each target fuses.
+
+ONNX Runtime on the CPU makes an integer kernel of DequantizeLinear -> Conv -> QuantizeLinear when activations are
+uint8, weights int8 per channel and the bias int32. TensorRT takes int8 with zero point 0 throughout, a float bias, and
+no QuantizeLinear behind a convolution, which would keep it from fusing with what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from voirs_vocoder.calibration.activation_ranges import TensorScale
+from voirs_vocoder.calibration.graph import GraphIndex, copied
+from voirs_vocoder.runtime.manifest import Int8Target
+
+__all__ = ["Scales", "qdq_from_fp32"]
+
+_LIMIT = 127
+# An int32 bias must not come near the accumulator's end; a channel with next to no weights would send it there.
+_BIAS_LIMIT = 1 << 28
+# For channels of zeros; its product with an activation scale is still a normal float32.
+_SMALLEST_SCALE = 1e-20
+
+
+@dataclass(frozen=True)
+class Scales:
+    """How activations are quantized.
+
+    Attributes:
+        inputs: Of every tensor that a quantized convolution reads.
+        outputs: Of every tensor that one makes; unused for TensorRT.
+    """
+
+    inputs: Mapping[str, TensorScale]
+    outputs: Mapping[str, TensorScale]
+
+
+def qdq_from_fp32(
+    model: onnx.ModelProto, names: Collection[str], scales: Scales, target: Int8Target
+) -> onnx.ModelProto:
+    """Quantize convolutions.
+
+    Args:
+        model: Left as it is; opset 13 or later.
+        names: Of the Conv nodes to quantize, whose weights and biases are initializers.
+        scales: Of their inputs and outputs.
+        target: Decides the form.
+
+    Returns:
+        A graph with the same inputs and outputs; nodes keep their names and order. The same arguments give the same
+        bytes.
+    """
+    return _QdqWriter(model, frozenset(names), scales, target).write()
+
+
+class _QdqWriter:
+    def __init__(
+        self, model: onnx.ModelProto, names: frozenset[str], scales: Scales, target: Int8Target
+    ) -> None:
+        self._model = model
+        self._index = GraphIndex(model)
+        self._names = names
+        self._scales = scales
+        self._for_cpu = target == "cpu"
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._rounded_inputs: dict[str, str] = {}
+
+    def write(self) -> onnx.ModelProto:
+        for node in self._index.nodes:
+            if node.name in self._names:
+                self._write_convolution(node)
+            else:
+                self._nodes.append(node)
+        used = {name for node in self._nodes for name in node.input}
+        kept = [tensor for tensor in (*self._model.graph.initializer, *self._constants) if tensor.name in used]
+        result = copied(self._model)
+        for field, content in ((result.graph.node, self._nodes), (result.graph.initializer, kept)):
+            del field[:]
+            field.extend(content)
+        return result
+
+    def _write_convolution(self, node: onnx.NodeProto) -> None:
+        convolution = onnx.NodeProto()
+        convolution.CopyFrom(node)
+        source, output = node.input[0], node.output[0]
+        scale = self._scales.inputs[source]
+        if source not in self._rounded_inputs:
+            self._rounded_inputs[source] = f"{source}/input"
+            self._round(source, f"{source}/input", scale)
+        convolution.input[0] = self._rounded_inputs[source]
+        weight = self._index.initializers[node.input[1]]
+        bias = self._index.initializers[node.input[2]] if len(node.input) > 2 else None
+        weight_scales = _weight_scales(weight, bias, scale.scale)
+        convolution.input[1] = self._write_weight(f"{node.name}/weight", weight, weight_scales)
+        if bias is not None and self._for_cpu:
+            # The kernel forms the same product of the two scales, in float32.
+            bias_scales = weight_scales * np.float32(scale.scale)
+            integers = np.rint(bias / bias_scales.astype(np.float64)).astype(np.int32)
+            convolution.input[2] = self._write_constant(f"{node.name}/bias", integers, bias_scales)
+        self._nodes.append(convolution)
+        if self._for_cpu:
+            convolution.output[0] = f"{output}/unrounded"
+            self._round(convolution.output[0], output, self._scales.outputs[output])
+
+    def _round(self, tensor: str, result: str, scale: TensorScale) -> None:
+        """Write a pair of QuantizeLinear and DequantizeLinear for an activation."""
+        zero_point = np.array(scale.zero_point, np.uint8 if self._for_cpu else np.int8)
+        parameters = self._add_parameters(result, np.array(scale.scale, np.float32), zero_point)
+        self._add("QuantizeLinear", [tensor, *parameters], f"{result}/quantized")
+        self._add("DequantizeLinear", [f"{result}/quantized", *parameters], result)
+
+    def _write_weight(self, stem: str, weight: NDArray[np.float32], scales: NDArray[np.float32]) -> str:
+        per_channel = scales.reshape(-1, *[1] * (weight.ndim - 1))
+        integers = np.clip(np.rint(weight / per_channel), -_LIMIT, _LIMIT).astype(np.int8)
+        if self._for_cpu:
+            return self._write_constant(stem, integers, scales)
+        rounded = self._add_constant(f"{stem}/float", (integers * per_channel).astype(np.float32))
+        parameters = self._add_parameters(stem, scales, np.zeros(len(scales), np.int8))
+        self._add("QuantizeLinear", [rounded, *parameters], f"{stem}/quantized", axis=0)
+        return self._add("DequantizeLinear", [f"{stem}/quantized", *parameters], stem, axis=0)
+
+    def _write_constant(
+        self, stem: str, integers: NDArray[np.signedinteger[Any]], scales: NDArray[np.float32]
+    ) -> str:
+        quantized = self._add_constant(f"{stem}/quantized", integers)
+        parameters = self._add_parameters(stem, scales, np.zeros(len(scales), integers.dtype))
+        return self._add("DequantizeLinear", [quantized, *parameters], stem, axis=0)
+
+    def _add_parameters(
+        self, stem: str, scale: NDArray[np.float32], zero_point: NDArray[np.integer[Any]]
+    ) -> tuple[str, str]:
+        return self._add_constant(f"{stem}/scale", scale), self._add_constant(f"{stem}/zero_point", zero_point)
+
+    def _add_constant(self, name: str, values: NDArray[np.generic]) -> str:
+        self._constants.append(numpy_helper.from_array(values, name))
+        return name
+
+    def _add(self, operator: str, inputs: Sequence[str], output: str, **attributes: int) -> str:
+        self._nodes.append(helper.make_node(operator, inputs, [output], f"{output}/{operator}", **attributes))
+        return output
+
+
+def _weight_scales(
+    weight: NDArray[np.float32], bias: NDArray[np.float32] | None, input_scale: float
+) -> NDArray[np.float32]:
+    """Per output channel [axis 0]: the largest absolute weight becomes 127."""
+    largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim))) / _LIMIT
+    smallest = np.zeros(1) if bias is None else np.abs(bias) / (_BIAS_LIMIT * input_scale)
+    scales: NDArray[np.float32] = np.maximum(np.maximum(largest, smallest), _SMALLEST_SCALE).astype(np.float32)
+    return scales

@@ -1,0 +1,439 @@
+"""Benchmarks: the statistics on made-up times, the reports on made-up figures. No test looks at the clock."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voirs_vocoder.export.bench import BenchReport, BenchRow, artifact_benchmark, bench_table, encode_bench
+from voirs_vocoder.export.bench import artifact as bench_artifact
+from voirs_vocoder.export.bench.artifact import bench_mel, bytes_in_hand
+from voirs_vocoder.export.bench.fresh_process import Spoken, python_command, run_fresh
+from voirs_vocoder.export.bench.measures import write_long_recording
+from voirs_vocoder.export.bench.models import VARIANTS, official_config, random_weights
+from voirs_vocoder.export.bench.paired import (
+    MIN_PAIRS,
+    Estimate,
+    interleaved_times,
+    median_estimate,
+    ratio_estimate,
+)
+from voirs_vocoder.export.bench.project_report import (
+    Finding,
+    ProjectReport,
+    encode_project,
+    finding_table,
+    speed_table,
+    target_table,
+)
+from voirs_vocoder.export.bench.report import this_machine
+from voirs_vocoder.export.bench.targets import Measured, targets
+from voirs_vocoder.export.cli.console import print_table
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.reference_models.hifigan import HifiGan
+from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
+from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
+from voirs_vocoder.runtime import DummyVocoder, get_convention, read_audio
+from voirs_vocoder.runtime.convention import CONVENTIONS
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import (
+    FORMAT_VERSION,
+    FileEntry,
+    GraphEntry,
+    Manifest,
+    Source,
+    encode_manifest,
+)
+from voirs_vocoder.runtime.mel import range_hint
+
+
+class FakeMachine:
+    """A clock that only moves when a candidate runs, by as much as the candidate costs."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.calls = []
+        self.pauses = 0
+
+    def candidate(self, name, seconds):
+        def call():
+            self.calls.append(name)
+            self.now += seconds(len(self.calls)) if callable(seconds) else seconds
+
+        return call
+
+    def pause(self, seconds):
+        self.pauses += 1
+        self.now += seconds
+
+    def times(self, candidates, pairs=MIN_PAIRS, seed=0):
+        return interleaved_times(candidates, pairs=pairs, seed=seed, clock=lambda: self.now, pause=self.pause)
+
+
+def test_every_candidate_runs_once_per_round_after_one_untimed_call():
+    machine = FakeMachine()
+    machine.times({name: machine.candidate(name, 1.0) for name in "abc"}, pairs=20)
+    assert machine.calls[:3] == ["a", "b", "c"]
+    rounds = [machine.calls[3 + 3 * index : 6 + 3 * index] for index in range(20)]
+    assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
+    assert machine.pauses == 60
+
+
+def test_the_order_within_rounds_is_shuffled_and_repeatable():
+    orders = []
+    for seed in (1, 1, 2):
+        machine = FakeMachine()
+        machine.times({name: machine.candidate(name, 1.0) for name in "ab"}, pairs=200, seed=seed)
+        orders.append(machine.calls[2:])
+    assert orders[0] == orders[1] != orders[2]
+    first = Counter(orders[0][::2])
+    assert 70 <= first["a"] <= 130  # binomial(200, 1/2), more than four standard deviations to each side
+
+
+def test_only_the_candidates_own_time_is_counted():
+    machine = FakeMachine()
+    times = machine.times({"a": machine.candidate("a", 2.0), "b": machine.candidate("b", 3.0)})
+    np.testing.assert_allclose(times["a"], 2.0)
+    np.testing.assert_allclose(times["b"], 3.0)
+
+
+def test_too_few_pairs_are_refused():
+    with pytest.raises(InputError, match="at least 15 pairs, got 14"):
+        interleaved_times({"a": lambda: None}, pairs=14)
+
+
+def test_a_ratio_does_not_see_what_slows_a_whole_round_down():
+    rng = np.random.default_rng(0)
+    load = rng.uniform(1.0, 50.0, 15)
+    estimate = ratio_estimate(3.0 * load, 2.0 * load)
+    assert (estimate.median, estimate.low, estimate.high) == pytest.approx((1.5, 1.5, 1.5))
+    assert estimate.pairs == 15
+
+
+def test_one_disturbed_round_does_not_move_the_median():
+    values = np.ones(15)
+    values[3] = 1000.0
+    estimate = median_estimate(values)
+    assert estimate.median == estimate.low == estimate.high == 1.0
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=15, max_size=40), st.integers(0, 2**32 - 1))
+def test_the_interval_lies_within_the_values_and_around_the_median(values, seed):
+    array = np.array(values)
+    estimate = median_estimate(array, seed)
+    # Interpolating percentiles may round by a unit in the last place.
+    slack = 1 + 1e-12
+    assert array.min() <= estimate.low * slack
+    assert estimate.high <= array.max() * slack
+    assert estimate.low <= estimate.median * slack
+    assert estimate.median <= estimate.high * slack
+    assert estimate == median_estimate(array, seed)
+
+
+def test_the_interval_covers_the_true_median_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        estimate = median_estimate(rng.lognormal(0.0, 0.3, 21))  # its true median is 1
+        covered += estimate.low <= 1.0 <= estimate.high
+    assert 0.90 <= covered / 200 <= 1.0
+
+
+def test_the_interval_has_the_width_of_the_medians_normal_approximation():
+    values = np.random.default_rng(1).normal(0.0, 1.0, 2001)
+    estimate = median_estimate(values)
+    # Standard error of a median of normal values: sqrt(pi / 2 / n).
+    expected = 2 * 1.96 * np.sqrt(np.pi / 2 / 2001)
+    assert estimate.high - estimate.low == pytest.approx(expected, rel=0.25)
+
+
+@pytest.mark.parametrize("convention", sorted(CONVENTIONS))
+def test_the_benchmarks_mel_looks_like_its_convention(convention):
+    parameters = get_convention(convention)
+    mel = bench_mel(parameters, 400)
+    assert mel.shape == (parameters.n_mels, 400)
+    assert mel.dtype == np.float32
+    assert range_hint(mel, parameters) is None
+    np.testing.assert_array_equal(mel, bench_mel(parameters, 400))
+
+
+def test_what_the_caller_holds_is_mel_and_audio():
+    assert bytes_in_hand(np.zeros((80, 10), np.float32), 256) == 4 * (800 + 2560)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_official_sizes_are_recognised_as_the_variant(variant):
+    assert HifiGanConfig.from_mapping(official_config(variant)).variant == variant
+
+
+def test_random_weights_keep_activations_in_range(tiny_hifigan_config):
+    config = HifiGanConfig.from_mapping({**tiny_hifigan_config, "num_mels": 80})
+    model = HifiGan(config)
+    fold_weight_norm(model)
+    model.load_state_dict(random_weights(config, seed=0))
+    deviations = []
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
+            layer.register_forward_hook(lambda layer, inputs, output: deviations.append(float(output.std())))
+    with torch.inference_mode():
+        audio = model(torch.from_numpy(bench_mel(get_convention("hifigan-22k"), 32))[None])
+    np.testing.assert_allclose(deviations, 0.5, rtol=1e-4)
+    assert 0.2 < float(audio.std()) < 0.6
+
+
+def test_random_weights_depend_on_the_seed_alone(tiny_hifigan_config):
+    config = HifiGanConfig.from_mapping({**tiny_hifigan_config, "num_mels": 80})
+    first, again, other = (random_weights(config, seed) for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["conv_pre.weight"], other["conv_pre.weight"])
+
+
+def test_peak_memory_is_that_of_the_process_and_not_of_its_parent():
+    # The parent, which has torch loaded, is far larger than a bare Python.
+    small = run_fresh(python_command("print('small')"))
+    large = run_fresh(python_command("b = bytearray(100_000_000); print(len(b))"))
+    assert (small.output, large.output) == ("small", "100000000")
+    assert small.peak_bytes < 50e6
+    assert 95e6 < large.peak_bytes - small.peak_bytes < 105e6
+
+
+def test_a_process_that_fails_is_an_error_with_its_last_line():
+    with pytest.raises(ExportError, match="status 3: it broke"):
+        run_fresh(python_command("import sys; print('it broke', file=sys.stderr); sys.exit(3)"))
+
+
+def test_a_long_recording_repeats_the_samples_to_the_sample(tmp_path):
+    for name, value in (("a", 0.25), ("b", -0.5)):
+        soundfile.write(tmp_path / f"{name}.flac", np.full(1000, value), 8000)
+    write_long_recording(tmp_path, tmp_path / "long.wav", 0.4)
+    audio = read_audio(tmp_path / "long.wav")
+    assert audio.sample_rate == 8000
+    expected = np.concatenate([np.full(1000, 0.25), np.full(1000, -0.5)] * 2)[:3200]
+    np.testing.assert_allclose(audio.samples[0], expected, atol=1e-4)
+
+
+def test_a_long_recording_needs_recordings(tmp_path):
+    with pytest.raises(InputError, match=r"holds no \.flac recordings"):
+        write_long_recording(tmp_path, tmp_path / "long.wav", 1.0)
+
+
+GRAPHS = (("int8", "cpu"), ("fp16", None), ("fp32", None), ("int8", "tensorrt"))
+
+
+@pytest.fixture
+def artifact_root(tmp_path):
+    """An artifact whose graphs nobody loads."""
+    graphs = tuple(
+        GraphEntry(
+            role="offline",
+            precision=precision,
+            target=target,
+            file=FileEntry(path=f"graphs/{precision}.{target}.onnx", sha256="0" * 64, size_bytes=1_500_000),
+            opset=20,
+            inputs=(),
+            outputs=(),
+            details={},
+        )
+        for precision, target in GRAPHS
+    )
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        family="hifigan",
+        driver="direct",
+        variant="v2",
+        sample_rate=22050,
+        hop_length=256,
+        mel=get_convention("hifigan-22k"),
+        context_frames=13,
+        look_ahead_frames=13,
+        look_ahead_samples=3258,
+        source=Source(checkpoint_sha256=None, config={}),
+        licence=None,
+        graphs=graphs,
+        tools={},
+    )
+    (tmp_path / "manifest.json").write_bytes(encode_manifest(manifest))
+    return tmp_path
+
+
+@pytest.fixture
+def measured(monkeypatch, artifact_root):
+    """`artifact_benchmark` with OpenVINO, no CUDA, and times that follow from the order of the candidates."""
+    loaded = []
+
+    def load(root, *, provider, precision, session):
+        loaded.append((provider, precision, session.threads))
+        return DummyVocoder()
+
+    def times(calls, *, pairs, seed):
+        return {name: np.full(pairs, 0.5 * (index + 1)) for index, name in enumerate(calls)}
+
+    def speak(root, provider, precision, threads, mel):
+        return Spoken(load_s=0.25, peak_bytes=100_000_000 + bytes_in_hand(np.load(mel), 256))
+
+    monkeypatch.setattr(bench_artifact.Vocoder, "load", load)
+    monkeypatch.setattr(bench_artifact, "interleaved_times", times)
+    monkeypatch.setattr(bench_artifact, "speak_fresh", speak)
+    monkeypatch.setattr(bench_artifact, "find_spec", lambda name: object())
+    monkeypatch.setattr(bench_artifact, "ort_provider_problem", lambda provider: "no GPU here")
+    report = artifact_benchmark(artifact_root, seconds=2.0, pairs=20, threads=3)
+    return report, loaded
+
+
+def test_each_graph_runs_where_it_is_meant_to_and_fp32_on_the_cpu_comes_first(measured):
+    report, loaded = measured
+    assert [(row.graph, row.provider) for row in report.rows] == [
+        ("fp32", "cpu"),
+        ("int8.cpu", "cpu"),
+        ("fp16", "cpu"),
+        ("fp32", "openvino"),
+        ("int8.tensorrt", "openvino"),
+    ]
+    assert loaded == [(row.provider, row.precision, 3) for row in report.rows]
+
+
+def test_ratios_are_against_fp32_on_the_cpu_and_the_callers_arrays_are_not_counted(measured):
+    report, _ = measured
+    assert [row.time_ratio.median for row in report.rows] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert report.audio_s == pytest.approx(2.0, abs=256 / 22050)
+    assert report.rows[0].rtf == Estimate(*(0.5 / report.audio_s,) * 3, 20)
+    assert {row.peak_bytes for row in report.rows} == {100_000_000}
+
+
+def test_the_table_has_a_row_per_graph_and_fits_the_page(measured, capsys):
+    report, _ = measured
+    table = bench_table(report)
+    assert table[1] == ["fp32", "cpu", "0.2503", "1.000", "1.000 .. 1.000", "20", "250", "100", "1.50"]
+    assert len(table) == 1 + len(report.rows)
+    print_table(table)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 110
+
+
+def test_the_json_holds_the_whole_report(measured):
+    report, _ = measured
+    document = json.loads(encode_bench(report))
+    assert document["machine"]["cores"] >= 1
+    assert document["rows"][1]["time_ratio"] == {"median": 2.0, "low": 2.0, "high": 2.0, "pairs": 20}
+    assert set(document["rows"][0]) == set(BenchRow.__struct_fields__)
+    assert set(document) == set(BenchReport.__struct_fields__)
+
+
+def test_less_than_a_frame_is_refused(artifact_root):
+    with pytest.raises(InputError, match="at least one mel frame"):
+        artifact_benchmark(artifact_root, seconds=0.001)
+
+
+def test_benchmarks_of_artifacts_need_no_torch_and_no_onnx():
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'onnxsim', 'onnxscript')));"
+        "import voirs_vocoder.export.bench"
+    )
+    run_fresh([sys.executable, "-c", script])
+
+
+def estimate(value):
+    return Estimate(value, 0.9 * value, 1.1 * value, 15)
+
+
+def measured_v1(**changes):
+    values = {
+        "v1_rtf": {"fp32": estimate(0.15), "int8": estimate(0.06)},
+        "v1_core_rtf": {"fp32": estimate(0.3), "int8": estimate(0.1)},
+        "threads": 2,
+        "gpu_rtf": None,
+        "look_ahead_ms": 147.8,
+        "lsd": 0.8,
+        "v1_peak_bytes": 250_000_000,
+        "v1_file_bytes": {"fp32": 55_800_000, "int8": 16_200_000},
+    }
+    return Measured(**{**values, **changes})
+
+
+def verdicts(measured):
+    return [target.verdict for target in targets(measured)]
+
+
+def test_every_target_of_the_user_has_a_verdict_and_a_reason():
+    assert verdicts(measured_v1()) == [
+        "not met",
+        "not measurable here",
+        "not met",
+        "met",
+        "met",
+        "met",
+        "met",
+        "not measurable here",
+    ]
+    assert all(target.reason for target in targets(measured_v1()))
+
+
+@pytest.mark.parametrize(
+    ("row", "reached", "missed"),
+    [
+        (0, {"v1_rtf": {"int8": estimate(0.02)}}, {"v1_rtf": {"int8": estimate(0.021)}}),
+        (1, {"gpu_rtf": estimate(0.005)}, {"gpu_rtf": estimate(0.006)}),
+        (2, {"look_ahead_ms": 50.0}, {"look_ahead_ms": 51.0}),
+        (3, {"lsd": 1.0}, {"lsd": 1.01}),
+        (4, {"v1_peak_bytes": 256_000_000}, {"v1_peak_bytes": 257_000_000}),
+        (5, {"v1_file_bytes": {"int8": 25_000_000}}, {"v1_file_bytes": {"int8": 26_000_000}}),
+        (6, {"v1_core_rtf": {"int8": estimate(0.25)}}, {"v1_core_rtf": {"int8": estimate(0.26)}}),
+    ],
+)
+def test_a_target_is_met_up_to_its_limit_and_not_beyond(row, reached, missed):
+    assert verdicts(measured_v1(**reached))[row] == "met"
+    assert verdicts(measured_v1(**missed))[row] == "not met"
+
+
+FINDINGS = (
+    Finding(
+        name="V1 FP32: our time / stock export in ONNX Runtime", value=1.0, estimate=estimate(1.0), goal=1.02
+    ),
+    Finding(
+        name="V1 INT8: times faster than stock FP32", value=2.1, estimate=estimate(2.1), goal=2.2, bound="min"
+    ),
+    Finding(name="V1 FP32: our time / PyTorch", value=0.9, estimate=estimate(0.9)),
+    Finding(name="V1, 10 s through Vocoder.vocode: peak", value=249.8, unit="MB", goal=256.0),
+)
+
+
+@pytest.fixture
+def project_report():
+    return ProjectReport(
+        machine=this_machine(),
+        versions={"torch": "2"},
+        threads=2,
+        audio_s=2.0,
+        rtf={"v1": {"stock": estimate(0.15), "ours": estimate(0.15)}},
+        findings=FINDINGS,
+        targets=targets(measured_v1()),
+    )
+
+
+def test_findings_without_a_goal_have_no_verdict(project_report):
+    assert [finding.met for finding in FINDINGS] == [True, False, None, True]
+    document = json.loads(encode_project(project_report))
+    assert [finding["met"] for finding in document["findings"]] == [True, False, None, True]
+    assert document["findings"][0]["estimate"]["pairs"] == 15
+
+
+def test_the_tables_say_how_often_and_how_surely_each_figure_was_measured(project_report):
+    rows = finding_table(project_report)
+    assert rows[1][1:] == ["1.000", "0.900 .. 1.100", "15", "<= 1.02", "met"]
+    assert rows[2][1:] == ["2.100", "1.890 .. 2.310", "15", ">= 2.2", "not met"]
+    assert rows[3][4:] == ["", ""]
+    assert rows[4][1:] == ["249.8 MB", "", "", "<= 256", "met"]
+    assert speed_table(project_report)[1] == ["V1", "stock", "0.1500", "0.1350 .. 0.1650", "15"]
+
+
+def test_the_tables_fit_the_page(project_report, capsys):
+    for rows in (speed_table(project_report), finding_table(project_report), target_table(project_report)):
+        print_table(rows)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 110
