@@ -1,4 +1,4 @@
-"""Scales and zero points for activations: the ones with the least expected squared error.
+"""Scales and zero points for activations: the ones with the least expected error.
 
 Values are counted in bins that follow the float32 format, so one pass suffices and no range need be known before.
 """
@@ -21,6 +21,9 @@ _BIN_BITS = 16
 _BINS = 1 << (32 - _BIN_BITS)
 # Candidates for each end of the range: the extreme value and fractions of it down to 1/16, 8 per octave.
 _FRACTIONS = 2.0 ** (-np.arange(33) / 8)
+# A clipped value counts for more than its square: what is cut off comes in bursts that are heard, and speech to come is
+# louder in places than what was calibrated on. On HiFi-GAN V2, 4 gave the best mean SNR, 16 the best worst recording.
+_CLIPPING_WEIGHT = 8.0
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,9 @@ def asymmetric_scale(histogram: FloatHistogram, negative_slope: float = 1.0) -> 
 def _clipping_errors(
     values: NDArray[np.float64], weights: NDArray[np.float64], ends: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """For each end, the weighted sum of (value - end)² over ascending values above it."""
+    """For each end, what clipping ascending values above it costs."""
     moments = np.stack([weights, weights * values, weights * values**2])
     suffix = np.concatenate([np.cumsum(moments[:, ::-1], axis=1)[:, ::-1], np.zeros((3, 1))], axis=1)
     zeroth, first, second = suffix[:, np.searchsorted(values, ends, side="right")]
-    errors: NDArray[np.float64] = np.maximum(second - 2 * ends * first + ends**2 * zeroth, 0.0)
-    return errors
+    squares: NDArray[np.float64] = np.maximum(second - 2 * ends * first + ends**2 * zeroth, 0.0)
+    return squares * _CLIPPING_WEIGHT

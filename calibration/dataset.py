@@ -83,8 +83,13 @@ def calibration_set_from_folder(
             f"({segment_frames * convention.hop_length / convention.sample_rate:.2f} s), the longest has {longest}; "
             "give longer ones"
         )
-    kept = [slots[i * len(slots) // max_segments] for i in range(max_segments)] if len(slots) > max_segments else slots
-    segments, recordings = [], []
+    kept = (
+        [slots[i * len(slots) // max_segments] for i in range(max_segments)]
+        if len(slots) > max_segments
+        else slots
+    )
+    segments: list[NDArray[np.float32]] = []
+    recordings: list[Recording] = []
     for index, group in groupby(kept, key=lambda slot: slot[0]):
         report("computing mels", len(segments), len(kept))
         recordings.append(Recording(name=paths[index].name, sha256=_sha256(paths[index])))

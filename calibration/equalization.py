@@ -93,9 +93,9 @@ def equalize(
     for group in groups:
         factors = _factors(ranges[group.writer], exponent)
         writer = nodes[group.writer]
-        _scale(index, changed, writer.input[1], _output_axis(writer), 1 / factors)
+        _scale(index, changed, writer.input[1], _output_axis(writer), np.float32(1) / factors)
         if len(writer.input) > 2:
-            _scale(index, changed, writer.input[2], 0, 1 / factors)
+            _scale(index, changed, writer.input[2], 0, np.float32(1) / factors)
         for name in group.readers:
             _scale(index, changed, nodes[name].input[1], 1 - _output_axis(nodes[name]), factors)
     for tensor in result.graph.initializer:
@@ -109,7 +109,9 @@ def _plain_convolution(index: GraphIndex, node: onnx.NodeProto) -> bool:
     return (
         node.op_type in _CONVOLUTIONS
         and index.attribute(node, "group", 1) == 1
-        and all(name in index.initializers and len(index.readers[name]) == 1 for name in node.input[1:] if name)
+        and all(
+            name in index.initializers and len(index.readers[name]) == 1 for name in node.input[1:] if name
+        )
     )
 
 

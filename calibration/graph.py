@@ -9,13 +9,17 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["Feed", "GraphIndex", "copied", "observe", "session"]
+__all__ = ["Feed", "GraphIndex", "Outputs", "copied", "observe", "run_all"]
 
 Feed = Mapping[str, NDArray[np.generic]]
 """A graph's inputs for one run, by name."""
+
+Outputs = Sequence[Sequence[NDArray[np.float32]]]
+"""A graph's outputs in order, run by run."""
 
 
 class GraphIndex:
@@ -60,22 +64,6 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def session(model: onnx.ModelProto, *, optimize: bool = True) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU.
-
-    Args:
-        model: At most 2 GiB.
-        optimize: Whether to spend time on making it fast; without, every operator rounds as written.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if not optimize:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
 def observe(
     model: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[Feed]
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -99,13 +87,41 @@ def observe(
         for name in tensors
         if name not in known
     )
-    runner = session(tapped)
+    runner = _session(tapped, optimize=True)
     for number, feed in enumerate(feeds):
-        try:
-            values = runner.run(list(tensors), dict(feed))
-        except (ValueError, RuntimeError) as error:
-            raise InputError(
-                f"calibration run {number} does not fit the graph ({' '.join(str(error).split())}); "
-                "check the inputs' names, types and shapes"
-            ) from error
-        yield dict(zip(tensors, values, strict=True))
+        yield dict(zip(tensors, _run(runner, list(tensors), feed, number), strict=True))
+
+
+def run_all(model: onnx.ModelProto, feeds: Sequence[Feed]) -> Outputs:
+    """The outputs for each feed, every operator rounding as written.
+
+    Raises:
+        InputError: A feed does not fit the graph.
+    """
+    runner = _session(model, optimize=False)
+    return [_run(runner, None, feed, number) for number, feed in enumerate(feeds)]
+
+
+def _run(
+    runner: onnxruntime.InferenceSession, names: list[str] | None, feed: Feed, number: int
+) -> list[NDArray[np.float32]]:
+    # ONNX Runtime raises ValueError for a missing input and these, which share no base of their own, for the rest.
+    refusals = (ValueError, ort_errors.InvalidArgument, ort_errors.Fail, ort_errors.RuntimeException)
+    try:
+        values: list[NDArray[np.float32]] = runner.run(names, dict(feed))
+    except refusals as error:
+        raise InputError(
+            f"calibration run {number} does not fit the graph ({' '.join(str(error).split())}); "
+            "check the inputs' names, types and shapes"
+        ) from error
+    return values
+
+
+def _session(model: onnx.ModelProto, *, optimize: bool) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )

@@ -18,14 +18,13 @@ from voirs_vocoder.calibration.activation_ranges import (
     symmetric_scale,
 )
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
-from voirs_vocoder.calibration.graph import Feed, GraphIndex
+from voirs_vocoder.calibration.graph import Feed, GraphIndex, Outputs, run_all
 from voirs_vocoder.calibration.qdq import Scales, qdq_from_fp32
 from voirs_vocoder.calibration.sensitivity import (
     costliest_noise,
     multiply_accumulates,
     noise_energy,
     noise_of_each,
-    run,
 )
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import Figures, Int8Target
@@ -117,8 +116,8 @@ def int8_from_fp32(
     groups = channel_groups(model)
     report("equalizing channels", 0, 0)
     equalized = equalize(model, groups, feeds, config.equalization_exponent)
-    reference = run(model, probes)
-    _require_equal(reference, run(equalized, probes))
+    reference = run_all(model, probes)
+    _require_equal(reference, run_all(equalized, probes))
     report("measuring ranges", 0, 0)
     scales = _scales(equalized, names, feeds, target)
 
@@ -131,7 +130,7 @@ def int8_from_fp32(
     result = quantize(frozenset(names) - frozenset(left_float))
     onnx.checker.check_model(result)
     signal = sum(float(np.sum(output**2, dtype=np.float64)) for outputs in reference for output in outputs)
-    error = noise_energy(reference, run(result, probes))
+    error = noise_energy(reference, run_all(result, probes))
     details: Figures = {
         "quantized_convolutions": len(names) - len(left_float),
         "float_by_noise": " ".join(left_float),
@@ -189,7 +188,7 @@ def _output_scale(index: GraphIndex, tensor: str, histogram: FloatHistogram) -> 
     return asymmetric_scale(histogram)
 
 
-def _require_equal(reference: Sequence[Sequence[np.ndarray]], outputs: Sequence[Sequence[np.ndarray]]) -> None:
+def _require_equal(reference: Outputs, outputs: Outputs) -> None:
     largest = max(
         float(np.max(np.abs(wanted - got), initial=0.0))
         for wanted_run, got_run in zip(reference, outputs, strict=True)

@@ -80,7 +80,9 @@ class _QdqWriter:
             else:
                 self._nodes.append(node)
         used = {name for node in self._nodes for name in node.input}
-        kept = [tensor for tensor in (*self._model.graph.initializer, *self._constants) if tensor.name in used]
+        kept = [
+            tensor for tensor in (*self._model.graph.initializer, *self._constants) if tensor.name in used
+        ]
         result = copied(self._model)
         for field, content in ((result.graph.node, self._nodes), (result.graph.initializer, kept)):
             del field[:]
@@ -137,14 +139,19 @@ class _QdqWriter:
     def _add_parameters(
         self, stem: str, scale: NDArray[np.float32], zero_point: NDArray[np.integer[Any]]
     ) -> tuple[str, str]:
-        return self._add_constant(f"{stem}/scale", scale), self._add_constant(f"{stem}/zero_point", zero_point)
+        return self._add_constant(f"{stem}/scale", scale), self._add_constant(
+            f"{stem}/zero_point", zero_point
+        )
 
     def _add_constant(self, name: str, values: NDArray[np.generic]) -> str:
         self._constants.append(numpy_helper.from_array(values, name))
         return name
 
-    def _add(self, operator: str, inputs: Sequence[str], output: str, **attributes: int) -> str:
-        self._nodes.append(helper.make_node(operator, inputs, [output], f"{output}/{operator}", **attributes))
+    def _add(self, operator: str, inputs: Sequence[str], output: str, axis: int | None = None) -> str:
+        node = helper.make_node(operator, inputs, [output], f"{output}/{operator}")
+        if axis is not None:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        self._nodes.append(node)
         return output
 
 
@@ -154,5 +161,7 @@ def _weight_scales(
     """Per output channel [axis 0]: the largest absolute weight becomes 127."""
     largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim))) / _LIMIT
     smallest = np.zeros(1) if bias is None else np.abs(bias) / (_BIAS_LIMIT * input_scale)
-    scales: NDArray[np.float32] = np.maximum(np.maximum(largest, smallest), _SMALLEST_SCALE).astype(np.float32)
+    scales: NDArray[np.float32] = np.maximum(np.maximum(largest, smallest), _SMALLEST_SCALE).astype(
+        np.float32
+    )
     return scales

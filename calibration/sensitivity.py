@@ -6,14 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from voirs_vocoder.calibration.graph import Feed, GraphIndex, observe, session
+from voirs_vocoder.calibration.graph import Feed, GraphIndex, Outputs, observe, run_all
 
 __all__ = ["costliest_noise", "multiply_accumulates", "noise_energy", "noise_of_each"]
-
-Outputs = Sequence[Sequence[NDArray[np.float32]]]
-"""The graph's outputs, run by run."""
 
 
 def noise_of_each(
@@ -30,11 +26,11 @@ def noise_of_each(
         feeds: To run.
         progress: Called after each.
     """
-    reference = run(quantize(frozenset()), feeds)
+    reference = run_all(quantize(frozenset()), feeds)
     noise = {}
     for done, name in enumerate(names):
         progress("measuring each convolution's noise", done, len(names))
-        noise[name] = noise_energy(reference, run(quantize(frozenset({name})), feeds))
+        noise[name] = noise_energy(reference, run_all(quantize(frozenset({name})), feeds))
     return noise
 
 
@@ -68,14 +64,9 @@ def multiply_accumulates(model: onnx.ModelProto, names: Sequence[str], feed: Fee
     outputs = {name: nodes[name].output[0] for name in names}
     observed = next(iter(observe(model, list(outputs.values()), [feed])))
     return {
-        name: observed[outputs[name]].size * index.initializers[nodes[name].input[1]][0].size for name in names
+        name: observed[outputs[name]].size * index.initializers[nodes[name].input[1]][0].size
+        for name in names
     }
-
-
-def run(model: onnx.ModelProto, feeds: Sequence[Feed]) -> Outputs:
-    """The outputs with every operator rounding as written."""
-    runner = session(model, optimize=False)
-    return [runner.run(None, dict(feed)) for feed in feeds]
 
 
 def noise_energy(reference: Outputs, outputs: Outputs) -> float:

@@ -73,9 +73,13 @@ def int8_graphs(fp32: BuiltGraph, calibration: CalibrationSet, progress: Progres
     feeds = [{"mel": segment[np.newaxis]} for segment in calibration.segments]
     keep_float = fp32.entry.keep_float.get("int8", ())
     graphs = []
-    for done, target in enumerate(INT8_TARGETS):
-        progress(f"{fp32.entry.role}: quantizing to INT8 for {target}", done, len(INT8_TARGETS))
-        result = int8_from_fp32(onnx.load_from_string(fp32.data), feeds, target, keep_float)
+    for target in INT8_TARGETS:
+
+        def report(message: str, done: int, total: int, target: Int8Target = target) -> None:
+            progress(f"{fp32.entry.role}: INT8 for {target}: {message}", done, total)
+
+        model = onnx.load_from_string(fp32.data)
+        result = int8_from_fp32(model, feeds, target, keep_float, progress=report)
         if target == "tensorrt":
             require_tensorrt_qdq(result.model)
         graphs.append(_derived(fp32, result.model, "int8", target, result.details))

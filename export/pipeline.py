@@ -80,7 +80,7 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     convention = _convention(module)
     calibration = None
     if request.calibration is not None:
-        calibration = calibration_set_from_folder(request.calibration, convention)
+        calibration = calibration_set_from_folder(request.calibration, convention, progress=progress)
     metadata = _graph_metadata(request.family, module, convention)
     graphs: list[BuiltGraph] = []
     for spec in specs:

@@ -35,7 +35,7 @@ def quantize_artifact(root: Path, folder: Path, *, force: bool = False, progress
         manifest = artifact.manifest
         if any(graph.precision == "int8" for graph in manifest.graphs) and not force:
             raise InputError(f"{root}: has INT8 graphs already; replace them with --force")
-        calibration = calibration_set_from_folder(folder, manifest.mel)
+        calibration = calibration_set_from_folder(folder, manifest.mel, progress=progress)
         graphs: list[BuiltGraph] = []
         for entry in manifest.graphs:
             if entry.precision == "fp32":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ from voirs_vocoder.export.bench.models import VARIANTS
 from voirs_vocoder.export.bench.paired import MIN_PAIRS
 from voirs_vocoder.export.bench.project import ProjectSettings, project_benchmark
 from voirs_vocoder.export.bench.project_report import encode_project, finding_table, speed_table, target_table
-from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.console import ConsoleProgress, console_messages, print_table
+from voirs_vocoder.export.cli.failure import report_failure
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 
 __all__ = ["main"]
@@ -50,12 +54,13 @@ def main(
     settings = ProjectSettings(
         data=data, output=output, pairs=pairs, threads=threads, reuse=reuse, quick=quick, hour_with=hour_with
     )
+    # The stock exporter's notes address its own developers.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with ConsoleProgress() as progress:
+        with console_messages(), ConsoleProgress() as progress:
             report = project_benchmark(settings, progress)
-    except VoirsVocoderError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    except (VoirsVocoderError, ReferenceModelError, ExportError) as error:
+        sys.exit(report_failure(error))
     path = output / "report.json"
     path.write_bytes(encode_project(report))
     machine = report.machine

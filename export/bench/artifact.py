@@ -19,7 +19,7 @@ from voirs_vocoder.export.bench.report import BenchReport, BenchRow, this_machin
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.runtime import Artifact, MelConvention, SessionConfig, Vocoder
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import GraphEntry
+from voirs_vocoder.runtime.manifest import Int8Target, Precision
 from voirs_vocoder.runtime.providers import int8_target
 from voirs_vocoder.runtime.providers.onnxruntime_session import ort_provider_problem
 
@@ -30,12 +30,19 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class _Kind:
-    graph: GraphEntry
+    """A precision on a provider, whatever the number of graphs that it takes."""
+
+    precision: Precision
+    target: Int8Target | None
     provider: str
 
     @property
+    def graph(self) -> str:
+        return ".".join(part for part in (self.precision, self.target) if part)
+
+    @property
     def name(self) -> str:
-        return f"{_graph_name(self.graph)} on {self.provider}"
+        return f"{self.graph} on {self.provider}"
 
 
 def artifact_benchmark(
@@ -73,7 +80,7 @@ def artifact_benchmark(
     with contextlib.ExitStack() as stack:
         vocoders = {
             kind.name: stack.enter_context(
-                Vocoder.load(root, provider=kind.provider, precision=kind.graph.precision, session=session)
+                Vocoder.load(root, provider=kind.provider, precision=kind.precision, session=session)
             )
             for kind in kinds
         }
@@ -130,16 +137,21 @@ def _kinds(artifact: Artifact) -> list[_Kind]:
         providers.append("openvino")
     if ort_provider_problem("cuda") is None:
         providers.append("cuda")
-    roles = [graph for graph in artifact.manifest.graphs if graph.role == artifact.manifest.graphs[0].role]
-    graphs = sorted(roles, key=lambda graph: graph.precision != "fp32")
-    return [_Kind(graph, name) for name in providers for graph in graphs if _runs(graph, name)]
+    graphs = dict.fromkeys((graph.precision, graph.target) for graph in artifact.manifest.graphs)
+    fp32_first = sorted(graphs, key=lambda graph: graph[0] != "fp32")
+    return [
+        _Kind(precision, target, provider)
+        for provider in providers
+        for precision, target in fp32_first
+        if _runs(precision, target, provider)
+    ]
 
 
-def _runs(graph: GraphEntry, provider: str) -> bool:
-    if graph.precision == "int8":
-        return provider != "cuda" and graph.target == int8_target(provider)
+def _runs(precision: Precision, target: Int8Target | None, provider: str) -> bool:
+    if precision == "int8":
+        return provider != "cuda" and target == int8_target(provider)
     # OpenVINO at full precision computes an FP16 graph as it does the FP32 one.
-    return graph.precision == "fp32" or provider != "openvino"
+    return precision == "fp32" or provider != "openvino"
 
 
 def _row(
@@ -151,23 +163,21 @@ def _row(
     mel_path: Path,
     session: SessionConfig,
 ) -> BenchRow:
-    graph = kind.graph
-    spoken = speak_fresh(artifact.root, kind.provider, graph.precision, session.threads or 1, mel_path)
-    in_hand = bytes_in_hand(np.load(mel_path), artifact.manifest.hop_length)
+    manifest = artifact.manifest
+    spoken = speak_fresh(artifact.root, kind.provider, kind.precision, session.threads or 1, mel_path)
+    graphs = [
+        graph for graph in manifest.graphs if (graph.precision, graph.target) == (kind.precision, kind.target)
+    ]
     baseline = next(iter(times.values()))
     return BenchRow(
-        graph=_graph_name(graph),
-        precision=graph.precision,
-        target=graph.target,
+        graph=kind.graph,
+        precision=kind.precision,
+        target=kind.target,
         provider=kind.provider,
         backend=backends[kind.name],
         rtf=median_estimate(times[kind.name] / audio_s),
         time_ratio=ratio_estimate(times[kind.name], baseline),
         load_s=spoken.load_s,
-        peak_bytes=spoken.peak_bytes - in_hand,
-        size_bytes=graph.file.size_bytes,
+        peak_bytes=spoken.peak_bytes - bytes_in_hand(np.load(mel_path), manifest.hop_length),
+        size_bytes=sum(graph.file.size_bytes for graph in graphs),
     )
-
-
-def _graph_name(graph: GraphEntry) -> str:
-    return ".".join(part for part in (graph.precision, graph.target) if part)

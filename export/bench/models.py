@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,6 +59,7 @@ VARIANTS = tuple(_OFFICIAL)
 # What every convolution puts out on average; after a few residual sums that is about 1.
 _DEVIATION = 0.5
 _PROBE_FRAMES = 32
+_CALIBRATION_FRAMES = 200
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def random_weights(config: HifiGanConfig, seed: int) -> dict[str, Tensor]:
 
 
 def shipped_or_random(
-    variant: str, folder: Path, data: Path, *, calibration: Path | None, reuse: bool, progress: Progress
+    variant: str, folder: Path, data: Path, *, int8: bool, reuse: bool, progress: Progress
 ) -> BenchModel:
     """The shipped V2, or V1 and V3 with random weights, exported both ways.
 
@@ -125,7 +127,7 @@ def shipped_or_random(
         variant: `v1`, `v2` or `v3`.
         folder: Where everything is written.
         data: The project's `artifacts/` folder.
-        calibration: Recordings for INT8; None makes FP32 only.
+        int8: Make INT8 graphs as well. Their ranges come from a single mel, since they do not decide the speed.
         reuse: Keep what an earlier run wrote.
         progress: Told what is being done.
 
@@ -153,14 +155,21 @@ def shipped_or_random(
         checkpoint=checkpoint,
         config=None,
         output=root,
-        precisions=("fp32",) if calibration is None else ("fp32", "int8"),
-        calibration=calibration,
+        precisions=("fp32", "int8") if int8 else ("fp32",),
+        calibration=_calibration(folder) if int8 else None,
         force=True,
     )
     artifact = export_artifact(request, progress)
     progress("exporting with torch.onnx alone", 0, 0)
     _export_stock(module, stock)
     return BenchModel(variant, module, artifact, stock)
+
+
+def _calibration(folder: Path) -> Path:
+    calibration = folder / "calibration"
+    calibration.mkdir(exist_ok=True)
+    np.save(calibration / "mel.npy", bench_mel(get_convention("hifigan-22k"), _CALIBRATION_FRAMES))
+    return calibration
 
 
 def _export_stock(module: HifiGan, path: Path) -> None:

@@ -51,7 +51,7 @@ class BenchRow(msgspec.Struct, frozen=True, kw_only=True):
         time_ratio: Time divided by that of FP32 in ONNX Runtime on the CPU; below 1 is faster.
         load_s: Importing the runtime and loading the artifact, in a fresh process.
         peak_bytes: The most memory resident in a fresh process that loads and speaks, less the mel and the audio.
-        size_bytes: Of the graph's file.
+        size_bytes: Of the files of that precision and target.
     """
 
     graph: str

@@ -1,0 +1,161 @@
+"""Finds in a QDQ graph what TensorRT would refuse, or take and compute something else.
+
+TensorRT's rules for explicit quantization are stricter than ONNX's, and its parser lets some violations through without
+a word: uint8 activations become int8, per-channel activations and scales along the wrong axis of a weight build.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from voirs_vocoder.calibration.graph import GraphIndex
+from voirs_vocoder.runtime.errors import ArtifactError
+
+__all__ = ["Finding", "lint_qdq", "require_tensorrt_qdq"]
+
+_QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+_WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
+_REMEDY = "quantize for the target tensorrt"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that a node breaks.
+
+    Attributes:
+        rule: What TensorRT needs.
+        node: The node's name, or its output's where it has none.
+        value: What was found.
+        remedy: What to do.
+    """
+
+    rule: str
+    node: str
+    value: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.node}: {self.rule}, got {self.value}; {self.remedy}"
+
+
+def lint_qdq(model: onnx.ModelProto) -> list[Finding]:
+    """Check every QuantizeLinear and DequantizeLinear.
+
+    Args:
+        model: A flat graph.
+
+    Returns:
+        What is wrong, in the order of the graph; empty when TensorRT reads the graph as it is meant.
+    """
+    return _Linter(model).findings()
+
+
+def require_tensorrt_qdq(model: onnx.ModelProto) -> None:
+    """Refuse a graph that TensorRT would misread.
+
+    Raises:
+        ArtifactError: `lint_qdq` finds something; the message states the first finding and how many more there are.
+    """
+    findings = lint_qdq(model)
+    if findings:
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        raise ArtifactError(f"TensorRT would misread this graph: {findings[0]}{more}")
+
+
+class _Linter:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._index = GraphIndex(model)
+        self._findings: list[Finding] = []
+
+    def findings(self) -> list[Finding]:
+        for node in self._index.nodes:
+            if node.op_type in (_QUANTIZE, _DEQUANTIZE):
+                self._check_scale(node)
+                self._check_zero_point(node)
+            if node.op_type == _DEQUANTIZE:
+                self._check_axis(node)
+            if node.op_type == _QUANTIZE:
+                self._check_not_behind_convolution(node)
+        return self._findings
+
+    def _check_scale(self, node: onnx.NodeProto) -> None:
+        scale = self._index.constants.get(node.input[1])
+        if scale is None:
+            self._add("a scale must be a constant", node, f"the computed {node.input[1]!r}", _REMEDY)
+            return
+        bad = scale[~(np.isfinite(scale) & (scale > 0))]
+        if bad.size:
+            self._add(
+                "scales must be positive and finite",
+                node,
+                f"{float(bad.flat[0])}",
+                "calibrate on real speech",
+            )
+
+    def _check_zero_point(self, node: onnx.NodeProto) -> None:
+        rule = "a zero point must be a constant 0 of type int8"
+        if len(node.input) < 3 or not node.input[2]:
+            # ONNX's default is uint8, unless the node says otherwise or its input is already int8.
+            self._check_implicit_type(node, rule)
+            return
+        zero_point = self._index.constants.get(node.input[2])
+        if zero_point is None:
+            self._add(rule, node, f"the computed {node.input[2]!r}", _REMEDY)
+        elif zero_point.dtype == np.int32:
+            self._add("a bias must stay float", node, "int32", _REMEDY)
+        elif zero_point.dtype != np.int8:
+            self._add(rule, node, f"type {zero_point.dtype}", _REMEDY)
+        elif np.any(zero_point):
+            self._add(rule, node, f"{int(zero_point[zero_point != 0].flat[0])}", _REMEDY)
+
+    def _check_implicit_type(self, node: onnx.NodeProto, rule: str) -> None:
+        if node.op_type == _QUANTIZE:
+            if self._index.attribute(node, "output_dtype", 0) != TensorProto.INT8:
+                self._add(rule, node, "none, which means uint8", _REMEDY)
+            return
+        quantized = self._index.constants.get(node.input[0])
+        if quantized is not None and quantized.dtype == np.int32:
+            self._add("a bias must stay float", node, "int32", _REMEDY)
+        elif quantized is not None and quantized.dtype != np.int8:
+            self._add(rule, node, f"none, for {quantized.dtype}", _REMEDY)
+
+    def _check_axis(self, node: onnx.NodeProto) -> None:
+        scale = self._index.constants.get(node.input[1])
+        if scale is None or scale.size == 1:
+            return
+        if not self._is_constant(node):
+            rule = "an activation must have one scale for the whole tensor"
+            self._add(rule, node, f"{scale.size} scales", _REMEDY)
+            return
+        axis = int(self._index.attribute(node, "axis", 1))
+        for reader in self._index.readers.get(node.output[0], []):
+            expected = _WEIGHT_AXIS.get(reader.op_type, axis)
+            if reader.input[1] == node.output[0] and axis != expected:
+                rule = f"scales of a {reader.op_type} weight must lie along axis {expected}"
+                self._add(rule, node, f"axis {axis}", _REMEDY)
+
+    def _is_constant(self, node: onnx.NodeProto) -> bool:
+        """Whether a DequantizeLinear's values are known: stored quantized, or quantized from a constant."""
+        maker = self._index.producers.get(node.input[0])
+        quantized_from = maker.input[0] if maker is not None and maker.op_type == _QUANTIZE else node.input[0]
+        return quantized_from in self._index.constants
+
+    def _check_not_behind_convolution(self, node: onnx.NodeProto) -> None:
+        maker = self._index.producers.get(node.input[0])
+        if maker is None or maker.op_type not in _WEIGHT_AXIS:
+            return
+        for dequantize in self._index.readers.get(node.output[0], []):
+            for reader in self._index.readers.get(dequantize.output[0], []):
+                if reader.op_type not in _WEIGHT_AXIS:
+                    rule = (
+                        f"a {maker.op_type} must reach {reader.op_type} unquantized, or the two do not fuse"
+                    )
+                    self._add(rule, node, f"{_QUANTIZE} between {maker.name} and {reader.name}", _REMEDY)
+
+    def _add(self, rule: str, node: onnx.NodeProto, value: str, remedy: str) -> None:
+        self._findings.append(Finding(rule, node.name or node.output[0], value, remedy))
