@@ -5,10 +5,10 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log10
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.activation_ranges import (
     FloatHistogram,
@@ -23,11 +23,11 @@ from voirs_vocoder.calibration.qdq import Scales, qdq_from_fp32
 from voirs_vocoder.calibration.sensitivity import (
     costliest_noise,
     multiply_accumulates,
-    noise_energy,
     noise_of_each,
 )
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import Figures, Int8Target
+from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
 
 __all__ = ["Int8Config", "Int8Result", "int8_from_fp32"]
 
@@ -129,14 +129,13 @@ def int8_from_fp32(
     left_float = costliest_noise(noise, costs, config.max_float_share)
     result = quantize(frozenset(names) - frozenset(left_float))
     onnx.checker.check_model(result)
-    signal = sum(float(np.sum(output**2, dtype=np.float64)) for outputs in reference for output in outputs)
-    error = noise_energy(reference, run_all(result, probes))
+    quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
     details: Figures = {
         "quantized_convolutions": len(names) - len(left_float),
         "float_by_noise": " ".join(left_float),
         "float_share": sum(costs[name] for name in left_float) / sum(costs.values()),
         "equalized_groups": len(groups) if config.equalization_exponent else 0,
-        "probe_snr_db": 10 * log10(signal / error) if signal and error else None,
+        "probe_snr_db": quality_db if np.isfinite(quality_db) else None,
     }
     return Int8Result(result, details)
 
@@ -188,12 +187,12 @@ def _output_scale(index: GraphIndex, tensor: str, histogram: FloatHistogram) -> 
     return asymmetric_scale(histogram)
 
 
+def _samples(outputs: Outputs) -> NDArray[np.float32]:
+    return np.concatenate([output.reshape(-1) for one_run in outputs for output in one_run])
+
+
 def _require_equal(reference: Outputs, outputs: Outputs) -> None:
-    largest = max(
-        float(np.max(np.abs(wanted - got), initial=0.0))
-        for wanted_run, got_run in zip(reference, outputs, strict=True)
-        for wanted, got in zip(wanted_run, got_run, strict=True)
-    )
+    largest = max_abs_error(_samples(reference), _samples(outputs))
     if not largest <= _EQUALITY:
         raise InputError(
             f"equalization must keep the output within {_EQUALITY:g}, it moved by {largest:g}; check that the graph's "

@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.graph import Feed, GraphIndex, Outputs, observe, run_all
 
-__all__ = ["costliest_noise", "multiply_accumulates", "noise_energy", "noise_of_each"]
+__all__ = ["costliest_noise", "multiply_accumulates", "noise_of_each", "relative_noise"]
+
+# Samples of the output: 23 ms at 22,050 Hz, within which loud masks soft.
+_BLOCK = 512
+# Of the mean energy. On HiFi-GAN V2 a tenth gives a better SNR and a hundredth a better PESQ.
+_FLOOR = 0.03
 
 
 def noise_of_each(
@@ -18,7 +24,7 @@ def noise_of_each(
     feeds: Sequence[Feed],
     progress: Callable[[str, int, int], None],
 ) -> dict[str, float]:
-    """The noise energy in the output when one convolution is quantized and the rest is float.
+    """The `relative_noise` in the output when one convolution is quantized and the rest is float.
 
     Args:
         quantize: Gives the graph in which the named convolutions are quantized, and no others.
@@ -30,7 +36,7 @@ def noise_of_each(
     noise = {}
     for done, name in enumerate(names):
         progress("measuring each convolution's noise", done, len(names))
-        noise[name] = noise_energy(reference, run_all(quantize(frozenset({name})), feeds))
+        noise[name] = relative_noise(reference, run_all(quantize(frozenset({name})), feeds))
     return noise
 
 
@@ -41,7 +47,7 @@ def costliest_noise(noise: Mapping[str, float], costs: Mapping[str, int], max_sh
     greedily.
 
     Args:
-        noise: Energy by convolution.
+        noise: `relative_noise` by convolution.
         costs: Multiply-accumulates by convolution.
         max_share: Of the sum of the costs, in [0, 1].
 
@@ -69,10 +75,26 @@ def multiply_accumulates(model: onnx.ModelProto, names: Sequence[str], feed: Fee
     }
 
 
-def noise_energy(reference: Outputs, outputs: Outputs) -> float:
-    """The sum of squared differences over all runs and outputs."""
-    return sum(
-        float(np.sum((wanted - got) ** 2, dtype=np.float64))
-        for wanted_run, got_run in zip(reference, outputs, strict=True)
-        for wanted, got in zip(wanted_run, got_run, strict=True)
+def relative_noise(reference: Outputs, outputs: Outputs) -> float:
+    """Noise as it disturbs: the energy of each short block relative to the signal's there, summed over all blocks.
+
+    Plain noise energy is decided by the loudest moments alone, but noise is heard where the signal is soft. The
+    signal's energy is not taken for less than a fraction of its mean, so that silence does not decide instead.
+    """
+    signal = np.concatenate([_block_energies(output) for one_run in reference for output in one_run])
+    noise = np.concatenate(
+        [
+            _block_energies(wanted - got)
+            for wanted_run, got_run in zip(reference, outputs, strict=True)
+            for wanted, got in zip(wanted_run, got_run, strict=True)
+        ]
     )
+    floor = max(_FLOOR * float(signal.mean()), np.finfo(np.float64).tiny)
+    return float(np.sum(noise / (signal + floor)))
+
+
+def _block_energies(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sums of squares over blocks of the last axis, [...] -> [blocks]."""
+    starts = np.arange(0, values.shape[-1], _BLOCK)
+    energies: NDArray[np.float64] = np.add.reduceat(np.square(values, dtype=np.float64), starts, axis=-1)
+    return energies.reshape(-1)

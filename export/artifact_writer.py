@@ -99,7 +99,9 @@ def locked_artifact(root: Path) -> Iterator[Artifact]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ArtifactError(f"{root}: another process is changing this artifact; try again later") from error
+            raise ArtifactError(
+                f"{root}: another process is changing this artifact; try again later"
+            ) from error
         yield Artifact.open(root)
     finally:
         os.close(lock)

@@ -65,7 +65,9 @@ def _expected_paths(sources: Sequence[GraphEntry], config: EngineConfig) -> set[
     """Where the engines will lie, as far as it is known before the GPU is asked."""
     if not config.compute_capabilities:
         return set()
-    names = (engine_filename(s.role, s.precision, config.backend, config.compute_capabilities) for s in sources)
+    names = (
+        engine_filename(s.role, s.precision, config.backend, config.compute_capabilities) for s in sources
+    )
     return {f"engines/{name}" for name in names}
 
 

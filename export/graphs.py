@@ -120,7 +120,11 @@ def built_graph(
 
 
 def _derived(
-    fp32: BuiltGraph, model: onnx.ModelProto, precision: Precision, target: Int8Target | None, details: Figures
+    fp32: BuiltGraph,
+    model: onnx.ModelProto,
+    precision: Precision,
+    target: Int8Target | None,
+    details: Figures,
 ) -> BuiltGraph:
     entry = fp32.entry
     return built_graph(

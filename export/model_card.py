@@ -52,7 +52,13 @@ def model_card(manifest: Manifest) -> str:
         "Figures are means over the recordings in `validation/report.json`; `-` means not validated yet.",
     ]
     if manifest.engines:
-        lines += ["", "## Engines", "", "| engine | backend | compute capabilities | MB |", "|---|---|---|---|"]
+        lines += [
+            "",
+            "## Engines",
+            "",
+            "| engine | backend | compute capabilities | MB |",
+            "|---|---|---|---|",
+        ]
         lines += [
             f"| `{engine.file.path}` | {engine.backend} {engine.backend_version} | "
             f"{', '.join(map(str, engine.compute_capabilities))} | {engine.file.size_bytes / 1e6:.1f} |"

@@ -70,10 +70,14 @@ def onnx_from_torch(spec: GraphSpec, metadata: Mapping[str, str]) -> onnx.ModelP
     model = program.model_proto
     delivered = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if delivered != OPSET:
-        raise ExportError(f"graph {spec.role!r}: opset {OPSET} was asked for, torch.onnx delivered {delivered}")
+        raise ExportError(
+            f"graph {spec.role!r}: opset {OPSET} was asked for, torch.onnx delivered {delivered}"
+        )
     simplified, agrees = onnxsim.simplify(model)
     if not agrees:
-        raise ExportError(f"graph {spec.role!r}: onnxsim changed what the graph computes; report it to onnxsim")
+        raise ExportError(
+            f"graph {spec.role!r}: onnxsim changed what the graph computes; report it to onnxsim"
+        )
     passes = [NameNodesPass(), StripExporterMetadataPass(), SetModelMetadataPass(metadata)]
     finished = run_passes(simplified, passes)
     onnx.shape_inference.infer_shapes(finished, check_type=True, strict_mode=True, data_prop=True)
@@ -138,7 +142,9 @@ def _require_full_ranges(spec: GraphSpec, program: torch.export.ExportedProgram 
     if program is None:
         raise ExportError(f"graph {spec.role!r}: torch.onnx kept no exported program to check ranges on")
     user_inputs = set(program.graph_signature.user_inputs)
-    placeholders = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in user_inputs]
+    placeholders = [
+        node for node in program.graph.nodes if node.op == "placeholder" and node.name in user_inputs
+    ]
     for tensor, node in zip(spec.inputs, placeholders, strict=True):
         for axis, name in tensor.dynamic_axes.items():
             size = node.meta["val"].shape[axis]

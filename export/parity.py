@@ -48,10 +48,14 @@ def parity_error(model: onnx.ModelProto, spec: GraphSpec) -> float:
         where = f"graph {spec.role!r} with batch {batch} and length {length}"
         for tensor, wanted, got in zip(spec.outputs, expected, outputs, strict=True):
             if got.shape != tuple(wanted.shape):
-                raise ExportError(f"{where}: {tensor.name} is {list(got.shape)}, PyTorch gives {list(wanted.shape)}")
+                raise ExportError(
+                    f"{where}: {tensor.name} is {list(got.shape)}, PyTorch gives {list(wanted.shape)}"
+                )
             error = float(np.abs(got - wanted.numpy()).max())
             if not error <= MAX_PARITY_ERROR:  # also catches NaN
-                raise ExportError(f"{where}: {tensor.name} differs from PyTorch by {error:.2e} > {MAX_PARITY_ERROR}")
+                raise ExportError(
+                    f"{where}: {tensor.name} differs from PyTorch by {error:.2e} > {MAX_PARITY_ERROR}"
+                )
             worst = max(worst, error)
     return worst
 
@@ -91,6 +95,8 @@ def activation_bytes_per_frame(model: onnx.ModelProto) -> int:
 def _bytes(value: onnx.ValueInfoProto) -> int:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape") or any(not dim.HasField("dim_value") for dim in tensor.shape.dim):
-        raise ExportError(f"the shape of {value.name!r} cannot be inferred; give the graph static channel sizes")
+        raise ExportError(
+            f"the shape of {value.name!r} cannot be inferred; give the graph static channel sizes"
+        )
     elements = math.prod(dim.dim_value for dim in tensor.shape.dim)
-    return elements * onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+    return int(elements * onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize)

@@ -18,7 +18,9 @@ from voirs_vocoder.runtime.manifest import Calibration
 __all__ = ["calibration_record", "quantize_artifact"]
 
 
-def quantize_artifact(root: Path, folder: Path, *, force: bool = False, progress: Progress = silent) -> Artifact:
+def quantize_artifact(
+    root: Path, folder: Path, *, force: bool = False, progress: Progress = silent
+) -> Artifact:
     """Add INT8 graphs to an artifact.
 
     Args:

@@ -165,7 +165,9 @@ def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_ENDINGS)
     if not paths:
         raise InputError(f"{folder}: holds no recordings ({', '.join(AUDIO_ENDINGS)})")
-    calibrated = {entry.sha256 for entry in manifest.calibration.recordings} if manifest.calibration else set()
+    calibrated = (
+        {entry.sha256 for entry in manifest.calibration.recordings} if manifest.calibration else set()
+    )
     for path in paths:
         if _sha256(path) in calibrated:
             raise InputError(f"{path}: INT8 was calibrated on this recording; validate on others")
@@ -205,8 +207,10 @@ def _figures(
     return RecordingFigures(
         recording=speech.recording.name,
         figures={
-            **{name if name in ("max_abs_error", "snr_db") else f"{name}_to_reference": value
-               for name, value in against_reference.items()},
+            **{
+                name if name in ("max_abs_error", "snr_db") else f"{name}_to_reference": value
+                for name, value in against_reference.items()
+            },
             **against_recording,
             "pesq_lost": None if wanted is None or got is None else wanted - got,
             "rtf": elapsed / (speech.samples.size / manifest.sample_rate),

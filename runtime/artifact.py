@@ -50,7 +50,9 @@ class Artifact:
         path = root / MANIFEST_NAME
         try:
             if not root.is_dir():
-                raise ArtifactError(f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none")
+                raise ArtifactError(
+                    f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none"
+                )
             with path.open("rb") as file:
                 data = file.read(_MAX_MANIFEST_BYTES + 1)
         except OSError as error:
@@ -80,7 +82,9 @@ class Artifact:
         except OSError as error:
             raise ArtifactError(f"{path}: cannot read a file of the artifact: {error.strerror}") from error
         if len(data) != entry.size_bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise ArtifactError(f"{path}: differs from what the manifest recorded; copy or export the artifact again")
+            raise ArtifactError(
+                f"{path}: differs from what the manifest recorded; copy or export the artifact again"
+            )
         return data
 
     def verify(self) -> Iterator[tuple[FileEntry, ArtifactError | None]]:
@@ -120,4 +124,6 @@ class Artifact:
 def _require_inside(root: Path, path: str) -> None:
     parts = PurePosixPath(path).parts
     if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or "\0" in path:
-        raise ArtifactError(f"{root / MANIFEST_NAME}: a path must stay inside the artifact, got {path!r}; refused")
+        raise ArtifactError(
+            f"{root / MANIFEST_NAME}: a path must stay inside the artifact, got {path!r}; refused"
+        )

@@ -75,7 +75,9 @@ class Vocoder:
         audio = vocoder.vocode(mel)
     """
 
-    def __init__(self, metadata: VocoderMetadata, driver: Driver, features: frozenset[VocoderFeature]) -> None:
+    def __init__(
+        self, metadata: VocoderMetadata, driver: Driver, features: frozenset[VocoderFeature]
+    ) -> None:
         """Use `Vocoder.load`."""
         self._metadata = metadata
         self._driver = driver

@@ -188,7 +188,9 @@ def test_two_changes_at_once_are_refused(artifact):
 
 
 def test_a_graph_that_is_not_there_is_an_error_that_lists_what_is(artifact):
-    with pytest.raises(ProviderError, match=r"no graph offline\.int8\.cpu .* holds offline\.fp32; .*quantize"):
+    with pytest.raises(
+        ProviderError, match=r"no graph offline\.int8\.cpu .* holds offline\.fp32; .*quantize"
+    ):
         artifact.graph("offline", "int8", "cpu")
 
 

@@ -15,7 +15,7 @@ from voirs_vocoder.calibration.equalization import channel_groups, equalize
 from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
 from voirs_vocoder.calibration.qdq import Scales, qdq_from_fp32
 from voirs_vocoder.calibration.qdq_linter import lint_qdq
-from voirs_vocoder.calibration.sensitivity import costliest_noise
+from voirs_vocoder.calibration.sensitivity import costliest_noise, relative_noise
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import snr_db
 
@@ -209,6 +209,17 @@ def test_the_noisiest_for_their_cost_are_chosen_within_the_budget():
     assert costliest_noise(noise, costs, 0.3) == ["b", "c"]
     assert costliest_noise(noise, costs, 0.8) == ["b", "a"]
     assert costliest_noise(noise, costs, 0.0) == []
+
+
+def test_noise_counts_relative_to_the_signal_around_it():
+    signal = np.concatenate([np.full(512, 0.5), np.full(512, 0.1)])[np.newaxis, np.newaxis].astype(np.float32)
+    in_loud, in_soft = signal.copy(), signal.copy()
+    in_loud[..., 100] += 0.1
+    in_soft[..., 600] += 0.1
+    loud, soft = (relative_noise([[signal]], [[noisy]]) for noisy in (in_loud, in_soft))
+    floor = 0.03 * (512 * 0.25 + 512 * 0.01) / 2
+    assert loud == pytest.approx(0.01 / (512 * 0.25 + floor), rel=1e-3)
+    assert soft == pytest.approx(0.01 / (512 * 0.01 + floor), rel=1e-3)
 
 
 def test_weights_and_biases_are_rounded_to_the_nearest_step():

@@ -16,7 +16,7 @@ def histogram_of(values):
     return histogram
 
 
-def cost(values, scale, zero_point, limits, clipping_weight=8.0):
+def cost(values, scale, zero_point, limits, clipping_weight=4.0):
     """Rounding and clipping, by doing it."""
     integers = np.rint(values / scale) + zero_point
     kept = np.clip(integers, *limits)

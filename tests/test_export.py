@@ -142,7 +142,9 @@ def test_each_graph_says_what_it_is(tiny_artifact):
 
 
 @pytest.mark.slow
-def test_the_same_checkpoint_gives_the_same_artifact(tiny_artifact, tiny_checkpoint, calibration_folder, tmp_path):
+def test_the_same_checkpoint_gives_the_same_artifact(
+    tiny_artifact, tiny_checkpoint, calibration_folder, tmp_path
+):
     request = ExportRequest(
         "hifigan", tiny_checkpoint, None, tmp_path / "again", ("fp32", "fp16", "int8"), calibration_folder
     )

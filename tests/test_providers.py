@@ -53,7 +53,10 @@ def test_openvino_and_onnxruntime_agree(graph, entry):
     mel = np.random.default_rng(1).normal(size=(2, 4, 33)).astype(np.float32)
     outputs = [
         session.run({"mel": mel})["audio"].copy()
-        for session in (OrtSession(graph, entry, "cpu", SessionConfig(threads=1)), OpenVinoSession(graph, entry, SessionConfig()))
+        for session in (
+            OrtSession(graph, entry, "cpu", SessionConfig(threads=1)),
+            OpenVinoSession(graph, entry, SessionConfig()),
+        )
     ]
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
 
@@ -62,7 +65,9 @@ def test_openvino_and_onnxruntime_agree(graph, entry):
 def test_a_provider_that_is_not_there_is_refused_with_the_reason(graph, entry, provider):
     if ort_provider_problem(provider) is None:
         pytest.skip("this machine has it")
-    with pytest.raises(ProviderError, match=f"provider '{provider}' cannot run: .*(pip install|NVIDIA driver|install the)"):
+    with pytest.raises(
+        ProviderError, match=f"provider '{provider}' cannot run: .*(pip install|NVIDIA driver|install the)"
+    ):
         OrtSession(graph, entry, provider, SessionConfig())
 
 

@@ -40,7 +40,9 @@ def replaced(root, name, change):
         change(model)
         data = model.SerializeToString()
         graphs = tuple(
-            msgspec.structs.replace(graph, file=file_entry(graph.file.path, data)) if graph is entry else graph
+            msgspec.structs.replace(graph, file=file_entry(graph.file.path, data))
+            if graph is entry
+            else graph
             for graph in artifact.manifest.graphs
         )
         manifest = msgspec.structs.replace(artifact.manifest, graphs=graphs)
@@ -72,7 +74,9 @@ def test_the_fp32_graph_is_the_model_and_precision_costs_something(report):
 
 
 def test_a_graph_that_differs_fails_its_gate(artifact_copy, tiny_checkpoint, speech):
-    replaced(artifact_copy, "offline.fp32", lambda model: scale_weight(model, "conv_post.weight", np.float32(1.05)))
+    replaced(
+        artifact_copy, "offline.fp32", lambda model: scale_weight(model, "conv_post.weight", np.float32(1.05))
+    )
     report = validate_artifact(artifact_copy, speech, checkpoint=tiny_checkpoint)
     row = next(row for row in report.rows if row.graph == "fp32")
     assert row.verdict == "failed"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.bench.models import BenchModel
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
 from voirs_vocoder.runtime.manifest import Int8Target, Precision
-from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession, _session_options
+from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession, session_options
 from voirs_vocoder.runtime.providers.openvino_session import OpenVinoSession
 
 __all__ = ["Contender", "bare", "contenders", "our_session"]
@@ -50,7 +50,7 @@ def contenders(model: BenchModel, mel: NDArray[np.float32], threads: int) -> dic
         "openvino": partial(OpenVinoSession(graph, entry, config).run, {"mel": batch}),
         "ours": our_session(artifact, "fp32", None, batch, threads),
         "vocode": partial(Vocoder.load(artifact.root, session=config).vocode, mel),
-        "bare": bare(graph, _session_options(onnxruntime, "cpu", config), batch),
+        "bare": bare(graph, session_options(onnxruntime, "cpu", config), batch),
     }
     if any(graph.target == "cpu" for graph in artifact.manifest.graphs):
         found["int8"] = our_session(artifact, "int8", "cpu", batch, threads)

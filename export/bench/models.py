@@ -127,7 +127,8 @@ def shipped_or_random(
         variant: `v1`, `v2` or `v3`.
         folder: Where everything is written.
         data: The project's `artifacts/` folder.
-        int8: Make INT8 graphs as well. Their ranges come from a single mel, since they do not decide the speed.
+        int8: Make INT8 graphs as well, calibrated on a single mel: the share of arithmetic that may stay float is
+            bounded, so that speed hardly depends on the ranges.
         reuse: Keep what an earlier run wrote.
         progress: Told what is being done.
 

@@ -121,7 +121,7 @@ def finding_table(report: ProjectReport) -> list[list[str]]:
                 {True: "met", False: "not met", None: ""}[finding.met],
             ]
         )
-    return [["figure", "measured", "95% interval", "pairs", "goal", ""], *rows]
+    return [["figure", "measured", "95% interval", "pairs", "goal", "verdict"], *rows]
 
 
 def target_table(report: ProjectReport) -> list[list[str]]:

@@ -28,5 +28,7 @@ def open_driver(manifest: Manifest, opener: SessionOpener, config: SessionConfig
         ProviderError: The provider or precision cannot be had.
     """
     if manifest.driver not in _DRIVERS:
-        raise ArtifactError(f"this version has no driver {manifest.driver!r}, it has {', '.join(_DRIVERS)}; update it")
+        raise ArtifactError(
+            f"this version has no driver {manifest.driver!r}, it has {', '.join(_DRIVERS)}; update it"
+        )
     return _DRIVERS[manifest.driver](manifest, opener, config)

@@ -21,7 +21,7 @@ from voirs_vocoder.runtime.manifest import GraphEntry
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["ORT_PROVIDERS", "OrtSession", "import_onnxruntime", "ort_provider_problem"]
+__all__ = ["ORT_PROVIDERS", "OrtSession", "import_onnxruntime", "ort_provider_problem", "session_options"]
 
 ORT_PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -100,7 +100,7 @@ class OrtSession:
         self.provider = provider
         self.backend = f"onnxruntime {ort.__version__}"
         self.max_frames = _TENSORRT_MAX_FRAMES if provider == "tensorrt" else None
-        options = _session_options(ort, provider, config)
+        options = session_options(ort, provider, config)
         try:
             self._session = ort.InferenceSession(
                 graph,
@@ -113,6 +113,8 @@ class OrtSession:
                 f"provider {provider!r} does not load {entry.file.path}: {_one_line(error)}"
             ) from error
         self._session.disable_fallback()
+        # Kept by the session for the fallback that is off; of a large model it is a fifth of the memory.
+        self._session._model_bytes = None
         if self._session.get_providers()[0] != ORT_PROVIDERS[provider]:
             raise ProviderError(
                 f"provider {provider!r} was asked for, onnxruntime chose {self._session.get_providers()}; refused"
@@ -131,7 +133,14 @@ class OrtSession:
         del self._session
 
 
-def _session_options(ort: Any, provider: str, config: SessionConfig) -> onnxruntime.SessionOptions:
+def session_options(ort: Any, provider: str, config: SessionConfig) -> onnxruntime.SessionOptions:
+    """The options that every session of ours has.
+
+    Args:
+        ort: The module `onnxruntime`.
+        provider: A key of `ORT_PROVIDERS`.
+        config: Threads and spinning.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     if config.threads is not None:
