@@ -5,8 +5,9 @@ Values are counted in bins that follow the float32 format, so one pass suffices 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -14,11 +15,24 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.graph import Feed, observe
 
-__all__ = ["FloatHistogram", "TensorScale", "asymmetric_scale", "float_histograms", "symmetric_scale"]
+__all__ = [
+    "ChannelHistogram",
+    "ChannelScales",
+    "FloatHistogram",
+    "Histogram",
+    "TensorScale",
+    "asymmetric_scale",
+    "channel_scales",
+    "float_histograms",
+    "symmetric_scale",
+]
 
 # The upper half of a float32: sign, exponent and 7 bits of mantissa, or 128 bins per octave.
 _BIN_BITS = 16
 _BINS = 1 << (32 - _BIN_BITS)
+# For a channel: the exponent and 4 bits of mantissa, or 16 bins per octave.
+_CHANNEL_BIN_BITS = 19
+_CHANNEL_BINS = 255 << (23 - _CHANNEL_BIN_BITS)  # those of finite values
 # Candidates for each end of the range: the extreme value and fractions of it down to 1/16, 8 per octave.
 _FRACTIONS = 2.0 ** (-np.arange(33) / 8)
 # A clipped value counts for more than its square: what is cut off comes in bursts that are heard, and speech to come is
@@ -32,6 +46,25 @@ class TensorScale:
 
     scale: float
     zero_point: int
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelScales:
+    """How each channel of a tensor is quantized, the zero point being in the middle: real = scales[c] * (integer - 128).
+
+    Attributes:
+        scales: Float32 [channels].
+    """
+
+    scales: NDArray[np.float32]
+
+
+class Histogram(Protocol):
+    """Counts the values of a tensor, run by run."""
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count finite values."""
+        ...
 
 
 class FloatHistogram:
@@ -58,19 +91,62 @@ class FloatHistogram:
         return values[order], self.counts[used][order].astype(np.float64)
 
 
+class ChannelHistogram:
+    """How often each magnitude occurs in each channel, to 1 part in 32: many channels must fit in memory.
+
+    Attributes:
+        counts: Int64 [channels, 4080], by the upper 12 bits below the sign of the float32; no rows before the first
+            values.
+    """
+
+    def __init__(self) -> None:
+        self.counts: NDArray[np.int64] = np.zeros((0, _CHANNEL_BINS), np.int64)
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count finite values, [batch, channels, ...]."""
+        channels = values.shape[1]
+        if not len(self.counts):
+            self.counts = np.zeros((channels, _CHANNEL_BINS), np.int64)
+        bits = np.abs(np.ascontiguousarray(values, np.float32)).view(np.uint32) >> _CHANNEL_BIN_BITS
+        offsets = (np.arange(channels) * _CHANNEL_BINS).reshape(1, -1, *[1] * (values.ndim - 2))
+        counts = np.bincount((bits + offsets).reshape(-1), minlength=self.counts.size)
+        self.counts += counts.reshape(self.counts.shape)
+
+
 def float_histograms(
-    model: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[Feed]
-) -> Mapping[str, FloatHistogram]:
-    """Histograms of tensors over all feeds.
+    model: onnx.ModelProto, histograms: Sequence[tuple[str, Histogram]], feeds: Sequence[Feed]
+) -> None:
+    """Fill histograms over all feeds.
+
+    Args:
+        model: Left as it is.
+        histograms: Each with the tensor that it counts; one tensor may have several.
+        feeds: Inputs, run by run.
 
     Raises:
         InputError: A feed does not fit the graph.
     """
-    histograms = {name: FloatHistogram() for name in tensors}
-    for observed in observe(model, tensors, feeds):
-        for name, values in observed.items():
-            histograms[name].add(values)
-    return histograms
+    for observed in observe(model, list(dict.fromkeys(name for name, _ in histograms)), feeds):
+        for name, histogram in histograms:
+            histogram.add(observed[name])
+
+
+def channel_scales(histogram: ChannelHistogram) -> ChannelScales:
+    """For each channel the scale that minimises the expected squared error, as `symmetric_scale`.
+
+    A channel that is always zero takes the largest scale of the others.
+    """
+    bits = (np.arange(_CHANNEL_BINS, dtype=np.uint32) << _CHANNEL_BIN_BITS) | np.uint32(
+        1 << (_CHANNEL_BIN_BITS - 1)
+    )
+    magnitudes = bits.view(np.float32).astype(np.float64)
+    scales = np.zeros(len(histogram.counts))
+    for channel, counts in enumerate(histogram.counts):
+        used = np.flatnonzero(counts[1:]) + 1
+        if used.size:
+            scales[channel] = _least_error_scale(magnitudes[used], counts[used].astype(np.float64))
+    scales[scales == 0.0] = np.max(scales, initial=0.0) or 1.0
+    return ChannelScales(scales.astype(np.float32))
 
 
 def symmetric_scale(histogram: FloatHistogram) -> TensorScale:
@@ -80,16 +156,11 @@ def symmetric_scale(histogram: FloatHistogram) -> TensorScale:
     square of what is cut off.
     """
     values, counts = histogram.sorted()
-    limit = np.max(np.abs(values), initial=0.0)
-    if limit == 0.0:
+    magnitudes = np.abs(values)
+    order = np.argsort(magnitudes)
+    if not np.max(magnitudes, initial=0.0):
         return TensorScale(1.0, 0)
-    ends = limit * _FRACTIONS
-    errors = (
-        _clipping_errors(values, counts, ends)
-        + _clipping_errors(-values[::-1], counts[::-1], ends)
-        + (ends / 127) ** 2 / 12 * counts.sum()
-    )
-    return TensorScale(float(np.float32(ends[np.argmin(errors)] / 127)), 0)
+    return TensorScale(float(np.float32(_least_error_scale(magnitudes[order], counts[order]))), 0)
 
 
 def asymmetric_scale(histogram: FloatHistogram, negative_slope: float = 1.0) -> TensorScale:
@@ -114,6 +185,13 @@ def asymmetric_scale(histogram: FloatHistogram, negative_slope: float = 1.0) -> 
     first, second = np.unravel_index(np.argmin(errors), errors.shape)
     scale = np.float32((below[first] + above[second]) / 255)
     return TensorScale(float(scale), round(float(below[first] / scale)))
+
+
+def _least_error_scale(magnitudes: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
+    """The scale of 127 steps on each side for these magnitudes, ascending and not all zero."""
+    ends = magnitudes[-1] * _FRACTIONS
+    errors = _clipping_errors(magnitudes, counts, ends) + (ends / 127) ** 2 / 12 * counts.sum()
+    return float(ends[np.argmin(errors)] / 127)
 
 
 def _clipping_errors(

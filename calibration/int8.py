@@ -11,14 +11,18 @@ import onnx
 from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.activation_ranges import (
+    ChannelHistogram,
+    ChannelScales,
     FloatHistogram,
     TensorScale,
     asymmetric_scale,
+    channel_scales,
     float_histograms,
     symmetric_scale,
 )
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
 from voirs_vocoder.calibration.graph import Feed, GraphIndex, Outputs, run_all
+from voirs_vocoder.calibration.half_weights import half_stored_weights
 from voirs_vocoder.calibration.qdq import Scales, qdq_from_fp32
 from voirs_vocoder.calibration.sensitivity import (
     costliest_noise,
@@ -94,7 +98,8 @@ def int8_from_fp32(
         model: FP32, flat, nodes named, opset 13 or later. Left as it is.
         feeds: Inputs of the runs that ranges are measured on, each as large as memory allows for the activations of
             one run.
-        target: `cpu`: for ONNX Runtime's CPU provider; uint8 activations, int8 weights, int32 biases. `tensorrt`:
+        target: `cpu`: for ONNX Runtime's CPU provider; uint8 activations, int8 weights, int32 biases; the weights of
+            what stays float are stored in half precision. `tensorrt`:
             int8 activations and weights with zero point 0, float biases.
         float_parts: Shell-style patterns of nodes that stay float.
         config: None takes the defaults.
@@ -128,6 +133,8 @@ def int8_from_fp32(
     noise = noise_of_each(quantize, names, probes, report) if config.max_float_share else {}
     left_float = costliest_noise(noise, costs, config.max_float_share)
     result = quantize(frozenset(names) - frozenset(left_float))
+    if target == "cpu":
+        result = half_stored_weights(result)
     onnx.checker.check_model(result)
     quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
     details: Figures = {
@@ -169,22 +176,35 @@ def _scales(
     index = GraphIndex(model)
     chosen = frozenset(names)
     nodes = [node for node in index.nodes if node.name in chosen]
-    inputs = list(dict.fromkeys(node.input[0] for node in nodes))
-    outputs = [node.output[0] for node in nodes] if target == "cpu" else []
-    histograms = float_histograms(model, list(dict.fromkeys((*inputs, *outputs))), feeds)
+    inputs = {node.input[0]: FloatHistogram() for node in nodes}
+    outputs = {node.output[0]: _output_histogram(index, node.output[0]) for node in nodes if target == "cpu"}
+    float_histograms(model, [*inputs.items(), *outputs.items()], feeds)
     scale = asymmetric_scale if target == "cpu" else symmetric_scale
     return Scales(
-        inputs={name: scale(histograms[name]) for name in inputs},
-        outputs={name: _output_scale(index, name, histograms[name]) for name in outputs},
+        inputs={name: scale(histogram) for name, histogram in inputs.items()},
+        outputs={name: _output_scale(index, name, histogram) for name, histogram in outputs.items()},
     )
 
 
-def _output_scale(index: GraphIndex, tensor: str, histogram: FloatHistogram) -> TensorScale:
-    """What is negative matters less where a LeakyRelu alone reads the tensor."""
+def _output_histogram(index: GraphIndex, tensor: str) -> FloatHistogram | ChannelHistogram:
+    return ChannelHistogram() if _only_leaky_slope(index, tensor) is None else FloatHistogram()
+
+
+def _output_scale(
+    index: GraphIndex, tensor: str, histogram: FloatHistogram | ChannelHistogram
+) -> TensorScale | ChannelScales:
+    """What is negative matters less where a LeakyRelu alone reads the tensor, which also needs a single scale to fuse."""
+    if isinstance(histogram, ChannelHistogram):
+        return channel_scales(histogram)
+    return asymmetric_scale(histogram, _only_leaky_slope(index, tensor) or 0.0)
+
+
+def _only_leaky_slope(index: GraphIndex, tensor: str) -> float | None:
+    """The slope of the LeakyRelu that alone reads a tensor; None if there is none."""
     readers = index.readers.get(tensor, [])
     if len(readers) == 1 and readers[0].op_type == "LeakyRelu" and tensor not in index.boundary:
-        return asymmetric_scale(histogram, index.attribute(readers[0], "alpha", 0.01))
-    return asymmetric_scale(histogram)
+        return index.attribute(readers[0], "alpha", 0.01)
+    return None
 
 
 def _samples(outputs: Outputs) -> NDArray[np.float32]:

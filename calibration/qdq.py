@@ -1,7 +1,9 @@
 """Writes QuantizeLinear and DequantizeLinear around convolutions, in the form that each target fuses.
 
 ONNX Runtime on the CPU makes an integer kernel of DequantizeLinear -> Conv -> QuantizeLinear when activations are
-uint8, weights int8 per channel and the bias int32. TensorRT takes int8 with zero point 0 throughout, a float bias, and
+uint8, weights int8 per channel and the bias int32. Its outputs have one scale, but may yet be rounded channel by
+channel: gains in the weights' scales bring all channels to one range, and the DequantizeLinear behind, which has a scale
+per channel, takes them out again, at no cost. TensorRT takes int8 with zero point 0 throughout, a float bias, and
 no QuantizeLinear behind a convolution, which would keep it from fusing with what follows.
 """
 
@@ -16,13 +18,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from voirs_vocoder.calibration.activation_ranges import TensorScale
+from voirs_vocoder.calibration.activation_ranges import ChannelScales, TensorScale
 from voirs_vocoder.calibration.graph import GraphIndex, copied
 from voirs_vocoder.runtime.manifest import Int8Target
 
 __all__ = ["Scales", "qdq_from_fp32"]
 
 _LIMIT = 127
+_MIDDLE = 128
 # An int32 bias must not come near the accumulator's end; a channel with next to no weights would send it there.
 _BIAS_LIMIT = 1 << 28
 # For channels of zeros; its product with an activation scale is still a normal float32.
@@ -39,7 +42,7 @@ class Scales:
     """
 
     inputs: Mapping[str, TensorScale]
-    outputs: Mapping[str, TensorScale]
+    outputs: Mapping[str, TensorScale | ChannelScales]
 
 
 def qdq_from_fp32(
@@ -101,16 +104,26 @@ class _QdqWriter:
         weight = self._index.initializers[node.input[1]]
         bias = self._index.initializers[node.input[2]] if len(node.input) > 2 else None
         weight_scales = _weight_scales(weight, bias, scale.scale)
-        convolution.input[1] = self._write_weight(f"{node.name}/weight", weight, weight_scales)
-        if bias is not None and self._for_cpu:
+        if not self._for_cpu:
+            convolution.input[1] = self._write_rounded_weight(f"{node.name}/weight", weight, weight_scales)
+            self._nodes.append(convolution)
+            return
+        output_scale = self._scales.outputs[output]
+        gains = _gains(output_scale)
+        stored_scales = weight_scales * gains
+        integers = _integers(weight, weight_scales)
+        convolution.input[1] = self._write_constant(f"{node.name}/weight", integers, stored_scales)
+        if bias is not None:
             # The kernel forms the same product of the two scales, in float32.
-            bias_scales = weight_scales * np.float32(scale.scale)
-            integers = np.rint(bias / bias_scales.astype(np.float64)).astype(np.int32)
-            convolution.input[2] = self._write_constant(f"{node.name}/bias", integers, bias_scales)
+            bias_scales = stored_scales * np.float32(scale.scale)
+            bias_integers = np.rint(bias * gains / bias_scales.astype(np.float64)).astype(np.int32)
+            convolution.input[2] = self._write_constant(f"{node.name}/bias", bias_integers, bias_scales)
         self._nodes.append(convolution)
-        if self._for_cpu:
-            convolution.output[0] = f"{output}/unrounded"
-            self._round(convolution.output[0], output, self._scales.outputs[output])
+        convolution.output[0] = f"{output}/unrounded"
+        if isinstance(output_scale, ChannelScales):
+            self._round_channels(convolution.output[0], output, output_scale)
+        else:
+            self._round(convolution.output[0], output, output_scale)
 
     def _round(self, tensor: str, result: str, scale: TensorScale) -> None:
         """Write a pair of QuantizeLinear and DequantizeLinear for an activation."""
@@ -119,12 +132,20 @@ class _QdqWriter:
         self._add("QuantizeLinear", [tensor, *parameters], f"{result}/quantized")
         self._add("DequantizeLinear", [f"{result}/quantized", *parameters], result)
 
-    def _write_weight(self, stem: str, weight: NDArray[np.float32], scales: NDArray[np.float32]) -> str:
-        per_channel = scales.reshape(-1, *[1] * (weight.ndim - 1))
-        integers = np.clip(np.rint(weight / per_channel), -_LIMIT, _LIMIT).astype(np.int8)
-        if self._for_cpu:
-            return self._write_constant(stem, integers, scales)
-        rounded = self._add_constant(f"{stem}/float", (integers * per_channel).astype(np.float32))
+    def _round_channels(self, tensor: str, result: str, channels: ChannelScales) -> None:
+        """Write the same for channels that the convolution has brought to one scale; dequantizing undoes that."""
+        zero_point = np.array(_MIDDLE, np.uint8)
+        parameters = self._add_parameters(result, np.array(channels.scales.max(), np.float32), zero_point)
+        self._add("QuantizeLinear", [tensor, *parameters], f"{result}/quantized")
+        zero_points = np.full(len(channels.scales), _MIDDLE, np.uint8)
+        parameters = self._add_parameters(f"{result}/channels", channels.scales, zero_points)
+        self._add("DequantizeLinear", [f"{result}/quantized", *parameters], result, axis=1)
+
+    def _write_rounded_weight(
+        self, stem: str, weight: NDArray[np.float32], scales: NDArray[np.float32]
+    ) -> str:
+        integers = _integers(weight, scales)
+        rounded = self._add_constant(f"{stem}/float", integers * _along_first(scales, weight.ndim))
         parameters = self._add_parameters(stem, scales, np.zeros(len(scales), np.int8))
         self._add("QuantizeLinear", [rounded, *parameters], f"{stem}/quantized", axis=0)
         return self._add("DequantizeLinear", [f"{stem}/quantized", *parameters], stem, axis=0)
@@ -153,6 +174,25 @@ class _QdqWriter:
             node.attribute.append(helper.make_attribute("axis", axis))
         self._nodes.append(node)
         return output
+
+
+def _gains(scale: TensorScale | ChannelScales) -> NDArray[np.float32]:
+    """What brings each channel of a convolution's output to the scale of the coarsest; [1] for a single scale."""
+    if isinstance(scale, ChannelScales):
+        gains: NDArray[np.float32] = scale.scales.max() / scale.scales
+        return gains
+    return np.ones(1, np.float32)
+
+
+def _along_first(scales: NDArray[np.float32], ndim: int) -> NDArray[np.float32]:
+    return scales.reshape(-1, *[1] * (ndim - 1))
+
+
+def _integers(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
+    integers: NDArray[np.int8] = np.clip(
+        np.rint(weight / _along_first(scales, weight.ndim)), -_LIMIT, _LIMIT
+    ).astype(np.int8)
+    return integers
 
 
 def _weight_scales(

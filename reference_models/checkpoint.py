@@ -167,7 +167,7 @@ def _unpickle(path: Path, data: bytes, form: str) -> object:
 
 
 def _refuse_inflating_archive(path: Path, data: bytes) -> None:
-    """torch stores its archives uncompressed; one that would grow when read is not torch's."""
+    """Torch stores its archives uncompressed; one that would grow when read is not torch's."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             inflated = sum(entry.file_size for entry in archive.infolist())

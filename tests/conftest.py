@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,3 +116,25 @@ def tiny_hifigan_config_file(tiny_hifigan_config: dict[str, object], tmp_path: P
     path = tmp_path / "config.json"
     path.write_text(json.dumps(tiny_hifigan_config), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """A context in which no file can grow beyond a size: the write fails as on a full disk.
+
+    It must end before the test does, since pytest's own output may go to a file.
+    """
+
+    @contextmanager
+    def limited(free_bytes: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Python would not notice that its own cache files were cut off.
+        cached, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        resource.setrlimit(resource.RLIMIT_FSIZE, (free_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            sys.dont_write_bytecode = cached
+
+    return limited

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +24,6 @@ def tone(samples: int = 22_050, channels: int = 1) -> np.ndarray:
     return np.stack([0.5 * np.sin(2 * np.pi * 220 * (c + 1) * time_s) for c in range(channels)]).astype(
         np.float32
     )
-
-
-@pytest.fixture
-def small_disk():
-    """No file may grow beyond 30,000 bytes, which fails like a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -102,11 +92,15 @@ def test_written_files_take_the_usual_permissions(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.pcm"])
-def test_a_full_disk_is_one_error_and_leaves_the_old_file(tmp_path, small_disk, capfd, name):
+def test_a_full_disk_is_one_error_and_leaves_the_old_file(tmp_path, full_disk, capfd, name):
     path = tmp_path / name
     path.write_bytes(b"before")
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, RATE).astype(np.float32)
-    with pytest.raises(InputError, match="File too large") as caught, AudioWriter(path, RATE) as writer:
+    with (
+        full_disk(30_000),
+        pytest.raises(InputError, match="File too large") as caught,
+        AudioWriter(path, RATE) as writer,
+    ):
         for _ in range(30):
             writer.write(samples)
     assert str(path) in str(caught.value)
@@ -117,18 +111,19 @@ def test_a_full_disk_is_one_error_and_leaves_the_old_file(tmp_path, small_disk, 
     assert capfd.readouterr().err == ""
 
 
-def test_a_disk_that_fills_while_closing_is_an_error(tmp_path, small_disk):
-    with pytest.raises(InputError, match="File too large"), AudioWriter(tmp_path / "a.ogg", RATE) as writer:
-        # Vorbis holds back what has not filled a page yet.
-        writer.write(tone(64))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+def test_a_disk_that_fills_while_closing_is_an_error(tmp_path, full_disk):
+    writer = AudioWriter(tmp_path / "a.ogg", RATE)
+    writer.__enter__()
+    # Vorbis holds back what has not filled a page yet.
+    writer.write(tone(64))
+    with full_disk(16), pytest.raises(InputError, match="File too large"):
+        writer.__exit__(None, None, None)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "pcm"])
-def test_a_disk_without_room_for_the_header_is_an_error(tmp_path, small_disk, ending):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    with pytest.raises(InputError, match="File too large"):
+def test_a_disk_without_room_for_the_header_is_an_error(tmp_path, full_disk, ending):
+    with full_disk(16), pytest.raises(InputError, match="File too large"):
         write_audio(tmp_path / f"a.{ending}", AudioBuffer(tone(), RATE))
     assert list(tmp_path.iterdir()) == []
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-import resource
 import shutil
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -161,20 +158,6 @@ def refused(tmp_path, monkeypatch):
 def vocode(refused, artifact, tmp_path):
     """`refused` for vocoding one file."""
     return lambda source, *more: refused("vocode", artifact, source, "-o", tmp_path / "out.wav", *more)
-
-
-@contextmanager
-def full_disk(free_bytes: int):
-    """No file can grow beyond a size: the write fails as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Python would not notice that its own cache files were cut off.
-    cached, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    resource.setrlimit(resource.RLIMIT_FSIZE, (free_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        sys.dont_write_bytecode = cached
 
 
 def saved(path: Path, values: np.ndarray) -> Path:
@@ -513,7 +496,7 @@ def test_force_replaces_artifacts_and_nothing_else(refused, recording, tmp_path)
     assert "artifacts only" in refused(*exported)
 
 
-def test_a_full_disk_leaves_no_half_written_audio(vocode, recording, tmp_path):
+def test_a_full_disk_leaves_no_half_written_audio(vocode, recording, tmp_path, full_disk):
     with full_disk(free_bytes=1000):
         assert "cannot be written" in vocode(recording)
     (tmp_path / "out.wav").write_bytes(b"precious")
@@ -522,7 +505,9 @@ def test_a_full_disk_leaves_no_half_written_audio(vocode, recording, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_leaves_no_half_written_artifact(export, tiny_checkpoint, tiny_hifigan_config_file):
+def test_a_full_disk_leaves_no_half_written_artifact(
+    export, tiny_checkpoint, tiny_hifigan_config_file, full_disk
+):
     with full_disk(free_bytes=5000):
         assert "cannot write the artifact" in export(tiny_checkpoint, tiny_hifigan_config_file)
 

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from voirs_vocoder.calibration.activation_ranges import TensorScale
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
+from voirs_vocoder.calibration.half_weights import half_stored_weights
 from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
 from voirs_vocoder.calibration.qdq import Scales, qdq_from_fp32
 from voirs_vocoder.calibration.qdq_linter import lint_qdq
@@ -290,3 +291,44 @@ def test_tensorrt_builds_an_engine_from_the_tensorrt_graph(network, tmp_path: Pa
     profile.set_shape("mel", (1, BANDS, 16), (1, BANDS, 60), (1, BANDS, 120))
     config.add_optimization_profile(profile)
     assert builder.build_serialized_network(definition, config) is not None
+
+
+def test_float_weights_are_stored_in_half_precision_and_compute_as_before(network):
+    half = half_stored_weights(network)
+    onnx.checker.check_model(half, full_check=True)
+    assert quality_db(network, half) > 60
+    stored = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    assert stored["ups.0.weight/half"] == TensorProto.FLOAT16
+    assert "ups.0.weight" not in stored
+    assert stored["conv_post.weight"] == TensorProto.FLOAT, "too small to pay for a Cast"
+
+
+def test_a_weight_beyond_half_precision_stays_as_it_is(network):
+    loud = onnx.ModelProto()
+    loud.CopyFrom(network)
+    weight = next(tensor for tensor in loud.graph.initializer if tensor.name == "ups.0.weight")
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1e6), weight.name))
+    assert "ups.0.weight" in {tensor.name for tensor in half_stored_weights(loud).graph.initializer}
+
+
+def test_outputs_into_sums_are_rounded_channel_by_channel(network):
+    """Loud and soft channels side by side: one scale for all would drown the soft ones."""
+    names = [f"convs2.{number}" for number in range(3)]
+    loudness = np.geomspace(0.05, 5, CHANNELS).astype(np.float32)
+    uneven = onnx.ModelProto()
+    uneven.CopyFrom(network)
+    for tensor in uneven.graph.initializer:
+        if tensor.name.rpartition(".")[0] in names and tensor.name.endswith("weight"):
+            scaled = numpy_helper.to_array(tensor) * loudness[:, np.newaxis, np.newaxis]
+            tensor.CopyFrom(numpy_helper.from_array(scaled, tensor.name))
+    quantized = int8_from_fp32(
+        uneven, make_feeds(4), "cpu", FLOAT_PARTS, Int8Config(max_float_share=0.0)
+    ).model
+    per_channel = [
+        node
+        for node in quantized.graph.node
+        if node.op_type == "DequantizeLinear" and node.output[0] in {f"{name}.out" for name in names}
+    ]
+    constants = weights_of(quantized)
+    assert [constants[node.input[1]].shape for node in per_channel] == [(CHANNELS,)] * 3
+    assert quality_db(uneven, quantized) >= 25
