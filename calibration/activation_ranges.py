@@ -50,7 +50,7 @@ class TensorScale:
 
 @dataclass(frozen=True, eq=False)
 class ChannelScales:
-    """How each channel of a tensor is quantized, the zero point being in the middle: real = scales[c] * (integer - 128).
+    """How each channel of a tensor is quantized, zero being in the middle: real = scales[c] * (integer - 128).
 
     Attributes:
         scales: Float32 [channels].

@@ -193,7 +193,7 @@ def _output_histogram(index: GraphIndex, tensor: str) -> FloatHistogram | Channe
 def _output_scale(
     index: GraphIndex, tensor: str, histogram: FloatHistogram | ChannelHistogram
 ) -> TensorScale | ChannelScales:
-    """What is negative matters less where a LeakyRelu alone reads the tensor, which also needs a single scale to fuse."""
+    """What is negative matters less where a LeakyRelu alone reads the tensor; it also needs a single scale to fuse."""
     if isinstance(histogram, ChannelHistogram):
         return channel_scales(histogram)
     return asymmetric_scale(histogram, _only_leaky_slope(index, tensor) or 0.0)

@@ -2,9 +2,9 @@
 
 ONNX Runtime on the CPU makes an integer kernel of DequantizeLinear -> Conv -> QuantizeLinear when activations are
 uint8, weights int8 per channel and the bias int32. Its outputs have one scale, but may yet be rounded channel by
-channel: gains in the weights' scales bring all channels to one range, and the DequantizeLinear behind, which has a scale
-per channel, takes them out again, at no cost. TensorRT takes int8 with zero point 0 throughout, a float bias, and
-no QuantizeLinear behind a convolution, which would keep it from fusing with what follows.
+channel: gains in the weights' scales bring all channels to one range, and the DequantizeLinear behind, which has a
+scale per channel, takes them out again, at no cost. TensorRT takes int8 with zero point 0 throughout, a float bias,
+and no QuantizeLinear behind a convolution, which would keep it from fusing with what follows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`make demo`: from the shipped checkpoint to a validated artifact, engines and speech, with the figures of each graph."""
+"""`make demo`: from the shipped checkpoint to a validated artifact, engines and speech, with figures per graph."""
 
 from __future__ import annotations
 

@@ -65,10 +65,7 @@ def validate_artifact(
     artifact = Artifact.open(root)
     manifest = artifact.manifest
     utterances = [_speech(path, manifest) for path in speech_recordings(speech, manifest)]
-    if checkpoint is None:
-        reference = Vocoder.load(root)
-    else:
-        reference = load_reference(artifact, checkpoint, config)
+    reference = Vocoder.load(root) if checkpoint is None else load_reference(artifact, checkpoint, config)
     with reference:
         references = [_vocode(reference, utterance)[0] for utterance in utterances]
         backend = reference.metadata.backend

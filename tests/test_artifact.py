@@ -1,5 +1,6 @@
 """Artifacts: verified on the bytes that are used, confined to their directory, written whole or not at all."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -136,10 +137,8 @@ def test_a_mutated_manifest_is_read_or_refused(data):
     original = bytearray(encode_manifest(manifest()))
     position = data.draw(st.integers(0, len(original) - 1))
     original[position] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(ArtifactError):
         decode_manifest(bytes(original), "m")
-    except ArtifactError:
-        pass
 
 
 def test_an_existing_artifact_is_replaced_only_by_force_and_another_folder_never(artifact, tmp_path):

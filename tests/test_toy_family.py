@@ -79,5 +79,5 @@ def test_a_new_family_goes_from_checkpoint_to_speech(toy_artifact, precision):
 def test_a_name_is_taken_once(toy_artifact):
     with pytest.raises(ReferenceModelError, match="must be new"):
         register_family("toy", ToyFamily())
-    with pytest.raises(ReferenceModelError, match="known: .*hifigan.*toy"):
+    with pytest.raises(ReferenceModelError, match=r"known: .*hifigan.*toy"):
         get_family("melgan")

@@ -71,7 +71,7 @@ def test_a_batch_of_one_is_accepted(vocoder, mel):
 
 def test_another_convention_is_refused(vocoder):
     mel = MelSpectrogram(np.zeros((80, 5), np.float32), get_convention("hifigan-22k"))
-    with pytest.raises(InputError, match="takes mel convention .* got 'hifigan-22k'"):
+    with pytest.raises(InputError, match=r"takes mel convention .* got 'hifigan-22k'"):
         vocoder.vocode(mel)
 
 
