@@ -346,10 +346,10 @@ def test_an_odd_mel_range_is_a_warning_and_audio_is_made_all_the_same(exported, 
     assert (tmp_path / "out.flac").exists()
 
 
-def test_force_replaces_the_output_and_the_right_convention_passes(exported, speech, tmp_path):
+def test_an_output_is_replaced_when_the_new_one_is_complete(exported, speech, tmp_path):
     (tmp_path / "out.wav").write_bytes(b"old")
     convention = Artifact.open(exported).manifest.mel.id
-    more = ("--force", "--mel-convention", convention)
+    more = ("--mel-convention", convention)
     run("vocode", exported, speech / "0.wav", "-o", tmp_path / "out.wav", *more)
     assert soundfile.info(tmp_path / "out.wav").frames == RATE
 

@@ -130,3 +130,10 @@ def test_onnxruntime_gpu_on_a_machine_without_a_gpu_refuses_instead_of_falling_b
     assert lines[1].startswith("tensorrt refused: provider 'tensorrt' cannot run: there is no NVIDIA driver")
     assert lines[2] == "auto chose cpu"
     assert run.stderr == ""
+
+
+def test_a_session_leaves_the_arithmetic_of_its_caller_alone(graph, entry):
+    """ONNX Runtime can be told to flush subnormal numbers, and then does so in the caller's thread for good."""
+    session = OrtSession(graph, entry, "cpu", SessionConfig())
+    session.run({"mel": np.zeros((1, 4, 8), np.float32)})
+    assert np.float32(1e-40) * np.float32(1) > 0

@@ -30,7 +30,7 @@ def vocoder(tiny_artifact):
 
 @pytest.fixture
 def mel():
-    return np.random.default_rng(0).normal(-5, 2, (10, 150)).astype(np.float32)
+    return np.clip(np.random.default_rng(0).normal(-5, 2, (10, 150)), -11, 1.5).astype(np.float32)
 
 
 def test_the_artifact_says_what_the_checkpoint_says(vocoder, tiny_checkpoint, mel):
@@ -99,7 +99,7 @@ def test_a_range_of_another_convention_is_a_warning(vocoder, mel):
         vocoder.vocode(np.random.default_rng(0).uniform(0, 1, (10, 60)).astype(np.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        vocoder.vocode(np.clip(mel, -11, 1.5))
+        vocoder.vocode(mel)
 
 
 def test_unknown_names_are_errors_that_list_the_known_ones(tiny_artifact):

@@ -147,7 +147,6 @@ def session_options(ort: Any, provider: str, config: SessionConfig) -> onnxrunti
         options.intra_op_num_threads = config.threads
     # Plans made for one input length are useless, and kept, when every utterance has another.
     options.enable_mem_pattern = False
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(config.spinning)))
     if provider != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
