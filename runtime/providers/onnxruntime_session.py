@@ -30,6 +30,9 @@ ORT_PROVIDERS = {
 }
 
 _QUIET = 4  # fatal only: what ONNX Runtime would print is raised as an error of ours
+# It puts integer convolutions into channels-last form, with a transposition before and after each pair: without it
+# HiFi-GAN V1 runs 1.1 times as fast (onnxruntime 1.31.1, AVX512-VNNI).
+_DISABLED_OPTIMIZERS = ["NhwcTransformer"]
 _PROVIDER_LIBRARIES = {"cuda": "cuda", "tensorrt": "tensorrt"}
 
 
@@ -107,6 +110,7 @@ class OrtSession:
                 options,
                 providers=[(ORT_PROVIDERS[provider], _provider_options(provider, entry, config))],
                 enable_fallback=0,
+                disabled_optimizers=_DISABLED_OPTIMIZERS if entry.precision == "int8" else None,
             )
         except Exception as error:  # pybind11 raises classes of its own below Exception
             raise ProviderError(
