@@ -35,9 +35,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     show_default=True,
     help="For models and report.",
 )
-@click.option(
-    "--pairs", type=click.IntRange(MIN_PAIRS), default=MIN_PAIRS, show_default=True, help="Rounds of V1."
-)
+@click.option("--pairs", type=click.IntRange(MIN_PAIRS), default=31, show_default=True, help="Rounds of V1.")
 @click.option(
     "--threads", type=click.IntRange(1), default=os.cpu_count(), show_default=True, help="Of every backend."
 )

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.bench.models import BenchModel
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
+from voirs_vocoder.runtime.drivers import open_driver
 from voirs_vocoder.runtime.manifest import Int8Target, Precision
-from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession, session_options
+from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
 from voirs_vocoder.runtime.providers.openvino_session import OpenVinoSession
 
 __all__ = ["Contender", "bare", "contenders", "our_session"]
@@ -34,7 +35,7 @@ def contenders(model: BenchModel, mel: NDArray[np.float32], threads: int) -> dic
     Returns:
         `stock`: torch.onnx.export alone, in ONNX Runtime with its defaults. `pytorch`: the module. `openvino`: our
         graph there, at full precision. `ours`: our graph in our session. `int8`: likewise, if the artifact has it.
-        `vocode`: the whole of `Vocoder.vocode`. `bare`: ONNX Runtime with our graph and our options, nothing around.
+        `vocode`: the whole of `Vocoder.vocode`. `bare`: the same session of ONNX Runtime, nothing around it.
     """
     torch.set_num_threads(threads)
     artifact = model.artifact
@@ -44,13 +45,16 @@ def contenders(model: BenchModel, mel: NDArray[np.float32], threads: int) -> dic
     batch = mel[np.newaxis]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # One session serves three of them: two sessions over one graph differ by more than what is put around them.
+    session = OrtSession(graph, entry, "cpu", config)
+    driver = open_driver(artifact.manifest, lambda role: (session, entry), config)
     found: dict[str, Contender] = {
         "stock": bare(model.stock, options, batch),
         "pytorch": partial(_run_module, model.module, torch.from_numpy(batch)),
         "openvino": partial(OpenVinoSession(graph, entry, config).run, {"mel": batch}),
-        "ours": our_session(artifact, "fp32", None, batch, threads),
-        "vocode": partial(Vocoder.load(artifact.root, session=config).vocode, mel),
-        "bare": bare(graph, session_options(onnxruntime, "cpu", config), batch),
+        "ours": partial(session.run, {"mel": batch}),
+        "vocode": partial(Vocoder.from_driver(artifact.manifest, "fp32", driver).vocode, mel),
+        "bare": partial(session._session.run, None, {"mel": batch}),
     }
     if any(graph.target == "cpu" for graph in artifact.manifest.graphs):
         found["int8"] = our_session(artifact, "int8", "cpu", batch, threads)

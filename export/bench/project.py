@@ -45,7 +45,7 @@ _LONG_S = 10.0
 _MINUTES_S = 180.0
 _HOUR_S = 3600.0
 # A round of V2 and V3 takes a tenth of V1's, and smaller differences matter.
-_MORE_PAIRS = 7
+_MORE_PAIRS = 3
 _PACKAGES = ("torch", "onnx", "onnxruntime", "openvino")
 
 
@@ -56,7 +56,7 @@ class ProjectSettings:
     Attributes:
         data: The project's `artifacts/` folder.
         output: Where models and the report are written.
-        pairs: Rounds of V1; V2 and V3 take seven times as many.
+        pairs: Rounds of V1; V2 and V3 take three times as many.
         threads: Of every backend.
         reuse: Measure the models that an earlier run exported.
         quick: Minutes instead of an hour through the command line.

@@ -21,7 +21,7 @@ from voirs_vocoder.runtime.manifest import GraphEntry
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["ORT_PROVIDERS", "OrtSession", "import_onnxruntime", "ort_provider_problem", "session_options"]
+__all__ = ["ORT_PROVIDERS", "OrtSession", "import_onnxruntime", "ort_provider_problem"]
 
 ORT_PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -103,7 +103,7 @@ class OrtSession:
         self.provider = provider
         self.backend = f"onnxruntime {ort.__version__}"
         self.max_frames = _TENSORRT_MAX_FRAMES if provider == "tensorrt" else None
-        options = session_options(ort, provider, config)
+        options = _session_options(ort, provider, config)
         try:
             self._session = ort.InferenceSession(
                 graph,
@@ -137,14 +137,7 @@ class OrtSession:
         del self._session
 
 
-def session_options(ort: Any, provider: str, config: SessionConfig) -> onnxruntime.SessionOptions:
-    """The options that every session of ours has.
-
-    Args:
-        ort: The module `onnxruntime`.
-        provider: A key of `ORT_PROVIDERS`.
-        config: Threads and spinning.
-    """
+def _session_options(ort: Any, provider: str, config: SessionConfig) -> onnxruntime.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     if config.threads is not None:
