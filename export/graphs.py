@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from voirs_vocoder.calibration.int8 import int8_from_fp32
 from voirs_vocoder.calibration.qdq_linter import require_tensorrt_qdq
 from voirs_vocoder.export.artifact_writer import file_entry
 from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.feeds import feeds_from_mels
 from voirs_vocoder.export.passes import fp16_from_fp32, fp16_twin
 from voirs_vocoder.export.progress import Progress
 from voirs_vocoder.runtime.config import SessionConfig
@@ -34,12 +35,12 @@ class BuiltGraph:
     data: bytes
 
 
-def fp16_graph(fp32: BuiltGraph, mels: Sequence[NDArray[np.float32]]) -> BuiltGraph:
+def fp16_graph(fp32: BuiltGraph, feeds: Sequence[Mapping[str, NDArray[np.generic]]]) -> BuiltGraph:
     """Convert to FP16, and run its FP32 twin, which rounds as FP16 does, to see that nothing overflows.
 
     Args:
         fp32: The exported graph.
-        mels: What to try the twin on, each [n_mels, frames].
+        feeds: What to try the twin on, run by run.
 
     Raises:
         ExportError: A weight or an activation leaves the range of FP16.
@@ -48,8 +49,7 @@ def fp16_graph(fp32: BuiltGraph, mels: Sequence[NDArray[np.float32]]) -> BuiltGr
     twin = open_graph(fp16_twin(model).SerializeToString(), fp32.entry)
     reference = open_graph(fp32.data, fp32.entry)
     ratios = []
-    for mel in mels:
-        inputs = {"mel": mel[np.newaxis]}
+    for inputs in feeds:
         for name, wanted in reference.run(inputs).items():
             got = twin.run(inputs)[name]
             if not np.isfinite(got).all():
@@ -61,16 +61,16 @@ def fp16_graph(fp32: BuiltGraph, mels: Sequence[NDArray[np.float32]]) -> BuiltGr
     return _derived(fp32, model, "fp16", None, {"twin_snr_db": min(ratios)})
 
 
-def int8_graphs(fp32: BuiltGraph, calibration: CalibrationSet, progress: Progress) -> list[BuiltGraph]:
+def int8_graphs(
+    fp32: BuiltGraph, calibration: CalibrationSet, hop_length: int, progress: Progress
+) -> list[BuiltGraph]:
     """Quantize for every target.
 
     Raises:
         InputError: The calibration does not fit the graph.
-        ExportError: The graph takes more than a mel, or TensorRT would misread the result.
+        ExportError: The graph takes more than a mel and noise, or TensorRT would misread the result.
     """
-    if [tensor.name for tensor in fp32.entry.inputs] != ["mel"]:
-        raise ExportError(f"graph {fp32.entry.role!r}: calibration feeds graphs whose only input is a mel")
-    feeds = [{"mel": segment[np.newaxis]} for segment in calibration.segments]
+    feeds = feeds_from_mels(fp32.entry, list(calibration.segments), hop_length)
     keep_float = fp32.entry.keep_float.get("int8", ())
     graphs = []
     for target in INT8_TARGETS:

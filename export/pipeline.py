@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.export.artifact_writer import create_artifact, refuse_existing
 from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.feeds import feeds_from_mels
 from voirs_vocoder.export.graphs import BuiltGraph, built_graph, fp16_graph, int8_graphs
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.onnx_from_torch import example_inputs, onnx_from_torch
@@ -89,9 +90,10 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
         graphs.append(fp32)
         if "fp16" in request.precisions:
             progress(f"{spec.role}: converting to FP16", 0, 0)
-            graphs.append(fp16_graph(fp32, _trial_mels(spec, calibration)))
+            mels = _trial_mels(spec, calibration)
+            graphs.append(fp16_graph(fp32, feeds_from_mels(fp32.entry, mels, convention.hop_length)))
         if calibration is not None:
-            graphs.extend(int8_graphs(fp32, calibration, progress))
+            graphs.extend(int8_graphs(fp32, calibration, convention.hop_length, progress))
     manifest = _manifest(request, module, specs, convention, graphs, calibration)
     files = {graph.entry.file.path: graph.data for graph in graphs}
     manifest, card = with_model_card(manifest)

@@ -42,7 +42,7 @@ def quantize_artifact(
         for entry in manifest.graphs:
             if entry.precision == "fp32":
                 fp32 = BuiltGraph(entry, artifact.read(entry.file))
-                graphs.extend(int8_graphs(fp32, calibration, progress))
+                graphs.extend(int8_graphs(fp32, calibration, manifest.hop_length, progress))
         changed = msgspec.structs.replace(
             manifest,
             graphs=(*(g for g in manifest.graphs if g.precision != "int8"), *(g.entry for g in graphs)),

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["SessionConfig", "VocodingConfig"]
+__all__ = ["OPTIONAL_SETTINGS", "SessionConfig", "VocodingConfig"]
+
+OPTIONAL_SETTINGS = ("seed", "sigma")
+"""Fields of `VocodingConfig` that only some drivers know; to the others they must be None."""
+
+_MAX_SEED = (1 << 64) - 1
+_MAX_SIGMA = 10.0
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,19 @@ class VocodingConfig:
     Attributes:
         window_frames: Most mel frames that go through the graph at once, context included. None derives it from
             the session's memory budget. The audio does not depend on it.
+        seed: Of the noise, in [0, 2^64); None is 0. The same seed gives the same audio.
+        sigma: Standard deviation of a flow's noise, in [0, 10]; None takes 0.6.
     """
 
     window_frames: int | None = None
+    seed: int | None = None
+    sigma: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the range."""
+        """Check the ranges."""
         if self.window_frames is not None and self.window_frames < 1:
             raise InputError(f"window_frames must be at least 1, got {self.window_frames}")
+        if self.seed is not None and not 0 <= self.seed <= _MAX_SEED:
+            raise InputError(f"seed must be in [0, 2^64), got {self.seed}")
+        if self.sigma is not None and not 0.0 <= self.sigma <= _MAX_SIGMA:
+            raise InputError(f"sigma must be in [0, {_MAX_SIGMA:g}], got {self.sigma}")

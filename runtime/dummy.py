@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.vocoder import Vocoder, VocoderMetadata
 
@@ -22,11 +23,15 @@ class _SineDriver:
     context_frames = 0
     look_ahead_frames = 0
     max_window_frames = 1024
+    settings: frozenset[str] = frozenset()
 
     def __init__(self, convention: MelConvention) -> None:
         self._convention = convention
 
-    def synthesize(self, mel: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
+    def synthesize(
+        self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
+    ) -> NDArray[np.float32]:
+        del config
         hop_length = self._convention.hop_length
         loudness = mel.mean(axis=0)
         if self._convention.compression == "ln":

@@ -201,8 +201,8 @@ class Vocoder:
         self.close()
 
     def _windows(self, source: MelSource, config: VocodingConfig | None) -> Iterator[NDArray[np.float32]]:
-        window_frames = None if config is None else config.window_frames
-        return synthesize_windows(self._driver, source, self._metadata.hop_length, window_frames)
+        chosen = config or VocodingConfig()
+        return synthesize_windows(self._driver, source, self._metadata.hop_length, chosen)
 
     def _checked(self, mel: NDArray[np.float32] | MelSpectrogram) -> NDArray[np.float32]:
         if isinstance(mel, MelSpectrogram):

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, VocodingConfig
 from voirs_vocoder.runtime.drivers.driver import Driver
 from voirs_vocoder.runtime.errors import InputError
 
@@ -28,7 +29,7 @@ class MelReader(Protocol):
 
 
 def synthesize_windows(
-    driver: Driver, mel: MelReader, hop_length: int, window_frames: int | None
+    driver: Driver, mel: MelReader, hop_length: int, config: VocodingConfig
 ) -> Iterator[NDArray[np.float32]]:
     """Audio of a whole utterance, window by window.
 
@@ -36,14 +37,18 @@ def synthesize_windows(
         driver: What turns a window into audio.
         mel: The input.
         hop_length: Audio samples per frame.
-        window_frames: Most frames at once, context included; None takes the driver's `max_window_frames`.
+        config: Of the utterance. Its `window_frames` are the most frames at once, context included; None takes the
+            driver's `max_window_frames`.
 
     Yields:
         Audio [samples], in order; together frames * hop_length. Each may be overwritten by the next.
 
     Raises:
-        InputError: A window would be smaller than the context that it needs, or there are no frames.
+        InputError: A window would be smaller than the context that it needs, there are no frames, or the driver does
+            not know a setting.
     """
+    _require_known_settings(driver, config)
+    window_frames = config.window_frames
     size = driver.max_window_frames if window_frames is None else window_frames
     before, after = driver.context_frames, driver.look_ahead_frames
     smallest = before + after + 1
@@ -62,10 +67,19 @@ def synthesize_windows(
         at_end = values.shape[1] < size
         stop = end if at_end else end - after
         if stop > start:
-            audio = driver.synthesize(values, first)
+            audio = driver.synthesize(values, first, config)
             yield audio[(start - first) * hop_length : (stop - first) * hop_length]
         if at_end:
             break
         start = stop
     if end == 0:
         raise InputError("the mel must have at least one frame, got 0")
+
+
+def _require_known_settings(driver: Driver, config: VocodingConfig) -> None:
+    for name in OPTIONAL_SETTINGS:
+        if getattr(config, name) is not None and name not in driver.settings:
+            known = ", ".join(sorted(driver.settings)) or "none"
+            raise InputError(
+                f"{name} means nothing to this model, which knows these settings: {known}; leave {name} out"
+            )

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.window import synthesize_windows
 
@@ -15,6 +16,7 @@ class ConvolutionDriver:
     """A driver whose answer is known: a sum over a neighbourhood, zeros outside the utterance, as graphs pad."""
 
     provider = backend = "test"
+    settings = frozenset()
 
     def __init__(self, context_frames, look_ahead_frames, max_window_frames=10**6):
         self.context_frames = context_frames
@@ -22,7 +24,7 @@ class ConvolutionDriver:
         self.max_window_frames = max_window_frames
         self.largest = 0
 
-    def synthesize(self, mel, first_frame):
+    def synthesize(self, mel, first_frame, config):
         self.largest = max(self.largest, mel.shape[1])
         padded = np.pad(mel[0], (self.context_frames, self.look_ahead_frames))
         reach = self.context_frames + self.look_ahead_frames + 1
@@ -42,7 +44,9 @@ class Reader:
 
 
 def joined(driver, values, window_frames):
-    return np.concatenate(list(synthesize_windows(driver, Reader(values), HOP, window_frames)))
+    return np.concatenate(
+        list(synthesize_windows(driver, Reader(values), HOP, VocodingConfig(window_frames=window_frames)))
+    )
 
 
 @given(
@@ -55,7 +59,7 @@ def joined(driver, values, window_frames):
 def test_windows_equal_one_pass(frames, context, look_ahead, spare, seed):
     values = np.random.default_rng(seed).normal(size=(2, frames)).astype(np.float32)
     driver = ConvolutionDriver(context, look_ahead)
-    whole = driver.synthesize(values, 0)
+    whole = driver.synthesize(values, 0, VocodingConfig())
     size = context + look_ahead + spare
     np.testing.assert_array_equal(joined(ConvolutionDriver(context, look_ahead), values, size), whole)
 
@@ -69,7 +73,9 @@ def test_no_window_exceeds_the_budget():
 def test_a_budget_below_the_context_takes_the_smallest_window_that_is_exact():
     driver = ConvolutionDriver(3, 2, max_window_frames=1)
     values = np.random.default_rng(0).normal(size=(2, 30)).astype(np.float32)
-    np.testing.assert_array_equal(joined(driver, values, None), ConvolutionDriver(3, 2).synthesize(values, 0))
+    np.testing.assert_array_equal(
+        joined(driver, values, None), ConvolutionDriver(3, 2).synthesize(values, 0, VocodingConfig())
+    )
     assert driver.largest == 6
 
 

@@ -60,6 +60,16 @@ __all__ = ["command"]
     help="Most mel frames at once; the audio does not depend on it.",
 )
 @click.option(
+    "--seed",
+    metavar="K",
+    type=click.IntRange(min=0),
+    show_default="0",
+    help="Of the noise, for models that take noise.",
+)
+@click.option(
+    "--sigma", metavar="X", type=float, show_default="0.6", help="Standard deviation of a flow's noise."
+)
+@click.option(
     "--mel-convention",
     metavar="ID",
     help="How IN was or is to be computed; refused unless it is the artifact's.",
@@ -73,6 +83,8 @@ def command(
     bits: str | None,
     threads: int | None,
     window_frames: int | None,
+    seed: int | None,
+    sigma: float | None,
     mel_convention: str | None,
 ) -> None:
     """Turn IN, a recording or a mel spectrogram in .npy format, into audio with the artifact DIR.
@@ -85,7 +97,7 @@ def command(
         _require_convention(mel_convention, convention)
     source = _RangeWatch(_opened(source_file, convention))
     writer = AudioWriter(output, convention.sample_rate, bits=None if bits is None else int(bits))
-    config = VocodingConfig(window_frames=window_frames)
+    config = VocodingConfig(window_frames=window_frames, seed=seed, sigma=sigma)
     with Vocoder.load(
         root, provider=provider, precision=precision, session=SessionConfig(threads=threads)
     ) as vocoder:

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.drivers.direct import DirectDriver
 from voirs_vocoder.runtime.drivers.driver import Driver, SessionOpener
+from voirs_vocoder.runtime.drivers.flow import FlowDriver
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.manifest import Manifest
 
 __all__ = ["Driver", "SessionOpener", "open_driver"]
 
-_DRIVERS: dict[str, Callable[[Manifest, SessionOpener, SessionConfig], Driver]] = {"direct": DirectDriver}
+_DRIVERS: dict[str, Callable[[Manifest, SessionOpener, SessionConfig], Driver]] = {
+    "direct": DirectDriver,
+    "flow": FlowDriver,
+}
 
 
 def open_driver(manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> Driver:
