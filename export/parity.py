@@ -60,11 +60,15 @@ def parity_error(model: onnx.ModelProto, spec: GraphSpec) -> float:
     return worst
 
 
-def activation_bytes_per_frame(model: onnx.ModelProto) -> int:
+def activation_bytes_per_frame(model: onnx.ModelProto, hop_length: int) -> int:
     """Memory for intermediate results per mel frame, at batch 1: the peak over the nodes in their order.
 
     A result lives from the node that makes it to the last one that reads it. What a kernel needs for itself is not
     counted, nor what it saves by working in place.
+
+    Args:
+        model: Its axes are `batch`, `samples`, which counts audio samples, and others, which count mel frames.
+        hop_length: Audio samples per mel frame.
 
     Raises:
         ExportError: A shape cannot be inferred.
@@ -79,8 +83,9 @@ def activation_bytes_per_frame(model: onnx.ModelProto) -> int:
         for dim in tensor.type.tensor_type.shape.dim:
             if dim.dim_param:
                 # The exporter writes multiples as `32*frames`.
-                factor = dim.dim_param.rpartition("*")[0]
-                dim.dim_value = 1 if dim.dim_param == "batch" else _ESTIMATE_FRAMES * int(factor or 1)
+                factor, _, axis = dim.dim_param.rpartition("*")
+                per_frame = {"batch": 0, "samples": hop_length}.get(axis, int(factor or 1))
+                dim.dim_value = _ESTIMATE_FRAMES * per_frame or 1
     inferred = onnx.shape_inference.infer_shapes(sized, strict_mode=True, data_prop=True).graph
     sizes = {value.name: _bytes(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)}
     last_use = {name: index for index, node in enumerate(inferred.node) for name in node.input}

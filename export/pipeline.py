@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, Vocoder
 from voirs_vocoder.runtime.artifact import Artifact
 from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import FORMAT_VERSION, Manifest, Precision, Source, TensorInfo
+from voirs_vocoder.runtime.manifest import FORMAT_VERSION, Diffusion, Manifest, Precision, Source, TensorInfo
 
 __all__ = ["ExportRequest", "export_artifact"]
 
@@ -86,7 +87,7 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     graphs: list[BuiltGraph] = []
     for spec in specs:
         progress(f"{spec.role}: exporting FP32", 0, 0)
-        fp32 = _fp32_graph(spec, metadata)
+        fp32 = _fp32_graph(spec, metadata, convention.hop_length)
         graphs.append(fp32)
         if "fp16" in request.precisions:
             progress(f"{spec.role}: converting to FP16", 0, 0)
@@ -100,7 +101,7 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     return create_artifact(request.output, manifest, {**files, **card}, force=request.force)
 
 
-def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str]) -> BuiltGraph:
+def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str], hop_length: int) -> BuiltGraph:
     model = onnx_from_torch(spec, metadata)
     return built_graph(
         model,
@@ -111,7 +112,7 @@ def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str]) -> BuiltGraph:
         outputs=tuple(_tensor_info(tensor) for tensor in spec.outputs),
         details={
             "max_abs_error_against_pytorch": parity_error(model, spec),
-            "activation_bytes_per_frame": activation_bytes_per_frame(model),
+            "activation_bytes_per_frame": activation_bytes_per_frame(model, hop_length),
         },
         keep_float={"fp16": spec.float_parts.fp16, "int8": spec.float_parts.int8},
     )
@@ -126,6 +127,11 @@ def _convention(module: VocoderModule) -> MelConvention:
         return msgspec.convert(dict(module.description.mel), MelConvention)
     except msgspec.ValidationError as error:
         raise ExportError(f"the family's mel convention is not valid: {error}") from error
+
+
+def _diffusion(module: VocoderModule) -> Diffusion | None:
+    description = module.description.diffusion
+    return None if description is None else Diffusion(**dataclasses.asdict(description))
 
 
 def _graph_metadata(family: str, module: VocoderModule, convention: MelConvention) -> dict[str, str]:
@@ -168,6 +174,7 @@ def _manifest(
         look_ahead_samples=description.look_ahead_samples,
         source=Source(checkpoint_sha256=module.checkpoint_sha256, config=dict(description.config)),
         licence=request.licence,
+        diffusion=_diffusion(module),
         graphs=tuple(graph.entry for graph in graphs),
         calibration=None if calibration is None else calibration_record(calibration),
         tools={

@@ -13,7 +13,16 @@ from typing import Literal, Protocol
 
 from torch import nn
 
-__all__ = ["Driver", "Family", "FloatParts", "GraphSpec", "ModelDescription", "TensorSpec", "VocoderModule"]
+__all__ = [
+    "DiffusionDescription",
+    "Driver",
+    "Family",
+    "FloatParts",
+    "GraphSpec",
+    "ModelDescription",
+    "TensorSpec",
+    "VocoderModule",
+]
 
 Driver = Literal["direct", "flow", "diffusion"]
 
@@ -83,6 +92,25 @@ class GraphSpec:
 
 
 @dataclass(frozen=True)
+class DiffusionDescription:
+    """How a diffusion model was trained; its fields are those of `voirs_vocoder.runtime.manifest.Diffusion`.
+
+    Attributes:
+        training_betas: Variances of the training schedule.
+        fast_betas: The published schedule for few steps; None when there is none.
+        sampler: The default.
+        steps: Its number of steps; None when `fast_betas` say it.
+        drops_conditioning: Whether the network was also trained without a mel.
+    """
+
+    training_betas: tuple[float, ...]
+    fast_betas: tuple[float, ...] | None
+    sampler: str
+    steps: int | None
+    drops_conditioning: bool = False
+
+
+@dataclass(frozen=True)
 class ModelDescription:
     """What an artifact says of a model besides its graphs.
 
@@ -94,6 +122,7 @@ class ModelDescription:
         look_ahead_samples: Audio samples of future that one output sample depends on.
         mel: The mel convention, as the keyword arguments of `voirs_vocoder.runtime.MelConvention`.
         config: The model configuration as read, for the record.
+        diffusion: Of a diffusion model; None for the others.
     """
 
     driver: Driver
@@ -103,6 +132,7 @@ class ModelDescription:
     look_ahead_samples: int
     mel: Mapping[str, object]
     config: Mapping[str, object]
+    diffusion: DiffusionDescription | None = None
 
 
 class VocoderModule(nn.Module):

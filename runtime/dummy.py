@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.vocoder import Vocoder, VocoderMetadata
+from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DummyVocoder"]
 
@@ -27,6 +30,9 @@ class _SineDriver:
 
     def __init__(self, convention: MelConvention) -> None:
         self._convention = convention
+
+    def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
+        return synthesize_windows(self, mel, self._convention.hop_length, config)
 
     def synthesize(
         self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig

@@ -12,6 +12,7 @@ from voirs_vocoder.runtime.errors import ArtifactError
 __all__ = [
     "FORMAT_VERSION",
     "Calibration",
+    "Diffusion",
     "EngineEntry",
     "Figures",
     "FileEntry",
@@ -173,6 +174,24 @@ class Source(_Record, frozen=True, kw_only=True):
     config: dict[str, object]
 
 
+class Diffusion(_Record, frozen=True, kw_only=True):
+    """How a diffusion model was trained, and how it is sampled unless the caller says otherwise.
+
+    Attributes:
+        training_betas: Variances of the training schedule, in whose steps the network is told the noise level.
+        fast_betas: The published schedule for few steps, which the sampler `fast` follows; None when there is none.
+        sampler: The default.
+        steps: Its number of steps; None for `fast`, whose schedule says it.
+        drops_conditioning: Whether the network was also trained without a mel, which guidance needs.
+    """
+
+    training_betas: tuple[float, ...]
+    fast_betas: tuple[float, ...] | None
+    sampler: str
+    steps: int | None
+    drops_conditioning: bool
+
+
 class Manifest(_Record, frozen=True, kw_only=True):
     """An artifact.
 
@@ -189,6 +208,7 @@ class Manifest(_Record, frozen=True, kw_only=True):
         look_ahead_samples: The same in audio samples, before rounding up.
         source: Where the weights came from.
         licence: SPDX identifier of the weights' licence, or None when whoever exported did not say.
+        diffusion: Of a diffusion model; None for the others.
         graphs: ONNX graphs.
         engines: TensorRT engines.
         calibration: What INT8 was calibrated on; None without INT8.
@@ -208,6 +228,7 @@ class Manifest(_Record, frozen=True, kw_only=True):
     look_ahead_samples: int
     source: Source
     licence: str | None
+    diffusion: Diffusion | None = None
     graphs: tuple[GraphEntry, ...]
     engines: tuple[EngineEntry, ...] = ()
     calibration: Calibration | None = None

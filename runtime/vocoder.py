@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact import PRECISIONS, Artifact
 from voirs_vocoder.runtime.audio import AudioBuffer
-from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.drivers import Driver, open_driver
 from voirs_vocoder.runtime.errors import InputError, ProviderError
 from voirs_vocoder.runtime.manifest import Manifest, Precision
 from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
 from voirs_vocoder.runtime.providers import open_session
-from voirs_vocoder.runtime.window import synthesize_windows
 
 __all__ = ["MelRangeWarning", "Vocoder", "VocoderFeature", "VocoderMetadata"]
 
@@ -202,7 +201,14 @@ class Vocoder:
 
     def _windows(self, source: MelSource, config: VocodingConfig | None) -> Iterator[NDArray[np.float32]]:
         chosen = config or VocodingConfig()
-        return synthesize_windows(self._driver, source, self._metadata.hop_length, chosen)
+        for name in OPTIONAL_SETTINGS:
+            if getattr(chosen, name) is not None and name not in self._driver.settings:
+                known = ", ".join(sorted(self._driver.settings)) or "none"
+                raise InputError(
+                    f"{name} means nothing to a {self._metadata.family} model, which knows these settings: {known}; "
+                    f"leave {name} out"
+                )
+        return self._driver.vocode(source, chosen)
 
     def _checked(self, mel: NDArray[np.float32] | MelSpectrogram) -> NDArray[np.float32]:
         if isinstance(mel, MelSpectrogram):

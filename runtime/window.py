@@ -8,16 +8,16 @@ does in one pass.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, VocodingConfig
-from voirs_vocoder.runtime.drivers.driver import Driver
+from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["MelReader", "synthesize_windows"]
+__all__ = ["MelReader", "Window", "WindowDriver", "synthesize_windows", "windows"]
 
 
 class MelReader(Protocol):
@@ -28,8 +28,67 @@ class MelReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A part of an utterance with the context around it.
+
+    Attributes:
+        first_frame: Of the utterance, where `values` begin.
+        values: Mel frames [n_mels, frames].
+        start: First frame of the window's own.
+        stop: One past the last.
+        at_end: Whether the utterance ends here.
+    """
+
+    first_frame: int
+    values: NDArray[np.float32]
+    start: int
+    stop: int
+    at_end: bool
+
+    @property
+    def frames(self) -> int:
+        """How many frames are the window's own."""
+        return self.stop - self.start
+
+    def own(self, hop_length: int) -> slice:
+        """Where the audio of the own frames lies within that of all of `values`."""
+        return slice(
+            (self.start - self.first_frame) * hop_length, (self.stop - self.first_frame) * hop_length
+        )
+
+
+class WindowDriver(Protocol):
+    """A driver whose graph turns one window of mel into audio.
+
+    Attributes:
+        context_frames: Frames before a window's first one that its audio depends on.
+        look_ahead_frames: Frames after its last one likewise.
+        max_window_frames: Most frames that fit the memory budget at once, context and look-ahead included.
+    """
+
+    context_frames: int
+    look_ahead_frames: int
+    max_window_frames: int
+
+    def synthesize(
+        self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
+    ) -> NDArray[np.float32]:
+        """Audio of one window.
+
+        Args:
+            mel: [n_mels, frames], checked.
+            first_frame: Of the utterance, where the window begins; randomness is addressed by it.
+            config: Of the utterance, the same for each of its windows.
+
+        Returns:
+            Audio [frames * hop_length]. It may be overwritten by the next call.
+        """
+        ...
+
+
 def synthesize_windows(
-    driver: Driver, mel: MelReader, hop_length: int, config: VocodingConfig
+    driver: WindowDriver, mel: MelReader, hop_length: int, config: VocodingConfig
 ) -> Iterator[NDArray[np.float32]]:
     """Audio of a whole utterance, window by window.
 
@@ -44,42 +103,49 @@ def synthesize_windows(
         Audio [samples], in order; together frames * hop_length. Each may be overwritten by the next.
 
     Raises:
-        InputError: A window would be smaller than the context that it needs, there are no frames, or the driver does
-            not know a setting.
+        InputError: A window would be smaller than the context that it needs, or there are no frames.
     """
-    _require_known_settings(driver, config)
-    window_frames = config.window_frames
-    size = driver.max_window_frames if window_frames is None else window_frames
+    size = driver.max_window_frames if config.window_frames is None else config.window_frames
     before, after = driver.context_frames, driver.look_ahead_frames
+    for window in windows(mel, before, after, size, fixed=config.window_frames is not None):
+        if window.frames:
+            audio = driver.synthesize(window.values, window.first_frame, config)
+            yield audio[window.own(hop_length)]
+
+
+def windows(mel: MelReader, before: int, after: int, size: int, *, fixed: bool) -> Iterator[Window]:
+    """Cut an utterance into windows that overlap by their context.
+
+    Args:
+        mel: The input.
+        before: Frames of context before a window's own ones.
+        after: Frames of look-ahead after them.
+        size: Frames of a window, context and look-ahead included.
+        fixed: Whether a `size` that cannot hold both and a frame is an error; otherwise the least that can is taken.
+
+    Yields:
+        Windows whose own frames follow each other without a gap. The last alone has `at_end`; it may have none.
+
+    Raises:
+        InputError: `size` is too small and fixed, or there are no frames.
+    """
     smallest = before + after + 1
     if size < smallest:
-        if window_frames is not None:
+        if fixed:
             raise InputError(
                 f"window_frames must hold {before} frames of context, {after} of look-ahead and one more, "
                 f"got {size}; use at least {smallest}"
             )
         size = smallest
     start = 0
-    while True:
+    at_end = False
+    while not at_end:
         first = max(0, start - before)
         values = mel.read(first, first + size)
         end = first + values.shape[1]
+        if end == 0:
+            raise InputError("the mel must have at least one frame, got 0")
         at_end = values.shape[1] < size
         stop = end if at_end else end - after
-        if stop > start:
-            audio = driver.synthesize(values, first, config)
-            yield audio[(start - first) * hop_length : (stop - first) * hop_length]
-        if at_end:
-            break
+        yield Window(first, values, start, stop, at_end)
         start = stop
-    if end == 0:
-        raise InputError("the mel must have at least one frame, got 0")
-
-
-def _require_known_settings(driver: Driver, config: VocodingConfig) -> None:
-    for name in OPTIONAL_SETTINGS:
-        if getattr(config, name) is not None and name not in driver.settings:
-            known = ", ".join(sorted(driver.settings)) or "none"
-            raise InputError(
-                f"{name} means nothing to this model, which knows these settings: {known}; leave {name} out"
-            )

@@ -112,7 +112,7 @@ def test_activation_memory_counts_what_lives_at_once():
         ),
         opset_imports=[helper.make_opsetid("", 20)],
     )
-    assert activation_bytes_per_frame(model) == (4 + 8) * 4
+    assert activation_bytes_per_frame(model, 1) == (4 + 8) * 4
 
 
 def test_the_artifact_holds_every_precision_and_both_int8_targets(tiny_artifact):

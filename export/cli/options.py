@@ -17,6 +17,7 @@ __all__ = [
     "calibration_option",
     "checkpoint_options",
     "compute_capability_option",
+    "diffusion_options",
     "force_option",
     "json_file_option",
     "json_flag",
@@ -92,6 +93,45 @@ def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
         return checkpoint(config(function))
 
     return decorate
+
+
+def diffusion_options(function: _Function) -> _Function:
+    """`--sampler S --schedule S --steps N --eta X --temperature X --guidance G`."""
+    declared = (
+        click.option(
+            "--sampler",
+            metavar="S",
+            show_default="the artifact's",
+            help="Of a diffusion model: fast, ddpm, ddim or dpm-solver++.",
+        ),
+        click.option(
+            "--schedule",
+            metavar="S",
+            show_default="log-snr",
+            help="Where the steps lie: training, linear, quadratic, sigmoid, cosine or log-snr.",
+        ),
+        click.option(
+            "--steps",
+            metavar="N",
+            type=click.IntRange(min=1),
+            show_default="the artifact's",
+            help="How many.",
+        ),
+        click.option("--eta", metavar="X", type=float, show_default="0", help="Noise of ddim, in [0, 1]."),
+        click.option(
+            "--temperature", metavar="X", type=float, show_default="1", help="Scales all noise, in [0, 2]."
+        ),
+        click.option(
+            "--guidance",
+            metavar="G",
+            type=float,
+            show_default="1",
+            help="How far the mel drives the result, for models trained for it.",
+        ),
+    )
+    for option in reversed(declared):
+        function = option(function)
+    return function
 
 
 def precision_option(function: _Function) -> _Function:

@@ -69,6 +69,7 @@ __all__ = ["command"]
 @click.option(
     "--sigma", metavar="X", type=float, show_default="0.6", help="Standard deviation of a flow's noise."
 )
+@options.diffusion_options
 @click.option(
     "--mel-convention",
     metavar="ID",
@@ -85,6 +86,12 @@ def command(
     window_frames: int | None,
     seed: int | None,
     sigma: float | None,
+    sampler: str | None,
+    schedule: str | None,
+    steps: int | None,
+    eta: float | None,
+    temperature: float | None,
+    guidance: float | None,
     mel_convention: str | None,
 ) -> None:
     """Turn IN, a recording or a mel spectrogram in .npy format, into audio with the artifact DIR.
@@ -97,7 +104,17 @@ def command(
         _require_convention(mel_convention, convention)
     source = _RangeWatch(_opened(source_file, convention))
     writer = AudioWriter(output, convention.sample_rate, bits=None if bits is None else int(bits))
-    config = VocodingConfig(window_frames=window_frames, seed=seed, sigma=sigma)
+    config = VocodingConfig(
+        window_frames=window_frames,
+        seed=seed,
+        sigma=sigma,
+        sampler=sampler,
+        schedule=schedule,
+        steps=steps,
+        eta=eta,
+        temperature=temperature,
+        guidance=guidance,
+    )
     with Vocoder.load(
         root, provider=provider, precision=precision, session=SessionConfig(threads=threads)
     ) as vocoder:

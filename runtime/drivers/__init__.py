@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.drivers.diffusion import DiffusionDriver
 from voirs_vocoder.runtime.drivers.direct import DirectDriver
 from voirs_vocoder.runtime.drivers.driver import Driver, SessionOpener
 from voirs_vocoder.runtime.drivers.flow import FlowDriver
@@ -16,6 +17,7 @@ __all__ = ["Driver", "SessionOpener", "open_driver"]
 _DRIVERS: dict[str, Callable[[Manifest, SessionOpener, SessionConfig], Driver]] = {
     "direct": DirectDriver,
     "flow": FlowDriver,
+    "diffusion": DiffusionDriver,
 }
 
 

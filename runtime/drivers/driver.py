@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.manifest import GraphEntry
 from voirs_vocoder.runtime.providers.session import Session
+from voirs_vocoder.runtime.window import MelReader
 
 __all__ = ["Driver", "SessionOpener", "affordable_frames"]
 
@@ -20,36 +21,30 @@ SessionOpener = Callable[[str], tuple[Session, GraphEntry]]
 
 
 class Driver(Protocol):
-    """Turns one window of mel into audio.
+    """Turns the mel of an utterance into audio.
 
     Attributes:
         provider: What runs it, such as `cpu`.
         backend: The same with its version.
-        context_frames: Frames before a window's first one that its audio depends on.
-        look_ahead_frames: Frames after its last one likewise.
-        max_window_frames: Most frames that fit the memory budget at once, context and look-ahead included.
         settings: Which optional fields of `VocodingConfig` it honours; the others must be left at None.
     """
 
     provider: str
     backend: str
-    context_frames: int
-    look_ahead_frames: int
-    max_window_frames: int
     settings: frozenset[str]
 
-    def synthesize(
-        self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
-    ) -> NDArray[np.float32]:
-        """Audio of one window.
+    def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
+        """Audio of a whole utterance of any length, in bounded memory.
 
         Args:
-            mel: [n_mels, frames], checked.
-            first_frame: Of the utterance, where the window begins; randomness is addressed by it.
-            config: Of the utterance, the same for each of its windows.
+            mel: The input, checked.
+            config: Of the utterance; what it sets is among `settings`.
 
-        Returns:
-            Audio [frames * hop_length]. It may be overwritten by the next call.
+        Yields:
+            Audio [samples], in order; together frames * hop_length. Each may be overwritten by the next.
+
+        Raises:
+            InputError: The setting's value does not suit the model, or there are no frames.
         """
         ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,7 @@ from voirs_vocoder.runtime.drivers.driver import SessionOpener, affordable_frame
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.noise import grouped_noise
+from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DEFAULT_SIGMA", "FlowDriver"]
 
@@ -33,10 +36,14 @@ class FlowDriver:
         self.look_ahead_frames = manifest.look_ahead_frames
         self.max_window_frames = affordable_frames(entry, config, self._session.max_frames)
 
+    def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
+        """See `Driver.vocode`."""
+        return synthesize_windows(self, mel, self._hop_length, config)
+
     def synthesize(
         self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
     ) -> NDArray[np.float32]:
-        """See `Driver.synthesize`."""
+        """See `WindowDriver.synthesize`."""
         per_frame = self._hop_length // self._n_group
         values = grouped_noise(
             config.seed or 0, 0, first_frame * per_frame, mel.shape[1] * per_frame, self._n_group

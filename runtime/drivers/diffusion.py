@@ -1,0 +1,126 @@
+"""The driver of diffusion models: a conditioner once, then a network step by step (DiffWave).
+
+Windows lie inside each step, never around the sampler: every step is a stage that reads the noisy audio of the one
+before with the context that one evaluation of the network needs, and follows it at that distance. Nothing is evaluated
+with less context than in one pass, and what is kept is bounded by the number of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.diffusion.choice import chosen_plan
+from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
+from voirs_vocoder.runtime.diffusion.stage import Stage, Track
+from voirs_vocoder.runtime.drivers.driver import SessionOpener, affordable_frames
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.manifest import Manifest
+from voirs_vocoder.runtime.window import MelReader, windows
+
+__all__ = ["DiffusionDriver"]
+
+# A window is at least so many times the context that it is evaluated with, or most of the work would be context.
+_LEAST_OWN_SHARE = 8
+
+
+class DiffusionDriver:
+    """Runs the `conditioner` and `step` graphs. See `Driver`."""
+
+    settings = frozenset({"seed", "sampler", "schedule", "steps", "eta", "temperature", "guidance"})
+
+    def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
+        """Load the graphs. Raises as `open_driver`."""
+        if manifest.diffusion is None:
+            raise ArtifactError(
+                "a diffusion artifact must state its schedule in the manifest; export it again"
+            )
+        self._model = manifest.diffusion
+        self._conditioner, _ = opener("conditioner")
+        self._step, entry = opener("step")
+        self._hop_length = manifest.hop_length
+        self._before, self._after = manifest.context_frames, manifest.look_ahead_frames
+        self.provider = self._step.provider
+        self.backend = self._step.backend
+        self._max_frames = self._step.max_frames
+        context = self._before + self._after
+        affordable = affordable_frames(entry, config, self._max_frames)
+        self._window_frames = max(affordable, (_LEAST_OWN_SHARE + 1) * context)
+        if self._max_frames is not None:
+            self._window_frames = min(self._window_frames, self._max_frames)
+
+    def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
+        """See `Driver.vocode`."""
+        if config.guidance not in (None, 1.0) and not self._model.drops_conditioning:
+            raise InputError(
+                f"guidance needs a model that was also trained without a mel, which this one was not, got "
+                f"{config.guidance}; leave it out"
+            )
+        plan = chosen_plan(self._model, config)
+        return self._sampled(mel, config, plan)
+
+    def close(self) -> None:
+        """See `Driver.close`."""
+        self._conditioner.close()
+        self._step.close()
+
+    def _sampled(
+        self, mel: MelReader, config: VocodingConfig, plan: SamplerPlan
+    ) -> Iterator[NDArray[np.float32]]:
+        hop_length, before, after = self._hop_length, self._before, self._after
+        size = self._window_frames if config.window_frames is None else config.window_frames
+        conditioner = Track()
+        stages = [
+            Stage(step, number, config.seed or 0, plan.start_scale) for number, step in enumerate(plan.steps)
+        ]
+        predict = partial(self._predicted_noise, guidance=config.guidance)
+        for window in windows(mel, before, after, size, fixed=config.window_frames is not None):
+            if window.frames:
+                values = np.ascontiguousarray(window.values)[np.newaxis]
+                result = self._conditioner.run({"mel": values})["conditioner"][0]
+                conditioner.append(result[:, window.own(hop_length)].copy())
+            for number, stage in enumerate(stages):
+                pieces = stage.advance(
+                    predict,
+                    conditioner,
+                    before=before * hop_length,
+                    after=after * hop_length,
+                    most=max(1, size - before - after) * hop_length,
+                    at_end=window.at_end,
+                )
+                for noisy, clean in pieces:
+                    if number + 1 < len(stages):
+                        stages[number + 1].receive(noisy, clean)
+                    else:
+                        yield noisy
+            conditioner.drop_before(stages[-1].done - before * hop_length)
+
+    def _predicted_noise(
+        self,
+        noisy: NDArray[np.float32],
+        step: float,
+        conditioner: NDArray[np.float32],
+        guidance: float | None,
+    ) -> NDArray[np.float32]:
+        """One evaluation of the network, or two with guidance.
+
+        eps = eps_0 + guidance (eps_c - eps_0): J. Ho and T. Salimans, Classifier-free diffusion guidance, arXiv
+        2207.12598, equation 6, with guidance = 1 + w.
+        """
+        inputs = {
+            "noisy_audio": np.ascontiguousarray(noisy)[np.newaxis, np.newaxis],
+            "step": np.array([step], np.float32),
+            "conditioner": np.ascontiguousarray(conditioner)[np.newaxis],
+        }
+        predicted: NDArray[np.float32] = self._step.run(inputs)["predicted_noise"][0, 0]
+        if guidance in (None, 1.0):
+            return predicted
+        guided = predicted.copy()
+        inputs["conditioner"] = np.zeros_like(inputs["conditioner"])
+        free = self._step.run(inputs)["predicted_noise"][0, 0]
+        result: NDArray[np.float32] = free + np.float32(guidance) * (guided - free)
+        return result
