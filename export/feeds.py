@@ -1,48 +1,92 @@
-"""A graph's inputs for the mels that it is tried or calibrated on."""
+"""The inputs that a graph is tried and calibrated on: what the runtime would feed it for given mels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.runtime.config import VocodingConfig
+from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.drivers.flow import DEFAULT_SIGMA
-from voirs_vocoder.runtime.manifest import GraphEntry
-from voirs_vocoder.runtime.noise import grouped_noise
+from voirs_vocoder.runtime.manifest import Diffusion, GraphEntry
+from voirs_vocoder.runtime.noise import grouped_noise, noise
+from voirs_vocoder.runtime.providers import Session
 
-__all__ = ["feeds_from_mels"]
+__all__ = ["Feed", "feeds_from_mels"]
+
+Feed = Mapping[str, NDArray[np.generic]]
+"""A graph's inputs for one run, by name."""
+
+# Each follows the sampler through all its steps, so a few cover as many inputs as other graphs have mels.
+_MAX_FOLLOWED = 6
 
 
 def feeds_from_mels(
-    entry: GraphEntry, mels: Sequence[NDArray[np.float32]], hop_length: int
-) -> list[dict[str, NDArray[np.generic]]]:
-    """One run of the graph per mel, with the noise that the runtime would feed; the seed is the mel's number.
+    entry: GraphEntry,
+    mels: Sequence[NDArray[np.float32]],
+    hop_length: int,
+    diffusion: Diffusion | None,
+    open_fp32: Callable[[str], Session],
+) -> list[Feed]:
+    """Runs of a graph; the seed of a mel's noise is its number.
 
     Args:
         entry: Its inputs decide what is fed.
         mels: Each float32 [n_mels, frames].
         hop_length: Audio samples per mel frame.
+        diffusion: Of a diffusion model: its step network is fed what it meets when the default sampler is followed,
+            step by step.
+        open_fp32: Opens the FP32 graph of a role.
 
     Raises:
         ExportError: The graph takes something that cannot be made from a mel.
     """
-    names = {tensor.name: tensor for tensor in entry.inputs}
-    if not set(names) <= {"mel", "noise"}:
-        raise ExportError(
-            f"graph {entry.role!r}: it can be tried on mel and noise, it takes {', '.join(names)}"
-        )
-    feeds: list[dict[str, NDArray[np.generic]]] = []
-    for seed, mel in enumerate(mels):
-        feed: dict[str, NDArray[np.generic]] = {"mel": mel[np.newaxis]}
-        if "noise" in names:
-            n_group = names["noise"].shape[1]
-            if not isinstance(n_group, int):
-                raise ExportError(
-                    f"graph {entry.role!r}: noise needs a fixed number of channels, got {n_group}"
-                )
-            groups = mel.shape[1] * hop_length // n_group
-            feed["noise"] = np.float32(DEFAULT_SIGMA) * grouped_noise(seed, 0, 0, groups, n_group)[np.newaxis]
-        feeds.append(feed)
+    names = {tensor.name for tensor in entry.inputs}
+    if names == {"mel"}:
+        return [{"mel": mel[np.newaxis]} for mel in mels]
+    if names == {"mel", "noise"}:
+        n_group = next(tensor.shape[1] for tensor in entry.inputs if tensor.name == "noise")
+        if not isinstance(n_group, int):
+            raise ExportError(f"graph {entry.role!r}: noise needs a fixed number of channels, got {n_group}")
+        return [_flow_feed(mel, seed, n_group, hop_length) for seed, mel in enumerate(mels)]
+    if names == {"noisy_audio", "step", "conditioner"} and diffusion is not None:
+        return _followed(mels, hop_length, diffusion, open_fp32)
+    raise ExportError(
+        f"graph {entry.role!r}: its inputs {', '.join(sorted(names))} cannot be made from a mel; known are mel, "
+        "mel and noise, and those of a diffusion step"
+    )
+
+
+def _flow_feed(mel: NDArray[np.float32], seed: int, n_group: int, hop_length: int) -> Feed:
+    values = grouped_noise(seed, 0, 0, mel.shape[1] * hop_length // n_group, n_group)
+    return {"mel": mel[np.newaxis], "noise": np.float32(DEFAULT_SIGMA) * values[np.newaxis]}
+
+
+def _followed(
+    mels: Sequence[NDArray[np.float32]],
+    hop_length: int,
+    diffusion: Diffusion,
+    open_fp32: Callable[[str], Session],
+) -> list[Feed]:
+    plan = chosen_plan(diffusion, VocodingConfig())
+    conditioner, network = open_fp32("conditioner"), open_fp32("step")
+    feeds: list[Feed] = []
+    for seed, mel in enumerate(mels[:: max(1, -(-len(mels) // _MAX_FOLLOWED))]):
+        samples = mel.shape[1] * hop_length
+        conditioning = conditioner.run({"mel": mel[np.newaxis]})["conditioner"].copy()
+        x = np.float32(plan.start_scale) * noise(seed, 0, 0, samples)
+        clean = None
+        for number, step in enumerate(plan.steps):
+            feed = {
+                "noisy_audio": x[np.newaxis, np.newaxis],
+                "step": np.array([step.step], np.float32),
+                "conditioner": conditioning,
+            }
+            feeds.append(feed)
+            eps = network.run(feed)["predicted_noise"].reshape(-1)
+            z = noise(seed, number + 1, 0, samples) if step.d else None
+            x, clean = step.apply(x, eps, clean, z), step.clean_estimate(x, eps)
     return feeds

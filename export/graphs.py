@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from voirs_vocoder.calibration.dataset import CalibrationSet
 from voirs_vocoder.calibration.int8 import int8_from_fp32
 from voirs_vocoder.calibration.qdq_linter import require_tensorrt_qdq
 from voirs_vocoder.export.artifact_writer import file_entry
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.feeds import feeds_from_mels
+from voirs_vocoder.export.feeds import Feed
 from voirs_vocoder.export.passes import fp16_from_fp32, fp16_twin
 from voirs_vocoder.export.progress import Progress
 from voirs_vocoder.runtime.config import SessionConfig
@@ -22,9 +20,12 @@ from voirs_vocoder.runtime.manifest import Figures, GraphEntry, Int8Target, Prec
 from voirs_vocoder.runtime.metrics import snr_db
 from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
 
-__all__ = ["INT8_TARGETS", "BuiltGraph", "built_graph", "fp16_graph", "int8_graphs", "open_graph"]
+__all__ = ["INT8_TARGETS", "KEEP_ALL", "BuiltGraph", "built_graph", "fp16_graph", "int8_graphs", "open_graph"]
 
 INT8_TARGETS: tuple[Int8Target, ...] = ("cpu", "tensorrt")
+
+KEEP_ALL = ("*",)
+"""The float parts of a graph that stays as it is in a reduced precision."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class BuiltGraph:
     data: bytes
 
 
-def fp16_graph(fp32: BuiltGraph, feeds: Sequence[Mapping[str, NDArray[np.generic]]]) -> BuiltGraph:
+def fp16_graph(fp32: BuiltGraph, feeds: Sequence[Feed]) -> BuiltGraph:
     """Convert to FP16, and run its FP32 twin, which rounds as FP16 does, to see that nothing overflows.
 
     Args:
@@ -61,16 +62,18 @@ def fp16_graph(fp32: BuiltGraph, feeds: Sequence[Mapping[str, NDArray[np.generic
     return _derived(fp32, model, "fp16", None, {"twin_snr_db": min(ratios)})
 
 
-def int8_graphs(
-    fp32: BuiltGraph, calibration: CalibrationSet, hop_length: int, progress: Progress
-) -> list[BuiltGraph]:
+def int8_graphs(fp32: BuiltGraph, feeds: Sequence[Feed], progress: Progress) -> list[BuiltGraph]:
     """Quantize for every target.
+
+    Args:
+        fp32: The exported graph.
+        feeds: What to calibrate on, run by run.
+        progress: Told how far it is.
 
     Raises:
         InputError: The calibration does not fit the graph.
-        ExportError: The graph takes more than a mel and noise, or TensorRT would misread the result.
+        ExportError: TensorRT would misread the result.
     """
-    feeds = feeds_from_mels(fp32.entry, list(calibration.segments), hop_length)
     keep_float = fp32.entry.keep_float.get("int8", ())
     graphs = []
     for target in INT8_TARGETS:
@@ -79,6 +82,11 @@ def int8_graphs(
             progress(f"{fp32.entry.role}: INT8 for {target}: {message}", done, total)
 
         model = onnx.load_from_string(fp32.data)
+        if keep_float == KEEP_ALL:
+            # Such as DiffWave's conditioner, which has no convolution that could gain: the precision is that of the
+            # artifact's other graphs, and what is in this one is said.
+            graphs.append(_derived(fp32, model, "int8", target, {"quantized_convolutions": 0}))
+            continue
         result = int8_from_fp32(model, feeds, target, keep_float, progress=report)
         if target == "tensorrt":
             require_tensorrt_qdq(result.model)

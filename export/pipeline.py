@@ -20,7 +20,7 @@ from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_fr
 from voirs_vocoder.export.artifact_writer import create_artifact, refuse_existing
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.feeds import feeds_from_mels
-from voirs_vocoder.export.graphs import BuiltGraph, built_graph, fp16_graph, int8_graphs
+from voirs_vocoder.export.graphs import BuiltGraph, built_graph, fp16_graph, int8_graphs, open_graph
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.onnx_from_torch import example_inputs, onnx_from_torch
 from voirs_vocoder.export.parity import activation_bytes_per_frame, parity_error
@@ -34,6 +34,9 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import FORMAT_VERSION, Diffusion, Manifest, Precision, Source, TensorInfo
 
 __all__ = ["ExportRequest", "export_artifact"]
+
+# Of the random mel that FP16 is tried with where there are no recordings.
+_TRIAL_FRAMES = 200
 
 
 @dataclass(frozen=True)
@@ -84,17 +87,26 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     if request.calibration is not None:
         calibration = calibration_set_from_folder(request.calibration, convention, progress=progress)
     metadata = _graph_metadata(request.family, module, convention)
-    graphs: list[BuiltGraph] = []
+    exported: dict[str, BuiltGraph] = {}
     for spec in specs:
         progress(f"{spec.role}: exporting FP32", 0, 0)
-        fp32 = _fp32_graph(spec, metadata, convention.hop_length)
+        exported[spec.role] = _fp32_graph(spec, metadata, convention.hop_length)
+    graphs: list[BuiltGraph] = []
+    mels = _trial_mels(specs, calibration) if {*request.precisions} - {"fp32"} else []
+    for role, fp32 in exported.items():
         graphs.append(fp32)
+        feeds = feeds_from_mels(
+            fp32.entry,
+            mels,
+            convention.hop_length,
+            _diffusion(module),
+            lambda name: open_graph(exported[name].data, exported[name].entry),
+        )
         if "fp16" in request.precisions:
-            progress(f"{spec.role}: converting to FP16", 0, 0)
-            mels = _trial_mels(spec, calibration)
-            graphs.append(fp16_graph(fp32, feeds_from_mels(fp32.entry, mels, convention.hop_length)))
-        if calibration is not None:
-            graphs.extend(int8_graphs(fp32, calibration, convention.hop_length, progress))
+            progress(f"{role}: converting to FP16", 0, 0)
+            graphs.append(fp16_graph(fp32, feeds))
+        if "int8" in request.precisions:
+            graphs.extend(int8_graphs(fp32, feeds, progress))
     manifest = _manifest(request, module, specs, convention, graphs, calibration)
     files = {graph.entry.file.path: graph.data for graph in graphs}
     manifest, card = with_model_card(manifest)
@@ -146,10 +158,16 @@ def _graph_metadata(family: str, module: VocoderModule, convention: MelConventio
     }
 
 
-def _trial_mels(spec: GraphSpec, calibration: CalibrationSet | None) -> Sequence[NDArray[np.float32]]:
+def _trial_mels(
+    specs: Sequence[GraphSpec], calibration: CalibrationSet | None
+) -> Sequence[NDArray[np.float32]]:
     if calibration is not None:
         return list(calibration.segments)
-    return [np.asarray(example_inputs(spec, {"batch": 1}, 200, seed=0)["mel"][0], np.float32)]
+    for spec in specs:
+        inputs = example_inputs(spec, {"batch": 1}, _TRIAL_FRAMES, seed=0)
+        if "mel" in inputs:
+            return [np.asarray(inputs["mel"][0], np.float32)]
+    raise ExportError("a family needs a graph that takes a mel; this one's take none")
 
 
 def _manifest(

@@ -8,12 +8,15 @@ import msgspec
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest
+from voirs_vocoder.export.feeds import feeds_from_mels
 from voirs_vocoder.export.graphs import BuiltGraph, int8_graphs
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import Calibration
+from voirs_vocoder.runtime.providers import open_session
 
 __all__ = ["calibration_record", "quantize_artifact"]
 
@@ -42,7 +45,14 @@ def quantize_artifact(
         for entry in manifest.graphs:
             if entry.precision == "fp32":
                 fp32 = BuiltGraph(entry, artifact.read(entry.file))
-                graphs.extend(int8_graphs(fp32, calibration, manifest.hop_length, progress))
+                feeds = feeds_from_mels(
+                    entry,
+                    list(calibration.segments),
+                    manifest.hop_length,
+                    manifest.diffusion,
+                    lambda role: open_session(artifact, role, "fp32", "cpu", SessionConfig())[0],
+                )
+                graphs.extend(int8_graphs(fp32, feeds, progress))
         changed = msgspec.structs.replace(
             manifest,
             graphs=(*(g for g in manifest.graphs if g.precision != "int8"), *(g.entry for g in graphs)),
