@@ -8,6 +8,7 @@ import math
 import numpy as np
 import onnx
 import onnxruntime
+import onnxsim
 import torch
 
 from voirs_vocoder.export.errors import ExportError
@@ -77,16 +78,16 @@ def activation_bytes_per_frame(model: onnx.ModelProto, hop_length: int) -> int:
     sized.CopyFrom(model)
     # What was inferred for symbolic lengths would stand in the way of the sizes asked for here.
     del sized.graph.value_info[:]
-    for tensor in sized.graph.output:
-        tensor.type.tensor_type.ClearField("shape")
-    for tensor in sized.graph.input:
+    for tensor in (*sized.graph.input, *sized.graph.output):
         for dim in tensor.type.tensor_type.shape.dim:
             if dim.dim_param:
                 # The exporter writes multiples as `32*frames`.
                 factor, _, axis = dim.dim_param.rpartition("*")
                 per_frame = {"batch": 0, "samples": hop_length}.get(axis, int(factor or 1))
                 dim.dim_value = _ESTIMATE_FRAMES * per_frame or 1
-    inferred = onnx.shape_inference.infer_shapes(sized, strict_mode=True, data_prop=True).graph
+    # Shapes that the graph computes from its lengths are constants now; inference alone does not see through a Reshape.
+    folded, _ = onnxsim.simplify(sized, perform_optimization=False)
+    inferred = onnx.shape_inference.infer_shapes(folded, strict_mode=True, data_prop=True).graph
     sizes = {value.name: _bytes(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)}
     last_use = {name: index for index, node in enumerate(inferred.node) for name in node.input}
     live = peak = sum(sizes[tensor.name] for tensor in inferred.input)

@@ -1,11 +1,13 @@
 """Checkpoints in, without executing anything in them; safetensors out.
 
 The format is recognised by content, never by the file's name: safetensors, torch's zip archives, and the older
-pickle stream. Pickles go through torch's `weights_only` loader, which knows tensors and containers and nothing else.
+pickle stream. Pickles go through torch's `weights_only` loader, which knows tensors and containers and nothing else;
+where a family was published as whole pickled modules, through `pickled_module`, which takes the tensors out.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import pickle
@@ -22,6 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from voirs_vocoder.reference_models.errors import CheckpointError
+from voirs_vocoder.reference_models.pickled_module import ModuleShell, unpickle_modules
 from voirs_vocoder.reference_models.weight_norm import fold_weight_norm, folded_state_dict, official_names
 
 __all__ = ["Checkpoint", "load_into", "read_checkpoint", "save_safetensors"]
@@ -47,14 +50,22 @@ class Checkpoint:
     sha256: str
     format: str
 
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Checkpoint:
+        """The same checkpoint with its weights rearranged."""
+        return dataclasses.replace(self, tensors=tensors)
 
-def read_checkpoint(path: Path, *, weights_key: str | None = None) -> Checkpoint:
+
+def read_checkpoint(
+    path: Path, *, weights_keys: tuple[str, ...] = (), module_classes: frozenset[str] | None = None
+) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
         path: The file.
-        weights_key: The key under which the family's official pickles hold the weights; None, or a file without
-            that key, means that the object is itself the state dict.
+        weights_keys: Keys under which the family's official pickles hold the weights, the first that is there; a file
+            without them is itself the state dict.
+        module_classes: Full names of the classes in the family's published pickles of whole modules; None where it
+            publishes none.
 
     Returns:
         The weights; a `module.` before every name, left by data-parallel training, is dropped.
@@ -70,10 +81,13 @@ def read_checkpoint(path: Path, *, weights_key: str | None = None) -> Checkpoint
         except (SafetensorError, ValueError, KeyError) as error:
             raise CheckpointError(f"{path}: a broken safetensors file: {error}") from error
     else:
-        loaded = _unpickle(path, data, form)
-    if weights_key is not None and isinstance(loaded, dict) and isinstance(loaded.get(weights_key), dict):
-        loaded = loaded[weights_key]
-    tensors = _weights(path, loaded, weights_key, len(data))
+        loaded = _unpickle(path, data, form, module_classes)
+    if isinstance(loaded, dict):
+        nested = (loaded[key] for key in weights_keys if isinstance(loaded.get(key), (dict, ModuleShell)))
+        loaded = next(nested, loaded)
+    if isinstance(loaded, ModuleShell):
+        loaded = loaded.state_dict()
+    tensors = _weights(path, loaded, weights_keys, len(data))
     return Checkpoint(path, tensors, hashlib.sha256(data).hexdigest(), form)
 
 
@@ -143,9 +157,14 @@ def _recognise(path: Path, data: bytes) -> str:
     raise CheckpointError(f"{path}: neither a PyTorch checkpoint nor a complete safetensors file")
 
 
-def _unpickle(path: Path, data: bytes, form: str) -> object:
+def _unpickle(path: Path, data: bytes, form: str, module_classes: frozenset[str] | None) -> object:
     if form == "torch-zip":
         _refuse_inflating_archive(path, data)
+    if module_classes is not None:
+        try:
+            return unpickle_modules(data, module_classes)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
     try:
         with warnings.catch_warnings():
             # Old checkpoints use TypedStorage; the warning addresses whoever wrote them.
@@ -177,12 +196,13 @@ def _refuse_inflating_archive(path: Path, data: bytes) -> None:
         raise CheckpointError(f"{path}: refused, a compressed archive of {inflated} bytes; torch writes none")
 
 
-def _weights(path: Path, loaded: object, weights_key: str | None, file_bytes: int) -> dict[str, Tensor]:
+def _weights(path: Path, loaded: object, weights_keys: tuple[str, ...], file_bytes: int) -> dict[str, Tensor]:
     if not isinstance(loaded, dict) or not loaded:
         raise CheckpointError(f"{path}: a checkpoint must hold a state dict, got {type(loaded).__name__}")
     strangers = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
     if strangers:
-        hint = f"; the weights are expected under {weights_key!r}" if weights_key else ""
+        expected = " or ".join(repr(key) for key in weights_keys)
+        hint = f"; the weights are expected under {expected}" if expected else ""
         raise CheckpointError(
             f"{path}: not a state dict, these entries are no tensors: {', '.join(strangers[:_MAX_LISTED])}{hint}"
         )

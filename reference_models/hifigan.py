@@ -126,7 +126,7 @@ class HifiGanFamily:
         """See `Family.load`. The official pickle holds its weights under the key `generator`."""
         path = checkpoint.with_name("config.json") if config is None else config
         model = HifiGan(HifiGanConfig.from_json(path))
-        source = read_checkpoint(checkpoint, weights_key="generator")
+        source = read_checkpoint(checkpoint, weights_keys=("generator",))
         load_into(model, source)
         fold_weight_norm(model)
         model.checkpoint_sha256 = source.sha256

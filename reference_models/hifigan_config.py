@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from voirs_vocoder.reference_models.errors import ModelConfigError
+from voirs_vocoder.reference_models.config_values import (
+    MAX_SAMPLING_RATE,
+    MAX_SIZE,
+    ConfigValues,
+    config_from_json,
+    require,
+)
 
 __all__ = ["HifiGanConfig"]
 
@@ -21,12 +25,8 @@ _VARIANTS: dict[tuple[str, tuple[int, ...], tuple[int, ...], int], str] = {
     ("2", (8, 8, 4), (16, 16, 8), 256): "v3",
 }
 _CONV_PRE_KERNEL = _CONV_POST_KERNEL = 7
-_MAX_CONFIG_BYTES = 1 << 20
-# Far above any published model; a size beyond is a mistake that would exhaust memory.
-_MAX_SIZE = 1 << 12
 _MAX_KERNEL = 255
 _MAX_LENGTH = 16
-_MAX_SAMPLING_RATE = 768_000
 
 
 @dataclass(frozen=True)
@@ -70,51 +70,51 @@ class HifiGanConfig:
     def __post_init__(self) -> None:
         """Check everything that the network and the runtime rely on."""
         stages = len(self.upsample_rates)
-        _require(self.resblock in ("1", "2"), "resblock must be '1' or '2'", self.resblock)
-        _require(stages >= 1, "upsample_rates must name at least one stage", self.upsample_rates)
-        _require(
+        require(self.resblock in ("1", "2"), "resblock must be '1' or '2'", self.resblock)
+        require(stages >= 1, "upsample_rates must name at least one stage", self.upsample_rates)
+        require(
             len(self.upsample_kernel_sizes) == stages,
             "upsample_kernel_sizes must have one entry per upsample rate",
             self.upsample_kernel_sizes,
         )
         for rate, kernel in zip(self.upsample_rates, self.upsample_kernel_sizes, strict=True):
-            _require(rate >= 1, "upsample_rates must be at least 1", rate)
+            require(rate >= 1, "upsample_rates must be at least 1", rate)
             # Otherwise a frame would not become exactly `rate` frames: padding is (kernel - rate) / 2.
-            _require(
+            require(
                 kernel >= rate and (kernel - rate) % 2 == 0,
                 f"an upsample kernel of rate {rate} must exceed it by an even number",
                 kernel,
             )
-        _require(
+        require(
             math.prod(self.upsample_rates) == self.hop_size,
             f"the product of upsample_rates {list(self.upsample_rates)} must be hop_size",
             self.hop_size,
         )
-        _require(
+        require(
             self.upsample_initial_channel >= 1 and self.upsample_initial_channel % 2**stages == 0,
             f"upsample_initial_channel must be divisible by 2**{stages}",
             self.upsample_initial_channel,
         )
-        _require(len(self.resblock_kernel_sizes) >= 1, "resblock_kernel_sizes must not be empty", [])
-        _require(
+        require(len(self.resblock_kernel_sizes) >= 1, "resblock_kernel_sizes must not be empty", [])
+        require(
             len(self.resblock_dilation_sizes) == len(self.resblock_kernel_sizes),
             "resblock_dilation_sizes must have one entry per resblock kernel",
             self.resblock_dilation_sizes,
         )
         for kernel in self.resblock_kernel_sizes:
-            _require(kernel >= 1 and kernel % 2 == 1, "resblock_kernel_sizes must be odd", kernel)
+            require(kernel >= 1 and kernel % 2 == 1, "resblock_kernel_sizes must be odd", kernel)
         expected = 3 if self.resblock == "1" else 2
         for dilations in self.resblock_dilation_sizes:
-            _require(
+            require(
                 len(dilations) == expected and min(dilations) >= 1,
                 f"resblock {self.resblock!r} takes {expected} dilations per branch, each at least 1",
                 dilations,
             )
         for name in ("num_mels", "n_fft", "win_size", "sampling_rate"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
-        _require(self.win_size <= self.n_fft, f"win_size must be at most n_fft {self.n_fft}", self.win_size)
+            require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
+        require(self.win_size <= self.n_fft, f"win_size must be at most n_fft {self.n_fft}", self.win_size)
         top = self.sampling_rate / 2 if self.fmax is None else self.fmax
-        _require(
+        require(
             0 <= self.fmin < top <= self.sampling_rate / 2, "0 <= fmin < fmax <= nyquist", [self.fmin, top]
         )
 
@@ -125,22 +125,7 @@ class HifiGanConfig:
         Raises:
             ModelConfigError: It cannot be read, is not JSON, lacks a key, or does not make sense.
         """
-        try:
-            if path.stat().st_size > _MAX_CONFIG_BYTES:
-                raise ModelConfigError(f"{path}: a configuration has at most {_MAX_CONFIG_BYTES} bytes")
-            values = json.loads(path.read_bytes())
-        except OSError as error:
-            raise ModelConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise ModelConfigError(f"{path}: the configuration must be JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ModelConfigError(
-                f"{path}: the configuration must be a JSON object, got {type(values).__name__}"
-            )
-        try:
-            return cls.from_mapping(values)
-        except ModelConfigError as error:
-            raise ModelConfigError(f"{path}: {error}") from error
+        return config_from_json(path, cls.from_mapping)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> HifiGanConfig:
@@ -149,23 +134,26 @@ class HifiGanConfig:
         Raises:
             ModelConfigError: A key is missing, of the wrong type, or does not make sense.
         """
+        keys = ConfigValues(values, "HiFi-GAN")
         return cls(
-            resblock=str(_get(values, "resblock", (str, int))),
-            upsample_rates=_ints(values, "upsample_rates"),
-            upsample_kernel_sizes=_ints(values, "upsample_kernel_sizes"),
-            upsample_initial_channel=_int(values, "upsample_initial_channel", _MAX_SIZE),
-            resblock_kernel_sizes=_ints(values, "resblock_kernel_sizes"),
+            resblock=str(keys.get("resblock", (str, int))),
+            upsample_rates=keys.integers("upsample_rates", _MAX_KERNEL, _MAX_LENGTH),
+            upsample_kernel_sizes=keys.integers("upsample_kernel_sizes", _MAX_KERNEL, _MAX_LENGTH),
+            upsample_initial_channel=keys.integer("upsample_initial_channel"),
+            resblock_kernel_sizes=keys.integers("resblock_kernel_sizes", _MAX_KERNEL, _MAX_LENGTH),
             resblock_dilation_sizes=tuple(
-                _ints({"resblock_dilation_sizes": row}, "resblock_dilation_sizes")
-                for row in _list(values, "resblock_dilation_sizes")
+                ConfigValues({"resblock_dilation_sizes": row}, "HiFi-GAN").integers(
+                    "resblock_dilation_sizes", _MAX_KERNEL, _MAX_LENGTH
+                )
+                for row in keys.list("resblock_dilation_sizes", _MAX_LENGTH)
             ),
-            num_mels=_int(values, "num_mels", _MAX_SIZE),
-            n_fft=_int(values, "n_fft", _MAX_SIZE << 4),
-            hop_size=_int(values, "hop_size", _MAX_SIZE << 4),
-            win_size=_int(values, "win_size", _MAX_SIZE << 4),
-            sampling_rate=_int(values, "sampling_rate", _MAX_SAMPLING_RATE),
-            fmin=_float(values, "fmin"),
-            fmax=None if values.get("fmax") is None else _float(values, "fmax"),
+            num_mels=keys.integer("num_mels"),
+            n_fft=keys.integer("n_fft", MAX_SIZE << 4),
+            hop_size=keys.integer("hop_size", MAX_SIZE << 4),
+            win_size=keys.integer("win_size", MAX_SIZE << 4),
+            sampling_rate=keys.integer("sampling_rate", MAX_SAMPLING_RATE),
+            fmin=keys.frequency_hz("fmin"),
+            fmax=keys.optional_frequency_hz("fmax"),
             source=dict(values),
         )
 
@@ -245,39 +233,3 @@ class HifiGanConfig:
             "compression": "ln",
             "floor": 1e-5,
         }
-
-
-def _require(condition: bool, rule: str, value: object) -> None:
-    if not condition:
-        raise ModelConfigError(f"{rule}, got {value!r}")
-
-
-def _get(values: Mapping[str, object], key: str, kinds: tuple[type, ...]) -> Any:
-    if key not in values:
-        raise ModelConfigError(f"key {key!r} is missing; is this the configuration of a HiFi-GAN?")
-    value = values[key]
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise ModelConfigError(f"key {key!r} has the wrong type: {value!r}")
-    return value
-
-
-def _int(values: Mapping[str, object], key: str, largest: int) -> int:
-    value = int(_get(values, key, (int,)))
-    _require(value <= largest, f"{key} must be at most {largest}", value)
-    return value
-
-
-def _float(values: Mapping[str, object], key: str) -> float:
-    value = _get(values, key, (int, float))
-    _require(0 <= value <= _MAX_SAMPLING_RATE, f"{key} must be between 0 and {_MAX_SAMPLING_RATE} Hz", value)
-    return float(value)
-
-
-def _list(values: Mapping[str, object], key: str) -> list[object]:
-    entries = list(_get(values, key, (list,)))
-    _require(len(entries) <= _MAX_LENGTH, f"{key} must have at most {_MAX_LENGTH} entries", len(entries))
-    return entries
-
-
-def _ints(values: Mapping[str, object], key: str) -> tuple[int, ...]:
-    return tuple(_int({key: entry}, key, _MAX_KERNEL) for entry in _list(values, key))

@@ -15,7 +15,10 @@ __all__ = ["family_names", "get_family", "register_family"]
 
 ENTRY_POINT_GROUP = "voirs_vocoder.families"
 
-_targets: dict[str, str] = {"hifigan": "voirs_vocoder.reference_models.hifigan:FAMILY"}
+_targets: dict[str, str] = {
+    "hifigan": "voirs_vocoder.reference_models.hifigan:FAMILY",
+    "waveglow": "voirs_vocoder.reference_models.waveglow_family:FAMILY",
+}
 _registered: dict[str, Family] = {}
 
 

@@ -107,7 +107,7 @@ def test_the_format_is_recognised_by_content(tmp_path, tiny_state, container, na
     for extension in ("pt", "safetensors", "txt"):
         path = tmp_path / f"weights.{extension}"
         path.write_bytes(CONTAINERS[container](tiny_state))
-        assert read_checkpoint(path, weights_key="generator").format == name
+        assert read_checkpoint(path, weights_keys=("generator",)).format == name
 
 
 def test_half_precision_weights_become_float32(tmp_path, tiny_state):
@@ -151,7 +151,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, write):
     canary, path = tmp_path / "canary", tmp_path / "checkpoint"
     path.write_bytes(write(Payload(f"touch {canary}")))
     with pytest.raises(CheckpointError, match="code"):
-        read_checkpoint(path, weights_key="generator")
+        read_checkpoint(path, weights_keys=("generator",))
     assert not canary.exists()
 
 
@@ -210,7 +210,7 @@ def test_an_unusable_file_is_refused(tmp_path, data, message):
     path = tmp_path / "checkpoint"
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=message) as raised:
-        read_checkpoint(path, weights_key="generator")
+        read_checkpoint(path, weights_keys=("generator",))
     assert str(raised.value).startswith(f"{path}: ")
     assert "\n" not in str(raised.value)
 

@@ -1,0 +1,177 @@
+"""WaveGlow: the flow of Prenger, Valle and Catanzaro 2018 (arXiv 1811.00002), in both directions.
+
+Names, shapes and outputs are those of github.com/NVIDIA/waveglow at 8afb643 (BSD-3-Clause), so that its checkpoints
+load and its golden vectors match; the code is our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from voirs_vocoder.reference_models.family import ModelDescription, VocoderModule
+from voirs_vocoder.reference_models.waveglow_config import (
+    UPSAMPLE_KERNEL,
+    UPSAMPLE_STRIDE,
+    WaveGlowConfig,
+)
+from voirs_vocoder.reference_models.weight_norm import weight_normed
+
+__all__ = ["Coupling", "FlowOutput", "Invertible1x1", "WaveGlow", "grouped_mel"]
+
+
+class FlowOutput(NamedTuple):
+    """What the forward direction returns.
+
+    Attributes:
+        z: [batch, n_group, groups], early outputs first.
+        log_s: Of each flow, [batch, channels / 2, groups].
+        log_determinants: Of each 1x1 convolution over the whole batch, a scalar.
+    """
+
+    z: Tensor
+    log_s: list[Tensor]
+    log_determinants: list[Tensor]
+
+
+class Invertible1x1(nn.Module):
+    """A 1x1 convolution that mixes the channels of a flow.
+
+    Attributes:
+        conv: Holds the matrix, [channels, channels, 1].
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, 1, bias=False)
+        rotation, _ = torch.linalg.qr(torch.randn(channels, channels))
+        if rotation.device.type != "meta" and torch.det(rotation) < 0:
+            rotation[:, 0] = -rotation[:, 0]
+        self.conv.weight.data = rotation.unsqueeze(-1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixed channels and the log-determinant of the whole batch (equation 9): batch * groups * log |det W|."""
+        matrix = self.conv.weight.squeeze(-1)
+        return self.conv(x), x.shape[0] * x.shape[2] * torch.logdet(matrix)
+
+    def inverse_matrix(self) -> Tensor:
+        """[channels, channels], in float64: in less, the rounding of twelve inverses is heard."""
+        inverse: Tensor = torch.linalg.inv(self.conv.weight.detach().squeeze(-1).double())
+        return inverse
+
+
+class Coupling(nn.Module):
+    """The network of an affine coupling: a gated WaveNet without causality, that reads half of the channels."""
+
+    def __init__(self, half_channels: int, mel_channels: int, config: WaveGlowConfig) -> None:
+        super().__init__()
+        channels, layers, kernel = config.n_channels, config.n_layers, config.kernel_size
+        self.channels = channels
+        self.start = weight_normed(nn.Conv1d(half_channels, channels, 1))
+        self.cond_layer = weight_normed(nn.Conv1d(mel_channels, 2 * channels * layers, 1))
+        self.in_layers = nn.ModuleList()
+        self.res_skip_layers = nn.ModuleList()
+        for layer in range(layers):
+            padding = (kernel - 1) // 2 * 2**layer
+            conv = nn.Conv1d(channels, 2 * channels, kernel, dilation=2**layer, padding=padding)
+            self.in_layers.append(weight_normed(conv))
+            # The last layer has no residual to hand on.
+            leaving = 2 * channels if layer < layers - 1 else channels
+            self.res_skip_layers.append(weight_normed(nn.Conv1d(channels, leaving, 1)))
+        self.end = nn.Conv1d(channels, 2 * half_channels, 1)
+        # A flow starts training as the identity.
+        nn.init.zeros_(self.end.weight)
+        if self.end.bias is not None:
+            nn.init.zeros_(self.end.bias)
+
+    def forward(self, x: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift and log-scale of the other half.
+
+        Args:
+            x: [batch, half_channels, groups].
+            mel: Grouped, [batch, n_mel_channels * n_group, groups].
+
+        Returns:
+            `b` and `log_s`, of the shape of `x`.
+        """
+        return self.gated(x, self.cond_layer(mel).chunk(len(self.in_layers), dim=1))
+
+    def gated(self, x: Tensor, conditions: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """The same, given what each layer adds to its gates: [batch, 2 * channels, groups] each, taken one by one."""
+        x = self.start(x)
+        skipped: Tensor | None = None
+        for in_layer, res_skip_layer, condition in zip(
+            self.in_layers, self.res_skip_layers, conditions, strict=True
+        ):
+            opening, gate = (in_layer(x) + condition).chunk(2, dim=1)
+            result = res_skip_layer(torch.tanh(opening) * torch.sigmoid(gate))
+            if result.shape[1] > self.channels:
+                residual, result = result.chunk(2, dim=1)
+                x = x + residual
+            skipped = result if skipped is None else skipped + result
+        b, log_s = self.end(skipped).chunk(2, dim=1)
+        return b, log_s
+
+
+class WaveGlow(VocoderModule):
+    """The flow. Forward, audio becomes noise with its log-determinants; inverse, noise becomes audio."""
+
+    def __init__(self, config: WaveGlowConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.description = ModelDescription(
+            driver="flow",
+            variant=config.variant,
+            sample_rate=config.sampling_rate,
+            hop_length=config.hop_length,
+            look_ahead_samples=config.look_ahead_samples,
+            mel=config.mel_convention(),
+            config=config.source,
+        )
+        bands = config.n_mel_channels
+        self.upsample = nn.ConvTranspose1d(bands, bands, UPSAMPLE_KERNEL, UPSAMPLE_STRIDE)
+        self.WN = nn.ModuleList()
+        self.convinv = nn.ModuleList()
+        for flow in range(config.n_flows):
+            channels = config.channels_of(flow)
+            self.convinv.append(Invertible1x1(channels))
+            self.WN.append(Coupling(channels // 2, bands * config.n_group, config))
+
+    def flows(self) -> list[tuple[Invertible1x1, Coupling]]:
+        """The flows in the order of the forward direction."""
+        pairs = zip(self.convinv, self.WN, strict=True)
+        return [(cast(Invertible1x1, convinv), cast(Coupling, coupling)) for convinv, coupling in pairs]
+
+    def forward(self, mel: Tensor, audio: Tensor) -> FlowOutput:
+        """Audio to noise, for training.
+
+        Args:
+            mel: [batch, n_mel_channels, frames].
+            audio: [batch, samples], float32 in [-1, 1]; a multiple of n_group, at most frames * hop_length long.
+
+        Returns:
+            See `FlowOutput`.
+        """
+        x = audio.reshape(audio.shape[0], -1, self.config.n_group).transpose(1, 2)
+        conditioning = grouped_mel(self.upsample(mel)[..., : audio.shape[1]], self.config.n_group)
+        outputs, log_scales, determinants = [], [], []
+        for flow, (convinv, coupling) in enumerate(self.flows()):
+            if self.config.is_early(flow):
+                outputs.append(x[:, : self.config.n_early_size])
+                x = x[:, self.config.n_early_size :]
+            x, determinant = convinv(x)
+            kept, changed = x.chunk(2, dim=1)
+            b, log_s = coupling(kept, conditioning)
+            x = torch.cat((kept, torch.exp(log_s) * changed + b), dim=1)
+            log_scales.append(log_s)
+            determinants.append(determinant)
+        return FlowOutput(torch.cat((*outputs, x), dim=1), log_scales, determinants)
+
+
+def grouped_mel(upsampled: Tensor, n_group: int) -> Tensor:
+    """[batch, bands, samples] to [batch, bands * n_group, groups]; channel = band * n_group + place in the group."""
+    batch, bands, _ = upsampled.shape
+    return upsampled.reshape(batch, bands, -1, n_group).transpose(2, 3).flatten(1, 2)
