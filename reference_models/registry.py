@@ -16,6 +16,7 @@ __all__ = ["family_names", "get_family", "register_family"]
 ENTRY_POINT_GROUP = "voirs_vocoder.families"
 
 _targets: dict[str, str] = {
+    "diffwave": "voirs_vocoder.reference_models.diffwave:FAMILY",
     "hifigan": "voirs_vocoder.reference_models.hifigan:FAMILY",
     "waveglow": "voirs_vocoder.reference_models.waveglow_family:FAMILY",
 }

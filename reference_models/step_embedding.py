@@ -1,0 +1,60 @@
+"""How a diffusion network is told the step: a table of sines and cosines, and two layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["StepEmbedding"]
+
+_PAIRS = 64
+_DECADES = 4.0
+
+
+class StepEmbedding(nn.Module):
+    """Sines and cosines of the step, then two layers.
+
+    Row t of the table holds sin(t 10^(4 i / 63)) and cos of the same, i = 0 .. 63: github.com/lmnt-com/diffwave at
+    0594106, model.py. The angle leaves the range of FP16, so the table is a constant that was computed in FP32; between
+    integer steps its rows are interpolated, as the official code does.
+
+    Attributes:
+        embedding: The table, [steps, 128].
+    """
+
+    embedding: Tensor
+
+    def __init__(self, steps: int, channels: int) -> None:
+        """Make the table.
+
+        Args:
+            steps: Of the training schedule.
+            channels: Of both layers.
+        """
+        super().__init__()
+        self.register_buffer("embedding", _table(steps), persistent=False)
+        self.projection1 = nn.Linear(2 * _PAIRS, channels)
+        self.projection2 = nn.Linear(channels, channels)
+
+    def forward(self, step: Tensor) -> Tensor:
+        """Embed the step.
+
+        Args:
+            step: [batch], float32, in [0, steps - 1]; fractions are interpolated, what lies outside is limited.
+
+        Returns:
+            [batch, channels].
+        """
+        limited = step.clamp(0.0, float(self.embedding.shape[0] - 1))
+        below, above = torch.floor(limited), torch.ceil(limited)
+        low, high = self.embedding[below.to(torch.int64)], self.embedding[above.to(torch.int64)]
+        x = low + (high - low) * (limited - below).unsqueeze(1)
+        return functional.silu(self.projection2(functional.silu(self.projection1(x))))
+
+
+def _table(steps: int) -> Tensor:
+    step = torch.arange(steps).unsqueeze(1)
+    pair = torch.arange(_PAIRS).unsqueeze(0)
+    angle = step * 10.0 ** (pair * _DECADES / (_PAIRS - 1))
+    return torch.cat((torch.sin(angle), torch.cos(angle)), dim=1)
