@@ -159,9 +159,14 @@ def _require_range(
 ) -> None:
     base, factor = _parse(name)
     largest = _MAX_BATCH if base == "batch" else _MAX_LENGTH
-    for symbol, allowed in program.range_constraints.items():
-        if symbol in getattr(expression, "free_symbols", ()):
-            scale = factor if symbol == expression else 1
+    # What the exporter states of a multiple as a whole says more than what it states of the axis in it, which it takes
+    # to be at least 2 where no input has that axis alone.
+    stated = {
+        symbol: allowed for symbol, allowed in program.range_constraints.items() if symbol == expression
+    }
+    for symbol, allowed in (stated or program.range_constraints).items():
+        if symbol in stated or symbol in getattr(expression, "free_symbols", ()):
+            scale = factor if symbol in stated else 1
             if allowed.lower > scale or allowed.upper < largest * scale:
                 raise ExportError(
                     f"{where} was narrowed to [{allowed.lower}, {allowed.upper}] by the exporter; every size from 1 "

@@ -29,6 +29,7 @@ def diffusion_graphs(
     n_mels: int,
     conditioner_channels: int,
     hop_length: int,
+    samples: str,
     conditioner_context_frames: int,
     step_context_frames: int,
     mel_mean: float,
@@ -42,13 +43,13 @@ def diffusion_graphs(
         n_mels: Mel bands.
         conditioner_channels: Of the conditioner.
         hop_length: Audio samples per mel frame; the conditioner has one value per sample.
+        samples: The axis of the network's inputs: `samples`, or a multiple of `frames` where it takes whole frames.
         conditioner_context_frames: Mel frames on each side that the conditioner of a frame depends on.
         step_context_frames: Mel frames on each side that one evaluation depends on.
         mel_mean: Of the mels of speech, about.
         mel_std: Their deviation, about.
         step_float_parts: Nodes of the network that keep their precision.
     """
-    samples = f"frames*{hop_length}"
     return [
         GraphSpec(
             role="conditioner",
@@ -56,7 +57,7 @@ def diffusion_graphs(
             inputs=(
                 TensorSpec("mel", ("batch", n_mels, "frames"), example_mean=mel_mean, example_std=mel_std),
             ),
-            outputs=(TensorSpec("conditioner", ("batch", conditioner_channels, samples)),),
+            outputs=(TensorSpec("conditioner", ("batch", conditioner_channels, f"frames*{hop_length}")),),
             context_frames=conditioner_context_frames,
             look_ahead_frames=conditioner_context_frames,
             # It runs once, and INT8 would gain nothing.
@@ -66,16 +67,16 @@ def diffusion_graphs(
             role="step",
             module=_Step(model),
             inputs=(
-                TensorSpec("noisy_audio", ("batch", 1, "samples")),
+                TensorSpec("noisy_audio", ("batch", 1, samples)),
                 TensorSpec("step", ("batch",), example_mean=10.0, example_std=4.0),
                 TensorSpec(
                     "conditioner",
-                    ("batch", conditioner_channels, "samples"),
+                    ("batch", conditioner_channels, samples),
                     example_mean=mel_mean,
                     example_std=mel_std,
                 ),
             ),
-            outputs=(TensorSpec("predicted_noise", ("batch", 1, "samples")),),
+            outputs=(TensorSpec("predicted_noise", ("batch", 1, samples)),),
             context_frames=step_context_frames,
             look_ahead_frames=step_context_frames,
             float_parts=step_float_parts,

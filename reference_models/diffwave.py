@@ -163,6 +163,7 @@ class DiffWaveFamily:
             n_mels=config.n_mels,
             conditioner_channels=config.n_mels,
             hop_length=config.hop_samples,
+            samples="samples",
             conditioner_context_frames=1,
             step_context_frames=config.context_frames,
             # Mels of this convention lie in [0, 1].

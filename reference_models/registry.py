@@ -17,6 +17,7 @@ ENTRY_POINT_GROUP = "voirs_vocoder.families"
 
 _targets: dict[str, str] = {
     "diffwave": "voirs_vocoder.reference_models.diffwave:FAMILY",
+    "diffwave-unet": "voirs_vocoder.reference_models.diffwave_unet:FAMILY",
     "hifigan": "voirs_vocoder.reference_models.hifigan:FAMILY",
     "waveglow": "voirs_vocoder.reference_models.waveglow_family:FAMILY",
 }
