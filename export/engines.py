@@ -85,6 +85,7 @@ def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tupl
         role=source.role,
         precision=source.precision,
         hop_length=artifact.manifest.hop_length,
+        kept_float=source.details.get("quantized_convolutions") == 0,
     )
     # The builder reads the file by itself, after it was verified.
     if entry.graph_sha256 != source.file.sha256:

@@ -8,6 +8,7 @@ import click
 
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.axes import axis_frames
 from voirs_vocoder.runtime.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
 
 __all__ = ["look_ahead_ms", "print_engines", "print_graphs", "print_summary"]
@@ -80,7 +81,7 @@ def print_engines(engines: tuple[EngineEntry, ...]) -> None:
     rows = [["engine", "built by", "GPUs", "MB", "frames"]]
     for engine in engines:
         gpus = " ".join(f"sm{value}" for value in engine.compute_capabilities)
-        frames = " ".join(_frames(profile) for profile in engine.profiles)
+        frames = " ".join(_frames(engine, profile) for profile in engine.profiles)
         rows.append(
             [
                 f"{engine.role}.{engine.precision}",
@@ -103,10 +104,16 @@ def _calibration(manifest: Manifest) -> str:
     )
 
 
-def _frames(profile: Profile) -> str:
-    """The range of a profile's last mel axis, such as 64..1024."""
-    name = "mel" if "mel" in profile.minimum else next(iter(profile.minimum))
-    return f"{profile.minimum[name][-1]}..{profile.maximum[name][-1]}"
+def _frames(engine: EngineEntry, profile: Profile) -> str:
+    """The range of mel frames of a profile, such as 64..1024."""
+    ranges = (
+        (axis_frames(axis, low, engine.hop_length), axis_frames(axis, high, engine.hop_length))
+        for tensor in engine.inputs
+        for axis, low, high in zip(
+            tensor.shape, profile.minimum[tensor.name], profile.maximum[tensor.name], strict=True
+        )
+    )
+    return next((f"{low}..{high}" for low, high in ranges if low is not None), _MISSING)
 
 
 def _details(details: Figures) -> str:

@@ -35,7 +35,13 @@ def engine_filename(
 
 
 def engine_from_onnx(
-    onnx_path: Path, config: EngineConfig, *, role: str, precision: Precision, hop_length: int
+    onnx_path: Path,
+    config: EngineConfig,
+    *,
+    role: str,
+    precision: Precision,
+    hop_length: int,
+    kept_float: bool = False,
 ) -> tuple[bytes, EngineEntry]:
     """Build an engine.
 
@@ -48,6 +54,7 @@ def engine_from_onnx(
         role: The graph's role in the artifact.
         precision: The graph's precision; it must really be the graph's.
         hop_length: Audio samples per mel frame.
+        kept_float: Whether it is an INT8 graph in which nothing was quantized.
 
     Returns:
         The engine's bytes and its complete manifest entry.
@@ -62,7 +69,7 @@ def engine_from_onnx(
     capabilities = (cuda.compute_capability(),) if cuda else config.compute_capabilities
     graph = onnx_path.read_bytes()
     model = onnx.load_model_from_string(graph)
-    _check_precision(model, precision, onnx_path)
+    _check_precision(model, "fp32" if kept_float else precision, onnx_path)
     _check_no_uint8(model, onnx_path)
     inputs = tensors_from_onnx(list(model.graph.input))
     outputs = tensors_from_onnx(list(model.graph.output))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-
 import onnx
 
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.tensorrt.config import ProfileConfig
+from voirs_vocoder.runtime.axes import axis_size
+from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.manifest import Profile, TensorInfo
 
 __all__ = ["profile_from_inputs", "tensors_from_onnx"]
 
 _BOUNDARY_TYPES = ("float32", "int64")
-_AXIS = re.compile(r"(?:(?P<before>\d+)\s*\*\s*)?(?P<name>batch|frames|samples)(?:\s*\*\s*(?P<after>\d+))?")
 
 
 def tensors_from_onnx(values: list[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
@@ -61,17 +60,9 @@ def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:
 
 
 def _shape(tensor: TensorInfo, batch: int, frames: int, hop_length: int) -> tuple[int, ...]:
-    values = {"batch": batch, "frames": frames, "samples": frames * hop_length}
-    return tuple(
-        size if isinstance(size, int) else _axis_size(tensor.name, size, values) for size in tensor.shape
-    )
-
-
-def _axis_size(tensor: str, axis: str, values: dict[str, int]) -> int:
-    match = _AXIS.fullmatch(axis)
-    if match is None:
-        raise ExportError(
-            f"a dynamic axis must be batch, frames, samples or a multiple of one, {tensor} has {axis!r}; "
-            "rename it in the graph"
+    try:
+        return tuple(
+            axis_size(axis, batch=batch, frames=frames, hop_length=hop_length) for axis in tensor.shape
         )
-    return int(match["before"] or 1) * values[match["name"]] * int(match["after"] or 1)
+    except ArtifactError as error:
+        raise ExportError(f"{tensor.name}: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from voirs_vocoder.runtime.axes import axis_frames
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import EngineEntry, Profile
 
@@ -12,14 +13,18 @@ __all__ = ["largest_frames", "nearest_profile"]
 
 
 def largest_frames(entry: EngineEntry) -> int | None:
-    """The longest input that any profile of an engine takes, in mel frames; None when no input has that axis."""
+    """The longest input that any profile of an engine takes, in mel frames; None when no input grows with them.
+
+    Raises:
+        ArtifactError: An axis has a name that this version does not know.
+    """
     sizes = (
-        profile.maximum[tensor.name][tensor.shape.index("frames")]
-        for tensor in entry.inputs
-        if "frames" in tensor.shape
+        axis_frames(axis, size, entry.hop_length)
         for profile in entry.profiles
+        for tensor in entry.inputs
+        for axis, size in zip(tensor.shape, profile.maximum[tensor.name], strict=True)
     )
-    return max(sizes, default=None)
+    return max((size for size in sizes if size is not None), default=None)
 
 
 def nearest_profile(profiles: tuple[Profile, ...], shapes: Mapping[str, tuple[int, ...]]) -> int:
