@@ -6,7 +6,7 @@ load and its golden vectors match; the code is our own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -102,7 +102,7 @@ class Coupling(nn.Module):
     def gated(self, x: Tensor, conditions: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         """The same, given what each layer adds to its gates: [batch, 2 * channels, groups] each, taken one by one."""
         x = self.start(x)
-        skipped: Tensor | None = None
+        skips: list[Tensor] = []
         for in_layer, res_skip_layer, condition in zip(
             self.in_layers, self.res_skip_layers, conditions, strict=True
         ):
@@ -111,9 +111,21 @@ class Coupling(nn.Module):
             if result.shape[1] > self.channels:
                 residual, result = result.chunk(2, dim=1)
                 x = x + residual
-            skipped = result if skipped is None else skipped + result
-        b, log_s = self.end(skipped).chunk(2, dim=1)
+            skips.append(result)
+        b, log_s = self.end(total_of(skips)).chunk(2, dim=1)
         return b, log_s
+
+
+def total_of(skips: Sequence[Tensor]) -> Tensor:
+    """The sum of what the layers hand on.
+
+    Added up at the end of the graph, not on the way: ONNX Runtime schedules the producers of a node's inputs from the
+    last one listed to the first, so this is the form in which it holds one sum instead of every summand.
+    """
+    total = skips[0]
+    for skip in skips[1:]:
+        total = total + skip
+    return total
 
 
 class WaveGlow(VocoderModule):

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import FloatParts, GraphSpec, TensorSpec, VocoderModule
-from voirs_vocoder.reference_models.waveglow import Coupling, Invertible1x1, WaveGlow, grouped_mel
+from voirs_vocoder.reference_models.waveglow import Coupling, Invertible1x1, WaveGlow
 from voirs_vocoder.reference_models.waveglow_config import UPSAMPLE_KERNEL, UPSAMPLE_STRIDE, WaveGlowConfig
 from voirs_vocoder.reference_models.weight_norm import fold_weight_norm, folded_state_dict
 
 __all__ = ["FAMILY", "WaveGlowFamily", "WaveGlowSynthesis", "present_layout"]
 
+_TAPS = UPSAMPLE_KERNEL // UPSAMPLE_STRIDE
 _PUBLISHED_CLASSES = frozenset({"glow.WaveGlow", "glow.WN", "glow.Invertible1x1Conv"})
 _FORMER_LAYER = re.compile(r"(WN\.\d+)\.(res|skip|cond)_layers\.(\d+)\.(weight|bias)")
 
@@ -28,7 +30,7 @@ class WaveGlowSynthesis(nn.Module):
     def __init__(self, model: WaveGlow) -> None:
         super().__init__()
         self.config = model.config
-        self.upsample = model.upsample
+        self.upsample = _polyphase(model.upsample)
         self.flows = nn.ModuleList(_InverseFlow(convinv, coupling) for convinv, coupling in model.flows())
 
     def forward(self, mel: Tensor, noise: Tensor) -> Tensor:
@@ -42,9 +44,11 @@ class WaveGlowSynthesis(nn.Module):
             Audio [batch, 1, frames * hop_length].
         """
         config = self.config
-        # The last frame rings on for longer than its hop.
-        upsampled = self.upsample(mel)[..., : UPSAMPLE_STRIDE - UPSAMPLE_KERNEL]
-        conditioning = grouped_mel(upsampled, config.n_group)
+        phases = self.upsample(functional.pad(mel, (_TAPS - 1, 0)))
+        batch, groups = mel.shape[0], UPSAMPLE_STRIDE // config.n_group
+        # [batch, bands, group in frame, place in group, frame] to channels as `grouped_mel` numbers them.
+        split = phases.reshape(batch, config.n_mel_channels, groups, config.n_group, -1)
+        conditioning = split.permute(0, 1, 3, 4, 2).reshape(batch, config.n_mel_channels * config.n_group, -1)
         x = noise[:, config.n_group - config.remaining_channels :]
         entering = config.early_outputs
         for flow in reversed(range(config.n_flows)):
@@ -157,9 +161,24 @@ def present_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
+def _polyphase(upsample: nn.ConvTranspose1d) -> nn.Conv1d:
+    """The upsampling as a convolution at the frame rate, one channel per band and sample of a frame.
+
+    A transposed convolution would hold the product of all its taps in memory, four times what comes out of it. What the
+    last frame rings on for beyond its hop, which inference drops, is not computed.
+    """
+    bands, _, _ = upsample.weight.shape
+    # [in, out, tap, phase] to [out, phase, in, tap], the newest frame last.
+    weight = (
+        upsample.weight.detach().reshape(bands, bands, _TAPS, UPSAMPLE_STRIDE).permute(1, 3, 0, 2).flip(3)
+    )
+    bias = upsample.state_dict()["bias"].repeat_interleave(UPSAMPLE_STRIDE)
+    return _convolution(weight.reshape(bands * UPSAMPLE_STRIDE, bands, _TAPS), bias)
+
+
 def _convolution(weight: Tensor, bias: Tensor | None) -> nn.Conv1d:
-    """A 1x1 convolution with these weights, [out, in, 1]."""
-    conv = nn.Conv1d(weight.shape[1], weight.shape[0], 1, bias=bias is not None)
+    """An unpadded convolution with these weights, [out, in, kernel]."""
+    conv = nn.Conv1d(weight.shape[1], weight.shape[0], weight.shape[2], bias=bias is not None)
     conv.weight = nn.Parameter(weight.clone())
     if bias is not None:
         conv.bias = nn.Parameter(bias.clone())

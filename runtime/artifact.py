@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
 from voirs_vocoder.runtime.manifest import (
@@ -17,6 +20,7 @@ from voirs_vocoder.runtime.manifest import (
     Precision,
     decode_manifest,
 )
+from voirs_vocoder.runtime.split_graph import SplitGraph, split_graph
 
 __all__ = ["MANIFEST_NAME", "PRECISIONS", "Artifact"]
 
@@ -73,19 +77,42 @@ class Artifact:
         Raises:
             ArtifactError: The file is missing, has another length or another hash.
         """
+        with self._opened(entry) as file:
+            data = file.read(entry.size_bytes + 1)
+        self._require_recorded(entry, len(data), hashlib.sha256(data).hexdigest())
+        return data
+
+    def read_split(self, entry: FileEntry) -> SplitGraph:
+        """A graph's skeleton and weights, verified, without the whole file in memory.
+
+        Raises:
+            ArtifactError: As `read`, or the file is no ONNX model.
+        """
+        with self._opened(entry) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            try:
+                graph = split_graph(file, min(size_bytes, entry.size_bytes))
+            except ArtifactError as error:
+                raise ArtifactError(f"{self.root / entry.path}: {error}") from error
+        self._require_recorded(entry, size_bytes, graph.sha256)
+        return graph
+
+    @contextmanager
+    def _opened(self, entry: FileEntry) -> Iterator[BinaryIO]:
         path = self.root / entry.path
         try:
             if not path.resolve().is_relative_to(self.root.resolve()):
                 raise ArtifactError(f"{path}: leads out of the artifact; refused")
             with path.open("rb") as file:
-                data = file.read(entry.size_bytes + 1)
+                yield file
         except OSError as error:
             raise ArtifactError(f"{path}: cannot read a file of the artifact: {error.strerror}") from error
-        if len(data) != entry.size_bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+
+    def _require_recorded(self, entry: FileEntry, size_bytes: int, sha256: str) -> None:
+        if size_bytes != entry.size_bytes or sha256 != entry.sha256:
             raise ArtifactError(
-                f"{path}: differs from what the manifest recorded; copy or export the artifact again"
+                f"{self.root / entry.path}: differs from what the manifest recorded; copy or export the artifact again"
             )
-        return data
 
     def verify(self) -> Iterator[tuple[FileEntry, ArtifactError | None]]:
         """Check every listed file, one after the other; None stands for a file that is as recorded."""

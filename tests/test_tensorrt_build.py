@@ -164,7 +164,7 @@ def test_a_precision_that_the_graph_does_not_have_is_refused(tmp_path, precision
 @pytest.mark.usefixtures("rtx")
 def test_an_axis_of_unknown_name_is_refused(tmp_path):
     path = tiny_vocoder(tmp_path / "g.onnx", axis="length")
-    with pytest.raises(ExportError, match="mel: .*got 'length'"):
+    with pytest.raises(ExportError, match=r"mel: .*got 'length'"):
         build(path)
 
 

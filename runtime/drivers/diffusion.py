@@ -24,9 +24,6 @@ from voirs_vocoder.runtime.window import MelReader, windows
 
 __all__ = ["DiffusionDriver"]
 
-# A window is at least so many times the context that it is evaluated with, or most of the work would be context.
-_LEAST_OWN_SHARE = 8
-
 
 class DiffusionDriver:
     """Runs the `conditioner` and `step` graphs. See `Driver`."""
@@ -47,11 +44,7 @@ class DiffusionDriver:
         self.provider = self._step.provider
         self.backend = self._step.backend
         self._max_frames = self._step.max_frames
-        context = self._before + self._after
-        affordable = affordable_frames(entry, config, self._max_frames)
-        self._window_frames = max(affordable, (_LEAST_OWN_SHARE + 1) * context)
-        if self._max_frames is not None:
-            self._window_frames = min(self._window_frames, self._max_frames)
+        self._window_frames = affordable_frames(entry, config, self._max_frames, self._before + self._after)
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """See `Driver.vocode`."""

@@ -16,6 +16,9 @@ from voirs_vocoder.runtime.window import MelReader
 
 __all__ = ["Driver", "SessionOpener", "affordable_frames"]
 
+# A window is at least so many times its context.
+_LEAST_OWN_SHARE = 2
+
 SessionOpener = Callable[[str], tuple[Session, GraphEntry]]
 """From a graph's role to a session that runs it, and its manifest entry."""
 
@@ -53,13 +56,17 @@ class Driver(Protocol):
         ...
 
 
-def affordable_frames(entry: GraphEntry, config: SessionConfig, max_frames: int | None) -> int:
+def affordable_frames(
+    entry: GraphEntry, config: SessionConfig, max_frames: int | None, context_frames: int
+) -> int:
     """Most mel frames that a graph may take at once.
 
     Args:
         entry: Of the graph, which states what a frame costs.
-        config: The memory budget.
+        config: The memory budget. Exceeded where a window would consist of more context than of frames of its own,
+            since every frame would then be computed more than twice.
         max_frames: The session's own limit; None for none.
+        context_frames: Frames of context and look-ahead in every window.
 
     Raises:
         ArtifactError: The entry does not state it.
@@ -70,5 +77,5 @@ def affordable_frames(entry: GraphEntry, config: SessionConfig, max_frames: int 
             f"{entry.file.path} must state activation_bytes_per_frame in the manifest, got {per_frame!r}; "
             "export the artifact again"
         )
-    affordable = config.activation_budget_bytes // per_frame
+    affordable = max(config.activation_budget_bytes // per_frame, _LEAST_OWN_SHARE * context_frames)
     return min(affordable, max_frames or affordable)

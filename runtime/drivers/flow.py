@@ -34,7 +34,8 @@ class FlowDriver:
         self.backend = self._session.backend
         self.context_frames = manifest.context_frames
         self.look_ahead_frames = manifest.look_ahead_frames
-        self.max_window_frames = affordable_frames(entry, config, self._session.max_frames)
+        context = self.context_frames + self.look_ahead_frames
+        self.max_window_frames = affordable_frames(entry, config, self._session.max_frames, context)
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """See `Driver.vocode`."""

@@ -22,6 +22,8 @@ _INT8_TARGETS: dict[str, Int8Target | None] = {
     "tensorrt": "tensorrt",
     "tensorrt-engine": "tensorrt",
 }
+# Large graphs alone are worth reading piece by piece.
+_SPLIT_FROM_BYTES = 8 << 20
 _AUTO_ORDER = ("tensorrt-engine", "cuda", "cpu")
 
 _log = logging.getLogger(__name__)
@@ -70,14 +72,16 @@ def open_session(
         from voirs_vocoder.runtime.providers.tensorrt_engine import open_engine_session
 
         return open_engine_session(artifact, role, precision, config), entry
+    from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+
+    if (provider, precision) == ("cpu", "fp32") and entry.file.size_bytes >= _SPLIT_FROM_BYTES:
+        return OrtSession(artifact.read_split(entry.file), entry, provider, config), entry
     data = artifact.read(entry.file)
     if provider == "openvino":
         from voirs_vocoder.runtime.providers.openvino_session import OpenVinoSession
 
         return OpenVinoSession(data, entry, config), entry
-    from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
-
-    return OrtSession(data, entry, provider, config), entry
+    return OrtSession(data, entry, provider, config, artifact.manifest.hop_length), entry
 
 
 def _open_first(

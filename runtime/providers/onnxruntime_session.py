@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.axes import axis_size
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.manifest import GraphEntry
+from voirs_vocoder.runtime.split_graph import SplitGraph
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -32,7 +34,10 @@ ORT_PROVIDERS = {
 _QUIET = 4  # fatal only: what ONNX Runtime would print is raised as an error of ours
 # It puts integer convolutions into channels-last form, with a transposition before and after each pair: without it
 # HiFi-GAN V1 runs 1.1 times as fast (onnxruntime 1.31.1, AVX512-VNNI).
-_DISABLED_OPTIMIZERS = ["NhwcTransformer"]
+_SLOW_OPTIMIZERS = ["NhwcTransformer"]
+# They would read weights that a split graph does not hold, to fold into them what an export has folded already.
+_WEIGHT_READING_OPTIMIZERS = ["ConvBNFusion", "ConvMulFusion", "MatMulBatchNormalizationFusion"]
+_WEIGHTS_FOLDER = Path(__file__).parent.parent
 _PROVIDER_LIBRARIES = {"cuda": "cuda", "tensorrt": "tensorrt"}
 
 
@@ -84,14 +89,22 @@ def ort_provider_problem(provider: str) -> str | None:
 class OrtSession:
     """A graph in ONNX Runtime on one execution provider. See `Session`."""
 
-    def __init__(self, graph: bytes, entry: GraphEntry, provider: str, config: SessionConfig) -> None:
+    def __init__(
+        self,
+        graph: bytes | SplitGraph,
+        entry: GraphEntry,
+        provider: str,
+        config: SessionConfig,
+        hop_length: int = 1,
+    ) -> None:
         """Load a graph.
 
         Args:
-            graph: The ONNX model, as verified.
+            graph: The ONNX model, as verified; in two parts for the provider `cpu` alone.
             entry: Its manifest entry.
             provider: A key of `ORT_PROVIDERS`.
             config: Threads and the like.
+            hop_length: Audio samples per mel frame; it matters to the provider `tensorrt` alone.
 
         Raises:
             ProviderError: The provider cannot run here, or does not take every node.
@@ -104,13 +117,15 @@ class OrtSession:
         self.backend = f"onnxruntime {ort.__version__}"
         self.max_frames = _TENSORRT_MAX_FRAMES if provider == "tensorrt" else None
         options = _session_options(ort, provider, config)
+        # ONNX Runtime works with these very arrays, so they live as long as the session.
+        self._weights = _shared_weights(ort, options, graph) if isinstance(graph, SplitGraph) else []
         try:
             self._session = ort.InferenceSession(
-                graph,
+                graph.skeleton if isinstance(graph, SplitGraph) else graph,
                 options,
-                providers=[(ORT_PROVIDERS[provider], _provider_options(provider, entry, config))],
+                providers=[(ORT_PROVIDERS[provider], _provider_options(provider, entry, config, hop_length))],
                 enable_fallback=0,
-                disabled_optimizers=_DISABLED_OPTIMIZERS if entry.precision == "int8" else None,
+                disabled_optimizers=_disabled_optimizers(graph, entry),
             )
         except Exception as error:  # pybind11 raises classes of its own below Exception
             raise ProviderError(
@@ -135,6 +150,7 @@ class OrtSession:
     def close(self) -> None:
         """See `Session.close`."""
         del self._session
+        self._weights = []
 
 
 def _session_options(ort: Any, provider: str, config: SessionConfig) -> onnxruntime.SessionOptions:
@@ -150,13 +166,34 @@ def _session_options(ort: Any, provider: str, config: SessionConfig) -> onnxrunt
     return options
 
 
-def _provider_options(provider: str, entry: GraphEntry, config: SessionConfig) -> dict[str, str]:
+def _shared_weights(ort: Any, options: onnxruntime.SessionOptions, graph: SplitGraph) -> list[Any]:
+    values = []
+    for name, weight in graph.weights.items():
+        values.append(ort.OrtValue.ortvalue_from_numpy(weight))
+        options.add_initializer(name, values[-1])
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(_WEIGHTS_FOLDER)
+    )
+    return values
+
+
+def _disabled_optimizers(graph: bytes | SplitGraph, entry: GraphEntry) -> list[str] | None:
+    if isinstance(graph, SplitGraph):
+        return _WEIGHT_READING_OPTIMIZERS
+    return _SLOW_OPTIMIZERS if entry.precision == "int8" else None
+
+
+def _provider_options(
+    provider: str, entry: GraphEntry, config: SessionConfig, hop_length: int
+) -> dict[str, str]:
     if provider == "cpu":
         return {}
     if provider == "cuda":
         # The exhaustive search would run again for each new length.
         return {"device_id": str(config.device), "cudnn_conv_algo_search": "HEURISTIC"}
-    shapes = {name: _profile_shapes(entry, batch, frames) for name, batch, frames in _TENSORRT_SHAPES}
+    shapes = {
+        name: _profile_shapes(entry, batch, frames, hop_length) for name, batch, frames in _TENSORRT_SHAPES
+    }
     return {
         "device_id": str(config.device),
         **{f"trt_profile_{name}_shapes": text for name, text in shapes.items()},
@@ -167,10 +204,12 @@ _TENSORRT_MAX_FRAMES = 2048
 _TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", 8, _TENSORRT_MAX_FRAMES))
 
 
-def _profile_shapes(entry: GraphEntry, batch: int, frames: int) -> str:
-    sizes = {"batch": batch, "frames": frames}
+def _profile_shapes(entry: GraphEntry, batch: int, frames: int, hop_length: int) -> str:
     return ",".join(
-        f"{tensor.name}:" + "x".join(str(sizes[s] if isinstance(s, str) else s) for s in tensor.shape)
+        f"{tensor.name}:"
+        + "x".join(
+            str(axis_size(axis, batch=batch, frames=frames, hop_length=hop_length)) for axis in tensor.shape
+        )
         for tensor in entry.inputs
     )
 
