@@ -8,11 +8,22 @@ from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["OPTIONAL_SETTINGS", "SessionConfig", "VocodingConfig"]
 
-OPTIONAL_SETTINGS = ("seed", "sigma", "sampler", "schedule", "steps", "eta", "temperature", "guidance")
+OPTIONAL_SETTINGS = (
+    "seed",
+    "sigma",
+    "denoise",
+    "sampler",
+    "schedule",
+    "steps",
+    "eta",
+    "temperature",
+    "guidance",
+)
 """Fields of `VocodingConfig` that only some drivers know; to the others they must be None."""
 
 _MAX_SEED = (1 << 64) - 1
 _MAX_SIGMA = 10.0
+_MAX_DENOISE = 10.0
 _MAX_GUIDANCE = 10.0
 
 
@@ -55,6 +66,7 @@ class VocodingConfig:
             the session's memory budget. The audio does not depend on it.
         seed: Of the noise, in [0, 2^64); None is 0. The same seed gives the same audio.
         sigma: Standard deviation of a flow's noise, in [0, 10]; None takes 0.6.
+        denoise: How strongly a flow's own bias spectrum is taken off its audio, in [0, 10]; None or 0 takes nothing.
         sampler: Of a diffusion model: `fast`, `ddpm`, `ddim` or `dpm-solver++`; None takes the artifact's default.
         schedule: Where its steps lie: a key of `voirs_vocoder.runtime.diffusion.SCHEDULES`; None is `log-snr`.
         steps: How many; None takes the artifact's default. `fast` knows its own.
@@ -67,6 +79,7 @@ class VocodingConfig:
     window_frames: int | None = None
     seed: int | None = None
     sigma: float | None = None
+    denoise: float | None = None
     sampler: str | None = None
     schedule: str | None = None
     steps: int | None = None
@@ -82,5 +95,7 @@ class VocodingConfig:
             raise InputError(f"seed must be in [0, 2^64), got {self.seed}")
         if self.sigma is not None and not 0.0 <= self.sigma <= _MAX_SIGMA:
             raise InputError(f"sigma must be in [0, {_MAX_SIGMA:g}], got {self.sigma}")
+        if self.denoise is not None and not 0.0 <= self.denoise <= _MAX_DENOISE:
+            raise InputError(f"denoise must be in [0, {_MAX_DENOISE:g}], got {self.denoise}")
         if self.guidance is not None and not 0.0 <= self.guidance <= _MAX_GUIDANCE:
             raise InputError(f"guidance must be in [0, {_MAX_GUIDANCE:g}], got {self.guidance}")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.denoiser import SILENT_FRAMES, bias_spectrum, denoised
 from voirs_vocoder.runtime.drivers.driver import SessionOpener, affordable_frames
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.manifest import GraphEntry, Manifest
@@ -23,13 +24,15 @@ DEFAULT_SIGMA = 0.6
 class FlowDriver:
     """Runs the `offline` graph on a mel and noise of the same place in the utterance. See `Driver`."""
 
-    settings = frozenset({"seed", "sigma"})
+    settings = frozenset({"seed", "sigma", "denoise"})
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
         """Load the graph. Raises as `open_driver`."""
         self._session, entry = opener("offline")
         self._n_group = _groups(entry, manifest.hop_length)
         self._hop_length = manifest.hop_length
+        self._n_mels = manifest.mel.n_mels
+        self._bias: NDArray[np.float64] | None = None
         self.provider = self._session.provider
         self.backend = self._session.backend
         self.context_frames = manifest.context_frames
@@ -39,7 +42,12 @@ class FlowDriver:
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """See `Driver.vocode`."""
-        return synthesize_windows(self, mel, self._hop_length, config)
+        audio = synthesize_windows(self, mel, self._hop_length, config)
+        if not config.denoise:
+            return audio
+        if self._bias is None:
+            self._bias = bias_spectrum(self._silence())
+        return denoised(audio, self._bias, config.denoise)
 
     def synthesize(
         self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
@@ -51,6 +59,14 @@ class FlowDriver:
         )
         values *= DEFAULT_SIGMA if config.sigma is None else config.sigma
         inputs = {"mel": np.ascontiguousarray(mel)[np.newaxis], "noise": values[np.newaxis]}
+        return self._session.run(inputs)["audio"].reshape(-1)
+
+    def _silence(self) -> NDArray[np.float32]:
+        groups = SILENT_FRAMES * self._hop_length // self._n_group
+        inputs = {
+            "mel": np.zeros((1, self._n_mels, SILENT_FRAMES), np.float32),
+            "noise": np.zeros((1, self._n_group, groups), np.float32),
+        }
         return self._session.run(inputs)["audio"].reshape(-1)
 
     def close(self) -> None:

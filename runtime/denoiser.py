@@ -1,0 +1,117 @@
+"""Removes what a flow adds to everything it says: the spectrum of its own silence, subtracted frame by frame.
+
+After `Denoiser` of github.com/NVIDIA/waveglow at 8afb643: STFT of 1024 with hop 256, the magnitudes of the first frame
+of audio made from a mel of zeros without noise, times a strength, are taken off; phases stay. Any split of the audio
+gives the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.stft import hann_window
+
+__all__ = ["SILENT_FRAMES", "bias_spectrum", "denoised"]
+
+SILENT_FRAMES = 88
+"""Frames of zeros that the bias is measured on, as in the official code."""
+
+_N_FFT = 1024
+_HOP = 256
+_PADDING = _N_FFT // 2
+_WINDOW = hann_window(_N_FFT, _N_FFT)
+_SMALLEST_WEIGHT = 1e-8
+
+
+def bias_spectrum(silence: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Magnitudes of the first frame, centred on the first sample.
+
+    Args:
+        silence: [samples], what the model makes of `SILENT_FRAMES` frames of zeros without noise.
+
+    Returns:
+        Float64 [513].
+    """
+    first = np.pad(silence.astype(np.float64), (_PADDING, 0), mode="reflect")[:_N_FFT]
+    return np.abs(np.fft.rfft(first * _WINDOW))
+
+
+def denoised(
+    pieces: Iterable[NDArray[np.float32]], bias: NDArray[np.float64], strength: float
+) -> Iterator[NDArray[np.float32]]:
+    """Audio with the bias taken off.
+
+    Args:
+        pieces: Consecutive audio, [samples] each; together a multiple of 256 samples.
+        bias: See `bias_spectrum`.
+        strength: How often it is subtracted; no magnitude falls below zero.
+
+    Yields:
+        Consecutive audio, together as long as the input.
+    """
+    removed = strength * bias
+    waiting = np.empty(0)
+    started = False
+    added: NDArray[np.float64] = np.zeros((2, _N_FFT - _HOP))
+    to_skip = _PADDING
+    for piece, at_end in _with_end(pieces):
+        waiting = np.concatenate((waiting, piece.astype(np.float64)))
+        if not started and (waiting.size > _PADDING or at_end):
+            waiting = np.pad(waiting, (_PADDING, 0), mode="reflect")
+            started = True
+        if at_end:
+            waiting = np.pad(waiting, (0, _PADDING), mode="reflect")
+        if not started or waiting.size < _N_FFT:
+            continue
+        finished, added, frames = _overlap_add(waiting, added, removed)
+        waiting = waiting[frames * _HOP :]
+        if at_end:
+            # The padding at the end is heard no more than that at the start, half a frame of it has been added up.
+            finished = np.concatenate((finished, added), axis=1)[:, : finished.shape[1] + _PADDING - _HOP]
+        audio = finished[0] / np.maximum(finished[1], _SMALLEST_WEIGHT)
+        yield audio[to_skip:].astype(np.float32)
+        to_skip = max(0, to_skip - audio.size)
+
+
+def _overlap_add(
+    padded: NDArray[np.float64], added: NDArray[np.float64], removed: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """All whole frames of `padded`, made quieter and put together again.
+
+    Args:
+        padded: [samples], at least a frame.
+        added: [2, 768], what earlier frames left: signal, and the sum of the squared windows.
+        removed: [513].
+
+    Returns:
+        What is complete, [2, frames * 256], what it leaves, and the number of frames.
+    """
+    frames = (padded.size - _N_FFT) // _HOP + 1
+    view = np.lib.stride_tricks.sliding_window_view(padded, _N_FFT)[::_HOP][:frames]
+    spectrum = np.fft.rfft(view * _WINDOW, axis=-1)
+    magnitude = np.abs(spectrum)
+    # A magnitude of zero has no phase to keep.
+    gain = np.maximum(magnitude - removed, 0.0) / np.maximum(magnitude, np.finfo(np.float64).tiny)
+    quieter = np.fft.irfft(spectrum * gain, n=_N_FFT, axis=-1) * _WINDOW
+    total = np.zeros((2, (frames - 1) * _HOP + _N_FFT))
+    total[:, : added.shape[1]] = added
+    for frame in range(frames):
+        place = slice(frame * _HOP, frame * _HOP + _N_FFT)
+        total[0, place] += quieter[frame]
+        total[1, place] += _WINDOW**2
+    complete = frames * _HOP
+    return total[:, :complete], total[:, complete:].copy(), frames
+
+
+def _with_end(pieces: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], bool]]:
+    """Each piece, copied since it may be overwritten by the next, and whether it is the last."""
+    held: NDArray[np.float32] | None = None
+    for piece in pieces:
+        if held is not None:
+            yield held, False
+        held = piece.copy()
+    if held is not None:
+        yield held, True
