@@ -12,8 +12,9 @@ from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.tensorrt import EngineConfig, engine_filename, engine_from_onnx
 from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.drivers import driver_roles
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.manifest import EngineEntry, GraphEntry, Precision
+from voirs_vocoder.runtime.manifest import EngineEntry, GraphEntry, Int8Target, Precision
 
 __all__ = ["build_engines"]
 
@@ -42,11 +43,7 @@ def build_engines(
         ArtifactError: The artifact is damaged or another process is changing it.
     """
     with locked_artifact(root) as artifact:
-        sources = [
-            artifact.graph(role, precision, "tensorrt" if precision == "int8" else None)
-            for role in dict.fromkeys(graph.role for graph in artifact.manifest.graphs)
-            for precision in precisions
-        ]
+        sources = [source for precision in precisions for source in _sources(artifact, precision)]
         _refuse_existing(artifact, _expected_paths(sources, config), force=force)
         built = []
         for done, source in enumerate(sources):
@@ -59,6 +56,14 @@ def build_engines(
         changed = msgspec.structs.replace(artifact.manifest, engines=(*kept, *(entry for _, entry in built)))
         changed, card = with_model_card(changed)
         return replace_manifest(artifact, changed, {**{e.file.path: data for data, e in built}, **card})
+
+
+def _sources(artifact: Artifact, precision: Precision) -> list[GraphEntry]:
+    """The graphs of a precision; those that the artifact's driver runs must be among them."""
+    target: Int8Target | None = "tensorrt" if precision == "int8" else None
+    for role in driver_roles(artifact.manifest.driver):
+        artifact.graph(role, precision, target)
+    return [g for g in artifact.manifest.graphs if (g.precision, g.target) == (precision, target)]
 
 
 def _expected_paths(sources: Sequence[GraphEntry], config: EngineConfig) -> set[str]:

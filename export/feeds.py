@@ -47,6 +47,11 @@ def feeds_from_mels(
     names = {tensor.name for tensor in entry.inputs}
     if names == {"mel"}:
         return [{"mel": mel[np.newaxis]} for mel in mels]
+    if names == {"mel", "noise"} and entry.role == "sampler":
+        steps = next(tensor.shape[0] for tensor in entry.inputs if tensor.name == "noise")
+        return [
+            _sampler_feed(mel, seed, int(steps), hop_length) for seed, mel in enumerate(mels[:_MAX_FOLLOWED])
+        ]
     if names == {"mel", "noise"}:
         n_group = next(tensor.shape[1] for tensor in entry.inputs if tensor.name == "noise")
         if not isinstance(n_group, int):
@@ -63,6 +68,11 @@ def feeds_from_mels(
 def _flow_feed(mel: NDArray[np.float32], seed: int, n_group: int, hop_length: int) -> Feed:
     values = grouped_noise(seed, 0, 0, mel.shape[1] * hop_length // n_group, n_group)
     return {"mel": mel[np.newaxis], "noise": np.float32(DEFAULT_SIGMA) * values[np.newaxis]}
+
+
+def _sampler_feed(mel: NDArray[np.float32], seed: int, steps: int, hop_length: int) -> Feed:
+    draws = [noise(seed, draw, 0, mel.shape[1] * hop_length) for draw in range(steps)]
+    return {"mel": mel[np.newaxis], "noise": np.stack(draws)[:, np.newaxis, np.newaxis]}
 
 
 def _followed(

@@ -26,10 +26,13 @@ from voirs_vocoder.export.onnx_from_torch import example_inputs, onnx_from_torch
 from voirs_vocoder.export.parity import activation_bytes_per_frame, parity_error
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.quantize import calibration_record
+from voirs_vocoder.export.sampler_graph import kept_float, sampler_graph
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import FORMAT_VERSION, Diffusion, Manifest, Precision, Source, TensorInfo
 
@@ -51,6 +54,7 @@ class ExportRequest:
         precisions: Which graphs to make; FP32 is always among the artifact's, the others are made from it.
         calibration: Folder of recordings or mels for INT8; None without INT8.
         licence: SPDX identifier of the weights' licence; None when unknown.
+        sampler_graph: Of a diffusion model: make the default sampling as one graph as well.
         force: Replace an artifact that is there.
     """
 
@@ -61,6 +65,7 @@ class ExportRequest:
     precisions: tuple[Precision, ...] = ("fp32",)
     calibration: Path | None = None
     licence: str | None = None
+    sampler_graph: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -83,6 +88,13 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     module = family.load(request.checkpoint, request.config)
     specs = family.graphs(module)
     convention = _convention(module)
+    diffusion = _diffusion(module)
+    if request.sampler_graph:
+        if diffusion is None:
+            raise InputError(
+                f"only a diffusion model has a sampler graph, {request.family} has none; leave it out"
+            )
+        specs.append(sampler_graph(specs, chosen_plan(diffusion, VocodingConfig()), convention.hop_length))
     calibration = None
     if request.calibration is not None:
         calibration = calibration_set_from_folder(request.calibration, convention, progress=progress)
@@ -99,13 +111,13 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
             fp32.entry,
             mels,
             convention.hop_length,
-            _diffusion(module),
+            diffusion,
             lambda name: open_graph(exported[name].data, exported[name].entry),
         )
-        if "fp16" in request.precisions:
+        if "fp16" in request.precisions and "fp16" in fp32.entry.keep_float:
             progress(f"{role}: converting to FP16", 0, 0)
             graphs.append(fp16_graph(fp32, feeds))
-        if "int8" in request.precisions:
+        if "int8" in request.precisions and "int8" in fp32.entry.keep_float:
             graphs.extend(int8_graphs(fp32, feeds, progress))
     manifest = _manifest(request, module, specs, convention, graphs, calibration)
     files = {graph.entry.file.path: graph.data for graph in graphs}
@@ -115,6 +127,9 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
 
 def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str], hop_length: int) -> BuiltGraph:
     model = onnx_from_torch(spec, metadata)
+    fp16 = spec.float_parts.fp16
+    if spec.role == "sampler":
+        fp16 = kept_float(fp16, model)
     return built_graph(
         model,
         role=spec.role,
@@ -126,7 +141,11 @@ def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str], hop_length: int) -
             "max_abs_error_against_pytorch": parity_error(model, spec),
             "activation_bytes_per_frame": activation_bytes_per_frame(model, hop_length),
         },
-        keep_float={"fp16": spec.float_parts.fp16, "int8": spec.float_parts.int8},
+        keep_float={
+            precision: patterns
+            for precision, patterns in (("fp16", fp16), ("int8", spec.float_parts.int8))
+            if precision in spec.precisions
+        },
     )
 
 
@@ -187,8 +206,8 @@ def _manifest(
         sample_rate=description.sample_rate,
         hop_length=description.hop_length,
         mel=convention,
-        context_frames=max(spec.context_frames for spec in specs),
-        look_ahead_frames=max(spec.look_ahead_frames for spec in specs),
+        context_frames=max(spec.context_frames for spec in specs if spec.role != "sampler"),
+        look_ahead_frames=max(spec.look_ahead_frames for spec in specs if spec.role != "sampler"),
         look_ahead_samples=description.look_ahead_samples,
         source=Source(checkpoint_sha256=module.checkpoint_sha256, config=dict(description.config)),
         licence=request.licence,

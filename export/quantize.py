@@ -43,7 +43,7 @@ def quantize_artifact(
         calibration = calibration_set_from_folder(folder, manifest.mel, progress=progress)
         graphs: list[BuiltGraph] = []
         for entry in manifest.graphs:
-            if entry.precision == "fp32":
+            if entry.precision == "fp32" and "int8" in entry.keep_float:
                 fp32 = BuiltGraph(entry, artifact.read(entry.file))
                 feeds = feeds_from_mels(
                     entry,

@@ -23,6 +23,7 @@ from voirs_vocoder.export.variants import Variant, pytorch_vocoder, variants
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import Artifact, Vocoder, read_audio
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, mono, resample
+from voirs_vocoder.runtime.drivers import driver_roles
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import GraphEntry, Manifest, Recording
 from voirs_vocoder.runtime.mel import MelSpectrogram, mel_spectrogram
@@ -118,7 +119,7 @@ def record_validation(root: Path, report: Report) -> Artifact:
         def validated(graph: GraphEntry) -> GraphEntry:
             # Of a graph that ran on several backends, the manifest bears the figures of the first.
             measured = figures.get((graph.precision, graph.target))
-            if measured is None:
+            if measured is None or graph.role not in driver_roles(manifest.driver):
                 return graph
             kept = {name: value for name, value in measured.items() if name != "rtf"}
             return msgspec.structs.replace(graph, validation=kept)

@@ -80,6 +80,7 @@ class GraphSpec:
         context_frames: Mel frames before a frame that its audio depends on, computed from the configuration.
         look_ahead_frames: Mel frames after a frame that its audio depends on, computed likewise.
         float_parts: Nodes that stay float in the reduced precisions.
+        precisions: In which it is made where they are asked for.
     """
 
     role: str
@@ -89,6 +90,7 @@ class GraphSpec:
     context_frames: int
     look_ahead_frames: int
     float_parts: FloatParts = field(default_factory=FloatParts)
+    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,10 @@ class VocodingConfig:
         seed: Of the noise, in [0, 2^64); None is 0. The same seed gives the same audio.
         sigma: Standard deviation of a flow's noise, in [0, 10]; None takes 0.6.
         denoise: How strongly a flow's own bias spectrum is taken off its audio, in [0, 10]; None or 0 takes nothing.
-        sampler: Of a diffusion model: `fast`, `ddpm`, `ddim` or `dpm-solver++`; None takes the artifact's default.
+        sampler: Of a diffusion model: `fast`, `ddpm`, `ddim`, `dpm-solver++` or `adaptive`; None takes the artifact's
+            default.
         schedule: Where its steps lie: a key of `voirs_vocoder.runtime.diffusion.SCHEDULES`; None is `log-snr`.
-        steps: How many; None takes the artifact's default. `fast` knows its own.
+        steps: How many, for `adaptive` at most; None takes the artifact's default. `fast` knows its own.
         eta: Of `ddim`: 0, which None stands for, adds no noise, 1 as much as `ddpm`.
         temperature: Scales all noise of a diffusion model; None is 1.
         guidance: How far the prediction is driven from that without a mel; None is 1, the prediction itself.

@@ -26,6 +26,7 @@ class _SineDriver:
     context_frames = 0
     look_ahead_frames = 0
     max_window_frames = 1024
+    roles: tuple[str, ...] = ()
     settings: frozenset[str] = frozenset()
 
     def __init__(self, convention: MelConvention) -> None:

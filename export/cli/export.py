@@ -25,12 +25,21 @@ __all__ = ["command"]
         "voirs-vocoder export hifigan --checkpoint g_02500000 --config config_v1.json --output hifigan-v1",
         "voirs-vocoder export hifigan --checkpoint g_02500000 --output hifigan-v1 --precision fp32 \\",
         "    --precision fp16 --precision int8 --calibration speech/train --speech speech/held-out",
+        "voirs-vocoder export waveglow --checkpoint waveglow_256channels_universal_v5.pt \\",
+        "    --config config.json --output waveglow",
+        "voirs-vocoder export diffwave --checkpoint diffwave-ljspeech-22kHz.pt --config params.json \\",
+        "    --output diffwave --sampler-graph",
     ),
 )
 @click.argument("family")
 @options.checkpoint_options(required=True, help_text="The trained weights, in the family's official format.")
 @click.option(
-    "--output", metavar="DIR", type=click.Path(path_type=Path), required=True, help="The artifact to make."
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The artifact to make.",
 )
 @options.precisions_option(
     "A graph to make; repeat it for more. FP32 is always made, INT8 for CPU and for TensorRT."
@@ -40,6 +49,11 @@ __all__ = ["command"]
 @options.backend_option(required=False)
 @options.compute_capability_option
 @options.speech_option(required=False, help_text="Validate at the end on the recordings of this folder.")
+@click.option(
+    "--sampler-graph",
+    is_flag=True,
+    help="Of a diffusion model: make its default sampling as one graph as well.",
+)
 @options.force_option("Replace an artifact that is there.")
 def command(
     family: str,
@@ -52,9 +66,10 @@ def command(
     backend: str | None,
     compute_capabilities: tuple[int, ...],
     speech: Path | None,
+    sampler_graph: bool,
     force: bool,
 ) -> None:
-    """Export a checkpoint of FAMILY (such as hifigan) to an artifact.
+    """Export a checkpoint of FAMILY (hifigan, waveglow, diffwave or diffwave-unet) to an artifact.
 
     Every graph is compared with PyTorch before anything is written; the artifact appears whole or not at all.
     """
@@ -76,6 +91,7 @@ def command(
         precisions=tuple(dict.fromkeys(precisions)),
         calibration=calibration,
         licence=licence,
+        sampler_graph=sampler_graph,
         force=force,
     )
     with ConsoleProgress() as progress:

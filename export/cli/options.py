@@ -84,7 +84,7 @@ def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
             "--config",
             metavar="JSON",
             type=_PATH,
-            show_default="config.json beside the checkpoint",
+            show_default="config.json beside the checkpoint, params.json for diffwave",
             help="The model's official configuration.",
         )
         checkpoint = click.option(
@@ -102,7 +102,7 @@ def diffusion_options(function: _Function) -> _Function:
             "--sampler",
             metavar="S",
             show_default="the artifact's",
-            help="Of a diffusion model: fast, ddpm, ddim or dpm-solver++.",
+            help="Of a diffusion model: fast, ddpm, ddim, dpm-solver++ or adaptive.",
         ),
         click.option(
             "--schedule",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
 from voirs_vocoder.runtime.diffusion.samplers import SAMPLERS, sampler_plan
@@ -9,11 +11,18 @@ from voirs_vocoder.runtime.diffusion.schedule import NoiseSchedule, schedule_wit
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import Diffusion
 
-__all__ = ["FAST", "chosen_plan"]
+__all__ = ["ADAPTIVE", "FAST", "SAMPLER_CHOICES", "chosen_plan"]
 
 FAST = "fast"
 """The sampler that is `ddpm` on the checkpoint's published schedule for few steps."""
 
+ADAPTIVE = "adaptive"
+"""The sampler that is `dpm-solver++`, stopped when the estimate of the clean audio has settled."""
+
+SAMPLER_CHOICES = (FAST, *SAMPLERS, ADAPTIVE)
+"""What a caller may ask for."""
+
+_ADAPTIVE_STEPS = 24
 _DEFAULT_SCHEDULE = "log-snr"
 # Where neither the caller nor the artifact says.
 _DEFAULT_STEPS = 12
@@ -34,12 +43,16 @@ def chosen_plan(model: Diffusion, config: VocodingConfig) -> SamplerPlan:
     temperature = 1.0 if config.temperature is None else config.temperature
     if sampler == FAST:
         return _fast_plan(model, training, config, temperature)
-    if sampler not in SAMPLERS:
-        raise InputError(f"unknown sampler {sampler!r}; known: {', '.join((FAST, *SAMPLERS))}")
+    if sampler not in SAMPLER_CHOICES:
+        raise InputError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLER_CHOICES)}")
+    # For `adaptive`, steps are the most that it takes.
     steps = config.steps or (model.steps if sampler == model.sampler else None)
-    steps = steps or min(_DEFAULT_STEPS, len(training.betas))
+    usual = _ADAPTIVE_STEPS if sampler == ADAPTIVE else _DEFAULT_STEPS
+    steps = steps or min(usual, len(training.betas))
     schedule = schedule_within(training, config.schedule or _DEFAULT_SCHEDULE, steps)
-    return sampler_plan(sampler, training, schedule, eta=config.eta or 0.0, temperature=temperature)
+    solver = "dpm-solver++" if sampler == ADAPTIVE else sampler
+    plan = sampler_plan(solver, training, schedule, eta=config.eta or 0.0, temperature=temperature)
+    return dataclasses.replace(plan, sampler=sampler)
 
 
 def _fast_plan(

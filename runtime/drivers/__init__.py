@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.drivers.diffusion import DiffusionDriver
 from voirs_vocoder.runtime.drivers.direct import DirectDriver
@@ -12,13 +10,18 @@ from voirs_vocoder.runtime.drivers.flow import FlowDriver
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.manifest import Manifest
 
-__all__ = ["Driver", "SessionOpener", "open_driver"]
+__all__ = ["Driver", "SessionOpener", "driver_roles", "open_driver"]
 
-_DRIVERS: dict[str, Callable[[Manifest, SessionOpener, SessionConfig], Driver]] = {
+_DRIVERS: dict[str, type[DirectDriver | FlowDriver | DiffusionDriver]] = {
     "direct": DirectDriver,
     "flow": FlowDriver,
     "diffusion": DiffusionDriver,
 }
+
+
+def driver_roles(name: str) -> tuple[str, ...]:
+    """Roles of the graphs that a driver runs; an artifact may hold others for other runtimes."""
+    return _DRIVERS[name].roles
 
 
 def open_driver(manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> Driver:

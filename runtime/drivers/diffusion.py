@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.diffusion.choice import chosen_plan
+from voirs_vocoder.runtime.diffusion.adaptive import MAX_ADAPTIVE_FRAMES, adaptive_audio
+from voirs_vocoder.runtime.diffusion.choice import ADAPTIVE, chosen_plan
 from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
 from voirs_vocoder.runtime.diffusion.stage import Stage, Track
 from voirs_vocoder.runtime.drivers.driver import SessionOpener, affordable_frames
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.manifest import Manifest
-from voirs_vocoder.runtime.window import MelReader, windows
+from voirs_vocoder.runtime.window import MelReader, Window, windows
 
 __all__ = ["DiffusionDriver"]
 
@@ -28,6 +29,7 @@ __all__ = ["DiffusionDriver"]
 class DiffusionDriver:
     """Runs the `conditioner` and `step` graphs. See `Driver`."""
 
+    roles: tuple[str, ...] = ("conditioner", "step")
     settings = frozenset({"seed", "sampler", "schedule", "steps", "eta", "temperature", "guidance"})
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
@@ -54,6 +56,8 @@ class DiffusionDriver:
                 f"{config.guidance}; leave it out"
             )
         plan = chosen_plan(self._model, config)
+        if plan.sampler == ADAPTIVE:
+            return self._settled(mel, config, plan)
         return self._sampled(mel, config, plan)
 
     def close(self) -> None:
@@ -72,10 +76,7 @@ class DiffusionDriver:
         ]
         predict = partial(self._predicted_noise, guidance=config.guidance)
         for window in windows(mel, before, after, size, fixed=config.window_frames is not None):
-            if window.frames:
-                values = np.ascontiguousarray(window.values)[np.newaxis]
-                result = self._conditioner.run({"mel": values})["conditioner"][0]
-                conditioner.append(result[:, window.own(hop_length)].copy())
+            self._condition(window, conditioner)
             for number, stage in enumerate(stages):
                 pieces = stage.advance(
                     predict,
@@ -91,6 +92,36 @@ class DiffusionDriver:
                     else:
                         yield noisy
             conditioner.drop_before(stages[-1].done - before * hop_length)
+
+    def _settled(
+        self, mel: MelReader, config: VocodingConfig, plan: SamplerPlan
+    ) -> Iterator[NDArray[np.float32]]:
+        before, after = self._before, self._after
+        size = self._window_frames if config.window_frames is None else config.window_frames
+        conditioner = Track()
+        for window in windows(mel, before, after, size, fixed=config.window_frames is not None):
+            if window.stop > MAX_ADAPTIVE_FRAMES:
+                raise InputError(
+                    f"the sampler {ADAPTIVE!r} holds the whole utterance and takes at most {MAX_ADAPTIVE_FRAMES} "
+                    "frames, this one has more; choose another sampler, which takes any length"
+                )
+            self._condition(window, conditioner)
+        audio, _ = adaptive_audio(
+            plan,
+            partial(self._predicted_noise, guidance=config.guidance),
+            conditioner,
+            seed=config.seed or 0,
+            before=before * self._hop_length,
+            after=after * self._hop_length,
+            most=max(1, size - before - after) * self._hop_length,
+        )
+        yield audio
+
+    def _condition(self, window: Window, conditioner: Track) -> None:
+        if window.frames:
+            values = np.ascontiguousarray(window.values)[np.newaxis]
+            result = self._conditioner.run({"mel": values})["conditioner"][0]
+            conditioner.append(result[:, window.own(self._hop_length)].copy())
 
     def _predicted_noise(
         self,

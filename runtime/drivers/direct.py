@@ -18,6 +18,7 @@ __all__ = ["DirectDriver"]
 class DirectDriver:
     """Runs the `offline` graph. See `Driver`."""
 
+    roles: tuple[str, ...] = ("offline",)
     settings: frozenset[str] = frozenset()
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:

@@ -29,11 +29,13 @@ class Driver(Protocol):
     Attributes:
         provider: What runs it, such as `cpu`.
         backend: The same with its version.
+        roles: Of the graphs that it runs.
         settings: Which optional fields of `VocodingConfig` it honours; the others must be left at None.
     """
 
     provider: str
     backend: str
+    roles: tuple[str, ...]
     settings: frozenset[str]
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:

@@ -24,6 +24,7 @@ DEFAULT_SIGMA = 0.6
 class FlowDriver:
     """Runs the `offline` graph on a mel and noise of the same place in the utterance. See `Driver`."""
 
+    roles: tuple[str, ...] = ("offline",)
     settings = frozenset({"seed", "sigma", "denoise"})
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
