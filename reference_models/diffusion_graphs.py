@@ -53,7 +53,7 @@ def diffusion_graphs(
     return [
         GraphSpec(
             role="conditioner",
-            module=_Conditioner(model),
+            module=_Conditioner(model).eval(),
             inputs=(
                 TensorSpec("mel", ("batch", n_mels, "frames"), example_mean=mel_mean, example_std=mel_std),
             ),
@@ -65,7 +65,7 @@ def diffusion_graphs(
         ),
         GraphSpec(
             role="step",
-            module=_Step(model),
+            module=_Step(model).eval(),
             inputs=(
                 TensorSpec("noisy_audio", ("batch", 1, samples)),
                 TensorSpec("step", ("batch",), example_mean=10.0, example_std=4.0),

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 _TINY_HIFIGAN_CONFIG: dict[str, object] = {
     "resblock": "1",
@@ -138,3 +139,64 @@ def full_disk() -> Callable[[int], AbstractContextManager[None]]:
             sys.dont_write_bytecode = cached
 
     return limited
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    """Everything in a folder, hidden files included; a lock that nobody holds is no half-written file."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in folder.rglob("*")
+        if path.name != ".lock"
+    }
+
+
+@pytest.fixture
+def tree() -> Callable[[Path], dict[str, bytes]]:
+    """Everything in a folder, for a comparison before and after."""
+    return _tree
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs a command that must fail with status 2, one line, and nothing changed on disk; returns the line."""
+    from voirs_vocoder.export.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> str:
+        before = _tree(tmp_path)
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        lines = result.stderr.splitlines()
+        errors = [line for line in lines if line.startswith(("error: ", "internal error: "))]
+        assert result.exit_code == 2, result.output
+        assert errors == lines[-1:], result.stderr
+        assert errors[0].startswith("error: ")
+        assert "Traceback" not in result.output
+        assert _tree(tmp_path) == before
+        return errors[0]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_waveglow(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The official tiny WaveGlow as an artifact in FP32."""
+    folder = data_dir / "waveglow"
+    return _exported(
+        "waveglow", folder / "tiny" / "pickled_module.pt", folder / "config.json", tmp_path_factory
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_diffwave(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The official tiny DiffWave as an artifact in FP32."""
+    folder = data_dir / "diffwave" / "tiny"
+    return _exported("diffwave", folder / "weights.pt", folder / "params.json", tmp_path_factory)
+
+
+def _exported(family: str, checkpoint: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+
+    root = tmp_path_factory.mktemp("artifacts") / family
+    export_artifact(ExportRequest(family, checkpoint, config, root))
+    return root

@@ -125,35 +125,6 @@ def artifact(pristine_artifact, tmp_path) -> Path:
     return Path(shutil.copytree(pristine_artifact, tmp_path / "toy"))
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    """Everything in a folder, hidden files included; a lock that nobody holds is no half-written file."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
-        for path in folder.rglob("*")
-        if path.name != ".lock"
-    }
-
-
-@pytest.fixture
-def refused(tmp_path, monkeypatch):
-    """Runs a command that must fail with status 2, one line, and nothing changed on disk; returns the line."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> str:
-        before = tree(tmp_path)
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        lines = result.stderr.splitlines()
-        errors = [line for line in lines if line.startswith(("error: ", "internal error: "))]
-        assert result.exit_code == 2, result.output
-        assert errors == lines[-1:], result.stderr
-        assert errors[0].startswith("error: ")
-        assert "Traceback" not in result.output
-        assert tree(tmp_path) == before
-        return errors[0]
-
-    return run
-
-
 @pytest.fixture
 def vocode(refused, artifact, tmp_path):
     """`refused` for vocoding one file."""
@@ -535,7 +506,9 @@ def test_validation_on_a_recording_that_was_calibrated_on_is_refused(refused, ar
 # --- interruption
 
 
-def test_an_interrupted_command_leaves_nothing_and_no_traceback(artifact, recording, tmp_path, monkeypatch):
+def test_an_interrupted_command_leaves_nothing_and_no_traceback(
+    artifact, recording, tmp_path, monkeypatch, tree
+):
     from voirs_vocoder.runtime.audio_write import AudioWriter
 
     written = []

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from voirs_vocoder.runtime.artifact import Artifact
 from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.diffusion import NoiseSchedule
+from voirs_vocoder.runtime.diffusion.adaptive import adaptive_audio
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
+from voirs_vocoder.runtime.diffusion.stage import Track
 from voirs_vocoder.runtime.drivers import open_driver
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.manifest import Diffusion
@@ -183,3 +186,31 @@ def test_no_other_family_takes_a_setting_of_diffusion(tiny_artifact):
 def test_an_artifact_without_its_schedule_is_refused(manifest):
     with pytest.raises(ArtifactError, match="state its schedule"):
         made(msgspec.structs.replace(manifest, diffusion=None))
+
+
+def test_adaptive_sampling_stops_when_the_clean_estimate_has_settled(vocoder, manifest):
+    mel = np.random.default_rng(2).normal(-5, 2, (CHANNELS, 30)).astype(np.float32)
+    plan = chosen_plan(manifest.diffusion, VocodingConfig(sampler="adaptive", steps=40))
+    conditioner = Track()
+    conditioner.append(np.zeros((CHANNELS, 480), np.float32))
+    told = []
+
+    def settles(x, step, conditioning):
+        """A network that is sure of what lies in the noise."""
+        told.append(step)
+        level = np.interp(step, np.arange(50), NoiseSchedule(TRAINING).alphas_cumulative)
+        return ((x - np.sqrt(level) * 0.3) / np.sqrt(1 - level)).astype(np.float32)
+
+    audio, steps = adaptive_audio(plan, settles, conditioner, seed=0, before=32, after=16, most=100)
+    assert steps == len(set(told)) == 2
+    np.testing.assert_allclose(audio, 0.3, atol=0.01)
+    whole, parts = (
+        vocoder.vocode(mel, VocodingConfig(sampler="adaptive", window_frames=size)).samples
+        for size in (40, 7)
+    )
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+
+
+def test_adaptive_sampling_refuses_what_it_cannot_hold(vocoder):
+    with pytest.raises(InputError, match="at most 4096 frames, this one has more; choose another sampler"):
+        vocoder.vocode(np.zeros((CHANNELS, 4097), np.float32), VocodingConfig(sampler="adaptive"))
