@@ -12,8 +12,9 @@ from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.engines import build_engines
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.report import report_table
+from voirs_vocoder.export.speech import speech_recordings
 from voirs_vocoder.export.tensorrt import EngineConfig
-from voirs_vocoder.export.validate import record_validation, speech_recordings, validate_artifact
+from voirs_vocoder.export.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import (
     Artifact,
     AudioMelSource,

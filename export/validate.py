@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,27 +17,19 @@ from voirs_vocoder.export.gates import judge
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.report import REPORT_PATH, RecordingFigures, Report, Row, encode_report
+from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.export.variants import Variant, pytorch_vocoder, variants
 from voirs_vocoder.reference_models import get_family
-from voirs_vocoder.runtime import Artifact, Vocoder, read_audio
-from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, mono, resample
+from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.drivers import driver_roles
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import GraphEntry, Manifest, Recording
-from voirs_vocoder.runtime.mel import MelSpectrogram, mel_spectrogram
+from voirs_vocoder.runtime.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.metrics import measure
 
-__all__ = ["load_reference", "record_validation", "speech_recordings", "validate_artifact"]
+__all__ = ["load_reference", "record_validation", "validate_artifact"]
 
 _AGAINST_REFERENCE = ("max_abs_error", "snr_db", "multi_resolution_stft", "lsd", "mel_l1")
 _AGAINST_RECORDING = ("pesq_wb", "stoi", "lsd", "multi_resolution_stft", "mel_l1")
-
-
-@dataclass(frozen=True)
-class _Speech:
-    recording: Recording
-    samples: NDArray[np.float32]
-    mel: MelSpectrogram
 
 
 def validate_artifact(
@@ -65,7 +55,7 @@ def validate_artifact(
     """
     artifact = Artifact.open(root)
     manifest = artifact.manifest
-    utterances = [_speech(path, manifest) for path in speech_recordings(speech, manifest)]
+    utterances = load_speech(speech, manifest)
     reference = Vocoder.load(root) if checkpoint is None else load_reference(artifact, checkpoint, config)
     with reference:
         references = [_vocode(reference, utterance)[0] for utterance in utterances]
@@ -96,7 +86,7 @@ def validate_artifact(
         variant=manifest.variant,
         reference="pytorch" if checkpoint else "fp32",
         reference_backend=backend,
-        reference_figures=_means(reference_figures),
+        reference_figures=mean_figures(reference_figures),
         checkpoint_sha256=manifest.source.checkpoint_sha256,
         recordings=tuple(utterance.recording for utterance in utterances),
         speech_s=sum(utterance.samples.size for utterance in utterances) / manifest.sample_rate,
@@ -151,40 +141,7 @@ def load_reference(artifact: Artifact, checkpoint: Path, config: Path | None) ->
     return pytorch_vocoder(artifact, family.graphs(module))
 
 
-def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
-    """The recordings of a folder, sorted.
-
-    Raises:
-        InputError: There is no such folder, it holds none, or one of them was calibrated on: its figures would
-            flatter.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: --speech must be a folder of recordings; there is none")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_ENDINGS)
-    if not paths:
-        raise InputError(f"{folder}: holds no recordings ({', '.join(AUDIO_ENDINGS)})")
-    calibrated = (
-        {entry.sha256 for entry in manifest.calibration.recordings} if manifest.calibration else set()
-    )
-    for path in paths:
-        if _sha256(path) in calibrated:
-            raise InputError(f"{path}: INT8 was calibrated on this recording; validate on others")
-    return paths
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _speech(path: Path, manifest: Manifest) -> _Speech:
-    audio = read_audio(path)
-    samples = resample(mono(audio.samples), audio.sample_rate, manifest.sample_rate)
-    mel = mel_spectrogram(samples, manifest.sample_rate, manifest.mel)
-    length = min(samples.size, mel.values.shape[1] * manifest.hop_length)
-    return _Speech(Recording(name=path.name, sha256=_sha256(path)), samples[:length], mel)
-
-
-def _vocode(vocoder: Vocoder, speech: _Speech) -> tuple[NDArray[np.float32], float]:
+def _vocode(vocoder: Vocoder, speech: Speech) -> tuple[NDArray[np.float32], float]:
     started = time.perf_counter()
     audio = vocoder.vocode(speech.mel)
     elapsed = time.perf_counter() - started
@@ -193,7 +150,7 @@ def _vocode(vocoder: Vocoder, speech: _Speech) -> tuple[NDArray[np.float32], flo
 
 def _figures(
     vocoder: Vocoder,
-    speech: _Speech,
+    speech: Speech,
     reference: NDArray[np.float32],
     reference_figures: dict[str, float | None],
     manifest: Manifest,
@@ -218,7 +175,7 @@ def _figures(
 
 def _row(variant: Variant, backend: str, measured: Sequence[RecordingFigures]) -> Row:
     per_recording = [entry.figures for entry in measured]
-    figures = _means(per_recording)
+    figures = mean_figures(per_recording)
     figures["max_abs_error"] = max(_finite_or_nan(per_recording, "max_abs_error"))
     figures["snr_min_db"] = min(_finite_or_nan(per_recording, "snr_db"))
     figures["rtf"] = statistics.median(_finite_or_nan(per_recording, "rtf"))
@@ -238,13 +195,3 @@ def _finite_or_nan(rows: Sequence[dict[str, float | None]], name: str) -> Iterat
     for row in rows:
         value = row[name]
         yield math.nan if value is None else value
-
-
-def _means(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
-    """The mean of each figure over the recordings; None where any is None."""
-    means: dict[str, float | None] = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        known = [value for value in values if value is not None]
-        means[name] = statistics.fmean(known) if len(known) == len(values) else None
-    return means

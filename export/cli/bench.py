@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.output import require_writable_file, write_file
+from voirs_vocoder.runtime.manifest import Precision
 
 __all__ = ["command"]
 
@@ -17,7 +19,10 @@ __all__ = ["command"]
     "bench",
     cls=options.ExampleCommand,
     short_help="Measure the speed of the graphs here.",
-    examples=("voirs-vocoder bench hifigan-v1 --threads 2 --json bench.json",),
+    examples=(
+        "voirs-vocoder bench hifigan-v1 --threads 2 --json bench.json",
+        "voirs-vocoder bench diffwave --sweep --speech speech/held-out",
+    ),
 )
 @options.artifact_argument
 @click.option(
@@ -34,12 +39,38 @@ __all__ = ["command"]
     default=15,
     help="Rounds; each graph vocodes once in each.",
 )
+@click.option(
+    "--sweep",
+    is_flag=True,
+    help="Instead: samplers and steps of a diffusion model against quality; the knee becomes the default.",
+)
+@options.speech_option(required=False, help_text="Recordings for --sweep.")
+@options.precision_option
 @options.threads_option
 @options.json_file_option
-def command(root: Path, seconds: float, pairs: int, threads: int | None, json_file: Path | None) -> None:
-    """Measure how fast the graphs of the artifact DIR run here, each against the FP32 graph."""
+def command(
+    root: Path,
+    seconds: float,
+    pairs: int,
+    sweep: bool,
+    speech: Path | None,
+    precision: Precision,
+    threads: int | None,
+    json_file: Path | None,
+) -> None:
+    """Measure how fast the graphs of the artifact DIR run here, each against the FP32 graph.
+
+    With --sweep: PESQ, STOI, LSD and real-time factor of every sampler over numbers of steps, on recordings. Table and
+    plot are kept in the artifact, and the cheapest setting within 0.05 PESQ of the best becomes its default.
+    """
+    if sweep != (speech is not None):
+        raise click.UsageError("--sweep needs --speech DIR with recordings, and only --sweep does")
     if json_file is not None:
         require_writable_file(json_file)
+
+    if speech is not None:
+        _sweep(root, speech, precision, threads, json_file)
+        return
 
     from voirs_vocoder.export.bench import artifact_benchmark, bench_table, encode_bench
 
@@ -48,3 +79,22 @@ def command(root: Path, seconds: float, pairs: int, threads: int | None, json_fi
     if json_file is not None:
         write_file(json_file, encode_bench(report))
     print_table(bench_table(report))
+
+
+def _sweep(
+    root: Path, speech: Path, precision: Precision, threads: int | None, json_file: Path | None
+) -> None:
+    from voirs_vocoder.export.sweep import record_sweep, sweep_artifact, sweep_table
+
+    with ConsoleProgress() as progress:
+        report = sweep_artifact(root, speech, precision=precision, threads=threads, progress=progress)
+    artifact = record_sweep(root, report)
+    if json_file is not None:
+        write_file(json_file, msgspec.json.encode(report))
+    print_table(sweep_table(report))
+    knee = report.points[report.knee]
+    steps = "" if knee.steps is None else f" with {knee.steps} steps"
+    click.echo(
+        f"\n{report.recordings} recordings, {report.speech_s:.1f} s. Default now: {knee.sampler}{steps}. "
+        f"{artifact.root / 'validation' / 'sweep.png'}"
+    )

@@ -3,6 +3,7 @@
 from voirs_vocoder.runtime.diffusion.plan import PlanStep, SamplerPlan
 from voirs_vocoder.runtime.diffusion.samplers import SAMPLERS, sampler_plan
 from voirs_vocoder.runtime.diffusion.schedule import (
+    MAX_STEPS,
     SCHEDULES,
     NoiseSchedule,
     ScheduleStatistics,
@@ -10,6 +11,7 @@ from voirs_vocoder.runtime.diffusion.schedule import (
 )
 
 __all__ = [
+    "MAX_STEPS",
     "SAMPLERS",
     "SCHEDULES",
     "NoiseSchedule",

@@ -1,0 +1,86 @@
+"""Recordings that an artifact is measured on, none of which it was calibrated on."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, mono, read_audio, resample
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import Manifest, Recording
+from voirs_vocoder.runtime.mel import MelSpectrogram, mel_spectrogram
+
+__all__ = ["Speech", "load_speech", "mean_figures", "speech_recordings"]
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """A recording and its mel.
+
+    Attributes:
+        recording: Its name and hash.
+        samples: At the artifact's rate, float32 [samples], no longer than the mel.
+        mel: In the artifact's convention.
+    """
+
+    recording: Recording
+    samples: NDArray[np.float32]
+    mel: MelSpectrogram
+
+
+def load_speech(folder: Path, manifest: Manifest) -> list[Speech]:
+    """The recordings of a folder, sorted by name.
+
+    Raises:
+        InputError: There is no such folder, it holds none, or one of them was calibrated on: its figures would
+            flatter.
+    """
+    return [_speech(path, manifest) for path in speech_recordings(folder, manifest)]
+
+
+def mean_figures(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """The mean of each figure over the recordings; None where any is None."""
+    means: dict[str, float | None] = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        known = [value for value in values if value is not None]
+        means[name] = statistics.fmean(known) if len(known) == len(values) else None
+    return means
+
+
+def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
+    """Their paths, sorted.
+
+    Raises:
+        InputError: As `load_speech`.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: --speech must be a folder of recordings; there is none")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_ENDINGS)
+    if not paths:
+        raise InputError(f"{folder}: holds no recordings ({', '.join(AUDIO_ENDINGS)})")
+    calibrated = (
+        {entry.sha256 for entry in manifest.calibration.recordings} if manifest.calibration else set()
+    )
+    for path in paths:
+        if _sha256(path) in calibrated:
+            raise InputError(f"{path}: INT8 was calibrated on this recording; validate on others")
+    return paths
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _speech(path: Path, manifest: Manifest) -> Speech:
+    audio = read_audio(path)
+    samples = resample(mono(audio.samples), audio.sample_rate, manifest.sample_rate)
+    mel = mel_spectrogram(samples, manifest.sample_rate, manifest.mel)
+    length = min(samples.size, mel.values.shape[1] * manifest.hop_length)
+    return Speech(Recording(name=path.name, sha256=_sha256(path)), samples[:length], mel)
