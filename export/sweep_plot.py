@@ -32,6 +32,7 @@ def sweep_png(report: SweepReport) -> bytes:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullFormatter
     except ImportError as error:
         raise InputError(
             "drawing needs matplotlib, which is not installed; pip install 'voirs-vocoder[eval]'"
@@ -77,6 +78,9 @@ def sweep_png(report: SweepReport) -> bytes:
                 label=f"knee: {knee.sampler} {_steps(knee)}".strip(),
             )
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("real-time factor")
         axes.set_ylabel(label)
         axes.grid(visible=True, which="both", alpha=0.25)

@@ -117,9 +117,9 @@ def write_long_recording(source: Path, target: Path, seconds: float) -> None:
                 left -= min(left, recording.samples.shape[1])
 
 
-def command_line_peak_bytes(artifact: Artifact, recording: Path, output: Path) -> int:
-    """Peak resident memory of `voirs-vocoder vocode` on a recording."""
-    arguments = ("vocode", artifact.root, recording, "-o", output)
+def command_line_peak_bytes(artifact: Artifact, recording: Path, output: Path, *options: str) -> int:
+    """Peak resident memory of `voirs-vocoder vocode` on a recording, with further options."""
+    arguments: tuple[str | Path, ...] = ("vocode", artifact.root, recording, "-o", output, *options)
     return run_fresh(python_command(_COMMAND_LINE, *arguments)).peak_bytes
 
 

@@ -1,4 +1,4 @@
-"""The project's benchmark: the published HiFi-GANs against stock ONNX Runtime, PyTorch and OpenVINO."""
+"""The project's benchmark: the published models against stock ONNX Runtime, PyTorch and OpenVINO."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.contenders import contenders
+from voirs_vocoder.export.bench.family_project import family_benchmark
 from voirs_vocoder.export.bench.measures import (
     command_line_peak_bytes,
     copy_synthesis_lsd,
@@ -127,14 +128,23 @@ def project_benchmark(settings: ProjectSettings, progress: Progress) -> ProjectR
         v1_peak_bytes=peak_bytes,
         v1_file_bytes=file_bytes,
     )
+    families = family_benchmark(
+        settings.output,
+        settings.data,
+        pairs=settings.pairs,
+        threads=settings.threads,
+        reuse=settings.reuse,
+        quick=settings.quick,
+        progress=progress,
+    )
     return ProjectReport(
         machine=this_machine(),
         versions={name: version(name) for name in _PACKAGES},
         threads=settings.threads,
         audio_s=_audio_s(v1),
-        rtf=rtf,
-        findings=tuple(findings),
-        targets=targets(measured),
+        rtf={**rtf, **families.rtf},
+        findings=(*findings, *families.findings),
+        targets=(*targets(measured), *families.targets),
     )
 
 

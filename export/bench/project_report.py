@@ -98,7 +98,7 @@ def encode_project(report: ProjectReport) -> bytes:
 def speed_table(report: ProjectReport) -> list[list[str]]:
     """RTF per variant and contender, as rows of text, the first being the header."""
     rows = [
-        [variant.upper(), name, *estimate_cells(estimate, ".4f")]
+        [variant.upper() if len(variant) == 2 else variant, name, *estimate_cells(estimate, ".4f")]
         for variant, times in report.rtf.items()
         for name, estimate in times.items()
     ]
