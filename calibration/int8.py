@@ -23,7 +23,7 @@ from voirs_vocoder.calibration.activation_ranges import (
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
 from voirs_vocoder.calibration.graph import Feed, GraphIndex, Outputs, run_all
 from voirs_vocoder.calibration.half_weights import half_stored_weights
-from voirs_vocoder.calibration.qdq import Scales, qdq_from_fp32
+from voirs_vocoder.calibration.qdq import Scales, convolution_sums, qdq_from_fp32
 from voirs_vocoder.calibration.sensitivity import (
     costliest_noise,
     multiply_accumulates,
@@ -178,11 +178,13 @@ def _scales(
     nodes = [node for node in index.nodes if node.name in chosen]
     inputs = {node.input[0]: FloatHistogram() for node in nodes}
     outputs = {node.output[0]: _output_histogram(index, node.output[0]) for node in nodes if target == "cpu"}
-    float_histograms(model, [*inputs.items(), *outputs.items()], feeds)
+    sums = {name: ChannelHistogram() for name in convolution_sums(index, chosen)} if target == "cpu" else {}
+    float_histograms(model, [*inputs.items(), *outputs.items(), *sums.items()], feeds)
     scale = asymmetric_scale if target == "cpu" else symmetric_scale
     return Scales(
         inputs={name: scale(histogram) for name, histogram in inputs.items()},
         outputs={name: _output_scale(index, name, histogram) for name, histogram in outputs.items()},
+        sums={name: channel_scales(histogram) for name, histogram in sums.items()},
     )
 
 

@@ -10,7 +10,7 @@ and no QuantizeLinear behind a convolution, which would keep it from fusing with
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,10 +39,25 @@ class Scales:
     Attributes:
         inputs: Of every tensor that a quantized convolution reads.
         outputs: Of every tensor that one makes; unused for TensorRT.
+        sums: Of every tensor that `convolution_sums` names; unused for TensorRT.
     """
 
     inputs: Mapping[str, TensorScale]
     outputs: Mapping[str, TensorScale | ChannelScales]
+    sums: Mapping[str, ChannelScales] = field(default_factory=dict)
+
+
+def convolution_sums(index: GraphIndex, names: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Sums of two of these convolutions that nothing else reads: from the tensor of the sum to those of the terms."""
+    made = {node.output[0] for node in index.nodes if node.name in names}
+    return {
+        node.output[0]: (node.input[0], node.input[1])
+        for node in index.nodes
+        if node.op_type == "Add"
+        and node.output[0] not in index.boundary
+        and len(set(node.input)) == len(node.input)
+        and all(term in made and _sole_reader(index, term) is not None for term in node.input)
+    }
 
 
 def qdq_from_fp32(
@@ -72,6 +87,10 @@ class _QdqWriter:
         self._names = names
         self._scales = scales
         self._for_cpu = target == "cpu"
+        possible = convolution_sums(self._index, names) if self._for_cpu else {}
+        self._sums = {total: scales.sums[total] for total in possible if total in scales.sums}
+        self._sum_of_term = {term: total for total in self._sums for term in possible[total]}
+        self._integer_splits: dict[str, tuple[str, ChannelScales]] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._rounded_inputs: dict[str, str] = {}
@@ -80,6 +99,10 @@ class _QdqWriter:
         for node in self._index.nodes:
             if node.name in self._names:
                 self._write_convolution(node)
+            elif node.output[0] in self._sums:
+                self._write_sum(node)
+            elif node.op_type == "Split" and node.input[0] in self._integer_splits:
+                self._write_split(node)
             else:
                 self._nodes.append(node)
         used = {name for node in self._nodes for name in node.input}
@@ -87,9 +110,9 @@ class _QdqWriter:
             tensor for tensor in (*self._model.graph.initializer, *self._constants) if tensor.name in used
         ]
         result = copied(self._model)
-        for field, content in ((result.graph.node, self._nodes), (result.graph.initializer, kept)):
-            del field[:]
-            field.extend(content)
+        for kind, content in ((result.graph.node, self._nodes), (result.graph.initializer, kept)):
+            del kind[:]
+            kind.extend(content)
         return result
 
     def _write_convolution(self, node: onnx.NodeProto) -> None:
@@ -108,7 +131,7 @@ class _QdqWriter:
             convolution.input[1] = self._write_rounded_weight(f"{node.name}/weight", weight, weight_scales)
             self._nodes.append(convolution)
             return
-        output_scale = self._scales.outputs[output]
+        output_scale = self._output_scale(output)
         gains = _gains(output_scale)
         stored_scales = weight_scales * gains
         integers = _integers(weight, weight_scales)
@@ -120,10 +143,51 @@ class _QdqWriter:
             convolution.input[2] = self._write_constant(f"{node.name}/bias", bias_integers, bias_scales)
         self._nodes.append(convolution)
         convolution.output[0] = f"{output}/unrounded"
-        if isinstance(output_scale, ChannelScales):
+        if output in self._sum_of_term and isinstance(output_scale, ChannelScales):
+            # The gains stay in: the sum takes them out.
+            self._round(convolution.output[0], output, TensorScale(float(output_scale.scales.max()), _MIDDLE))
+        elif isinstance(output_scale, ChannelScales):
             self._round_channels(convolution.output[0], output, output_scale)
         else:
             self._round(convolution.output[0], output, output_scale)
+
+    def _output_scale(self, output: str) -> TensorScale | ChannelScales:
+        own = self._scales.outputs[output]
+        if output not in self._sum_of_term:
+            return own
+        common = self._sums[self._sum_of_term[output]].scales
+        # As fine as the term's coarsest channel allows.
+        step = np.max((own.scales if isinstance(own, ChannelScales) else np.float32(own.scale)) / common)
+        return ChannelScales((common * step).astype(np.float32))
+
+    def _write_sum(self, node: onnx.NodeProto) -> None:
+        added = onnx.NodeProto()
+        added.CopyFrom(node)
+        added.output[0] = f"{node.output[0]}/unrounded"
+        self._nodes.append(added)
+        self._round_channels(added.output[0], node.output[0], self._sums[node.output[0]])
+
+    def _write_split(self, node: onnx.NodeProto) -> None:
+        quantized, channels = self._integer_splits[node.input[0]]
+        split = onnx.NodeProto()
+        split.CopyFrom(node)
+        split.input[0] = quantized
+        start = 0
+        parts = []
+        for place, (output, size) in enumerate(
+            zip(node.output, self._part_sizes(node, channels), strict=True)
+        ):
+            split.output[place] = f"{output}/quantized"
+            parts.append((output, channels.scales[start : start + size]))
+            start += size
+        self._nodes.append(split)
+        for output, scales in parts:
+            self._dequantize_channels(output, scales)
+
+    def _part_sizes(self, node: onnx.NodeProto, channels: ChannelScales) -> list[int]:
+        if len(node.input) > 1:
+            return [int(size) for size in self._index.initializers[node.input[1]]]
+        return [len(part) for part in np.array_split(channels.scales, len(node.output))]
 
     def _round(self, tensor: str, result: str, scale: TensorScale) -> None:
         """Write a pair of QuantizeLinear and DequantizeLinear for an activation."""
@@ -137,8 +201,15 @@ class _QdqWriter:
         zero_point = np.array(_MIDDLE, np.uint8)
         parameters = self._add_parameters(result, np.array(channels.scales.max(), np.float32), zero_point)
         self._add("QuantizeLinear", [tensor, *parameters], f"{result}/quantized")
-        zero_points = np.full(len(channels.scales), _MIDDLE, np.uint8)
-        parameters = self._add_parameters(f"{result}/channels", channels.scales, zero_points)
+        reader = _sole_reader(self._index, result)
+        if reader is not None and _splits_channels(reader):
+            self._integer_splits[result] = (f"{result}/quantized", channels)
+            return
+        self._dequantize_channels(result, channels.scales)
+
+    def _dequantize_channels(self, result: str, scales: NDArray[np.float32]) -> None:
+        zero_points = np.full(len(scales), _MIDDLE, np.uint8)
+        parameters = self._add_parameters(f"{result}/channels", scales, zero_points)
         self._add("DequantizeLinear", [f"{result}/quantized", *parameters], result, axis=1)
 
     def _write_rounded_weight(
@@ -174,6 +245,16 @@ class _QdqWriter:
             node.attribute.append(helper.make_attribute("axis", axis))
         self._nodes.append(node)
         return output
+
+
+def _sole_reader(index: GraphIndex, tensor: str) -> onnx.NodeProto | None:
+    readers = index.readers.get(tensor, [])
+    return readers[0] if len(readers) == 1 and tensor not in index.boundary else None
+
+
+def _splits_channels(node: onnx.NodeProto) -> bool:
+    axes = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
+    return node.op_type == "Split" and axes == [1]
 
 
 def _gains(scale: TensorScale | ChannelScales) -> NDArray[np.float32]:
