@@ -49,6 +49,11 @@ class GraphIndex:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
 
+    def sole_reader(self, tensor: str) -> onnx.NodeProto | None:
+        """The node that alone reads a tensor; None where several do, none does, or the graph's caller does."""
+        readers = self.readers.get(tensor, [])
+        return readers[0] if len(readers) == 1 and tensor not in self.boundary else None
+
     def attribute(self, node: onnx.NodeProto, name: str, default: float) -> float:
         """A numeric attribute of a node, or ONNX's default for it."""
         for attribute in node.attribute:

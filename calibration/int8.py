@@ -23,6 +23,7 @@ from voirs_vocoder.calibration.activation_ranges import (
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
 from voirs_vocoder.calibration.graph import Feed, GraphIndex, Outputs, run_all
 from voirs_vocoder.calibration.half_weights import half_stored_weights
+from voirs_vocoder.calibration.integer_gates import gate_of_sum, gate_scales, integer_gates
 from voirs_vocoder.calibration.qdq import Scales, convolution_sums, qdq_from_fp32
 from voirs_vocoder.calibration.sensitivity import (
     costliest_noise,
@@ -127,7 +128,8 @@ def int8_from_fp32(
     scales = _scales(equalized, names, feeds, target)
 
     def quantize(chosen: frozenset[str]) -> onnx.ModelProto:
-        return qdq_from_fp32(equalized, chosen, scales, target)
+        quantized = qdq_from_fp32(equalized, chosen, scales, target)
+        return integer_gates(quantized) if target == "cpu" else quantized
 
     costs = multiply_accumulates(equalized, names, probes[0])
     noise = noise_of_each(quantize, names, probes, report) if config.max_float_share else {}
@@ -178,14 +180,29 @@ def _scales(
     nodes = [node for node in index.nodes if node.name in chosen]
     inputs = {node.input[0]: FloatHistogram() for node in nodes}
     outputs = {node.output[0]: _output_histogram(index, node.output[0]) for node in nodes if target == "cpu"}
-    sums = {name: ChannelHistogram() for name in convolution_sums(index, chosen)} if target == "cpu" else {}
-    float_histograms(model, [*inputs.items(), *outputs.items(), *sums.items()], feeds)
+    totals = convolution_sums(index, chosen) if target == "cpu" else {}
+    gates = {total: gate for total in totals if (gate := gate_of_sum(index, total)) is not None}
+    sums = {total: ChannelHistogram() for total in totals if total not in gates}
+    halves = {half: FloatHistogram() for gate in gates.values() for half in gate.halves}
+    float_histograms(model, [*inputs.items(), *outputs.items(), *sums.items(), *halves.items()], feeds)
     scale = asymmetric_scale if target == "cpu" else symmetric_scale
     return Scales(
         inputs={name: scale(histogram) for name, histogram in inputs.items()},
         outputs={name: _output_scale(index, name, histogram) for name, histogram in outputs.items()},
-        sums={name: channel_scales(histogram) for name, histogram in sums.items()},
+        sums={
+            **{name: channel_scales(histogram) for name, histogram in sums.items()},
+            **{
+                total: gate_scales(
+                    gate, [halves[half] for half in gate.halves], _channels(index, totals[total][0])
+                )
+                for total, gate in gates.items()
+            },
+        },
     )
+
+
+def _channels(index: GraphIndex, convolved: str) -> int:
+    return int(index.initializers[index.producers[convolved].input[1]].shape[0])
 
 
 def _output_histogram(index: GraphIndex, tensor: str) -> FloatHistogram | ChannelHistogram:
@@ -203,9 +220,9 @@ def _output_scale(
 
 def _only_leaky_slope(index: GraphIndex, tensor: str) -> float | None:
     """The slope of the LeakyRelu that alone reads a tensor; None if there is none."""
-    readers = index.readers.get(tensor, [])
-    if len(readers) == 1 and readers[0].op_type == "LeakyRelu" and tensor not in index.boundary:
-        return index.attribute(readers[0], "alpha", 0.01)
+    reader = index.sole_reader(tensor)
+    if reader is not None and reader.op_type == "LeakyRelu":
+        return index.attribute(reader, "alpha", 0.01)
     return None
 
 

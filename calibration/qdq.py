@@ -56,7 +56,7 @@ def convolution_sums(index: GraphIndex, names: Collection[str]) -> dict[str, tup
         if node.op_type == "Add"
         and node.output[0] not in index.boundary
         and len(set(node.input)) == len(node.input)
-        and all(term in made and _sole_reader(index, term) is not None for term in node.input)
+        and all(term in made and index.sole_reader(term) is not None for term in node.input)
     }
 
 
@@ -201,7 +201,7 @@ class _QdqWriter:
         zero_point = np.array(_MIDDLE, np.uint8)
         parameters = self._add_parameters(result, np.array(channels.scales.max(), np.float32), zero_point)
         self._add("QuantizeLinear", [tensor, *parameters], f"{result}/quantized")
-        reader = _sole_reader(self._index, result)
+        reader = self._index.sole_reader(result)
         if reader is not None and _splits_channels(reader):
             self._integer_splits[result] = (f"{result}/quantized", channels)
             return
@@ -245,11 +245,6 @@ class _QdqWriter:
             node.attribute.append(helper.make_attribute("axis", axis))
         self._nodes.append(node)
         return output
-
-
-def _sole_reader(index: GraphIndex, tensor: str) -> onnx.NodeProto | None:
-    readers = index.readers.get(tensor, [])
-    return readers[0] if len(readers) == 1 and tensor not in index.boundary else None
 
 
 def _splits_channels(node: onnx.NodeProto) -> bool:
