@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ _UNET: dict[str, object] = {
     "steps": 6,
     "conditioning_dropout": 0.1,
 }
-_CALIBRATION_FRAMES = 32
+_CALIBRATION_FRAMES = 200
 _TRACED_FRAMES = 24
 _DORMANT_DEVIATION = 0.02
 
@@ -182,16 +183,19 @@ def _export_stock(spec: GraphSpec, path: Path) -> None:
         {len(tensor.shape) - 1: _length(str(tensor.shape[-1]), frames)} if len(tensor.shape) > 1 else {}
         for tensor in spec.inputs
     )
-    program = torch.onnx.export(
-        spec.module,
-        tuple(torch.from_numpy(value) for value in examples.values()),
-        input_names=[tensor.name for tensor in spec.inputs],
-        output_names=[tensor.name for tensor in spec.outputs],
-        dynamic_shapes=shapes,
-        external_data=False,
-        verbose=False,
-        dynamo=True,
-    )
+    with warnings.catch_warnings():
+        # It remarks on axes of one name, and on its own use of torch.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            spec.module,
+            tuple(torch.from_numpy(value) for value in examples.values()),
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            dynamic_shapes=shapes,
+            external_data=False,
+            verbose=False,
+            dynamo=True,
+        )
     if program is None:
         raise InputError("torch.onnx.export returned no program; update torch")
     program.save(path)

@@ -12,10 +12,17 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.bench.artifact import bench_mel
+from voirs_vocoder.export.bench.artifact import bench_mel, bytes_in_hand
 from voirs_vocoder.export.bench.family_models import FAMILY_MODELS, FamilyModel, family_model
+from voirs_vocoder.export.bench.fresh_process import speak_fresh
 from voirs_vocoder.export.bench.measures import command_line_peak_bytes, write_long_recording
-from voirs_vocoder.export.bench.paired import Estimate, interleaved_times, median_estimate, ratio_estimate
+from voirs_vocoder.export.bench.paired import (
+    MIN_PAIRS,
+    Estimate,
+    interleaved_times,
+    median_estimate,
+    ratio_estimate,
+)
 from voirs_vocoder.export.bench.project_report import Finding, Target
 from voirs_vocoder.export.onnx_from_torch import example_inputs
 from voirs_vocoder.export.progress import Progress
@@ -87,7 +94,7 @@ def family_benchmark(
 
         model = family_model(family, folder, reuse=reuse, progress=report)
         report("timing", 0, 0)
-        few = max(5, pairs // _FEWER_PAIRS)
+        few = max(MIN_PAIRS, pairs // _FEWER_PAIRS)
         _speed(model, family, few, threads, found)
         if family == "waveglow":
             found.findings.append(_flow_peak(model, folder, threads))
@@ -191,9 +198,6 @@ def _loop(model: FamilyModel, pairs: int, threads: int) -> Finding:
 
 
 def _flow_peak(model: FamilyModel, folder: Path, threads: int) -> Finding:
-    from voirs_vocoder.export.bench.artifact import bytes_in_hand
-    from voirs_vocoder.export.bench.fresh_process import speak_fresh
-
     manifest = model.artifact.manifest
     mel = bench_mel(manifest.mel, _FLOW_PEAK_FRAMES)
     path = folder / "mel.npy"
