@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from voirs_vocoder.export.artifact_writer import file_entry
-from voirs_vocoder.runtime.manifest import GraphEntry, Manifest
+from voirs_vocoder.runtime.diffusion.choice import FAST
+from voirs_vocoder.runtime.manifest import Diffusion, GraphEntry, Manifest
 
-__all__ = ["MODEL_CARD_NAME", "model_card", "with_model_card"]
+__all__ = ["MODEL_CARD_NAME", "model_card", "sampling_text", "with_model_card"]
 
 MODEL_CARD_NAME = "MODEL_CARD.md"
 
@@ -41,7 +42,8 @@ def model_card(manifest: Manifest) -> str:
         "",
         f"One frame gives {manifest.hop_length} samples. A frame's audio depends on {manifest.context_frames} frames "
         f"before it and {manifest.look_ahead_frames} after it ({manifest.look_ahead_samples} samples, "
-        f"{look_ahead_ms:.0f} ms).",
+        f"{look_ahead_ms:.0f} ms){' at each step' if manifest.diffusion else ''}.",
+        *([] if manifest.diffusion is None else ["", f"Sampling: {sampling_text(manifest.diffusion)}."]),
         "",
         "## Graphs",
         "",
@@ -82,6 +84,15 @@ def model_card(manifest: Manifest) -> str:
         + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def sampling_text(diffusion: Diffusion) -> str:
+    """The default sampling of a diffusion model in words."""
+    fast = 0 if diffusion.fast_betas is None else len(diffusion.fast_betas)
+    steps = fast if diffusion.sampler == FAST else diffusion.steps
+    count = "" if steps is None else f", {steps} steps"
+    guidance = ", takes guidance" if diffusion.drops_conditioning else ""
+    return f"{diffusion.sampler}{count}; trained with {len(diffusion.training_betas)} steps{guidance}"
 
 
 def with_model_card(manifest: Manifest) -> tuple[Manifest, dict[str, bytes]]:

@@ -140,6 +140,7 @@ def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str], hop_length: int) -
         details={
             "max_abs_error_against_pytorch": parity_error(model, spec),
             "activation_bytes_per_frame": activation_bytes_per_frame(model, hop_length),
+            **spec.details,
         },
         keep_float={
             precision: patterns

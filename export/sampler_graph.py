@@ -58,6 +58,7 @@ def sampler_graph(specs: Sequence[GraphSpec], plan: SamplerPlan, hop_length: int
             fp16=(*_anywhere(conditioner.float_parts.fp16), *_anywhere(step.float_parts.fp16))
         ),
         precisions=("fp32", "fp16"),
+        details={"sampler": plan.sampler, "steps": steps},
     )
 
 

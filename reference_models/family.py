@@ -81,6 +81,7 @@ class GraphSpec:
         look_ahead_frames: Mel frames after a frame that its audio depends on, computed likewise.
         float_parts: Nodes that stay float in the reduced precisions.
         precisions: In which it is made where they are asked for.
+        details: What else the manifest should say of it.
     """
 
     role: str
@@ -91,6 +92,7 @@ class GraphSpec:
     look_ahead_frames: int
     float_parts: FloatParts = field(default_factory=FloatParts)
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
+    details: Mapping[str, int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ OPTIONAL_SETTINGS = (
     "denoise",
     "sampler",
     "schedule",
+    "betas",
     "steps",
     "eta",
     "temperature",
@@ -70,6 +71,7 @@ class VocodingConfig:
         sampler: Of a diffusion model: `fast`, `ddpm`, `ddim`, `dpm-solver++` or `adaptive`; None takes the artifact's
             default.
         schedule: Where its steps lie: a key of `voirs_vocoder.runtime.diffusion.SCHEDULES`; None is `log-snr`.
+        betas: A schedule of one's own instead: variances whose products stay within the checkpoint's; None for none.
         steps: How many, for `adaptive` at most; None takes the artifact's default. `fast` knows its own.
         eta: Of `ddim`: 0, which None stands for, adds no noise, 1 as much as `ddpm`.
         temperature: Scales all noise of a diffusion model; None is 1.
@@ -83,6 +85,7 @@ class VocodingConfig:
     denoise: float | None = None
     sampler: str | None = None
     schedule: str | None = None
+    betas: tuple[float, ...] | None = None
     steps: int | None = None
     eta: float | None = None
     temperature: float | None = None

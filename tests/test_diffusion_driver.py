@@ -175,7 +175,7 @@ def test_what_does_not_suit_the_model_is_refused_in_one_line(vocoder, asked, sai
 
 
 def test_no_other_family_takes_a_setting_of_diffusion(tiny_artifact):
-    values = {"sampler": "ddim", "schedule": "linear"}
+    values = {"sampler": "ddim", "schedule": "linear", "betas": (0.1,)}
     with Vocoder.load(tiny_artifact) as vocoder:
         for name in OPTIONAL_SETTINGS:
             config = VocodingConfig(**{name: values.get(name, 1)})
@@ -214,3 +214,12 @@ def test_adaptive_sampling_stops_when_the_clean_estimate_has_settled(vocoder, ma
 def test_adaptive_sampling_refuses_what_it_cannot_hold(vocoder):
     with pytest.raises(InputError, match="at most 4096 frames, this one has more; choose another sampler"):
         vocoder.vocode(np.zeros((CHANNELS, 4097), np.float32), VocodingConfig(sampler="adaptive"))
+
+
+def test_the_published_schedule_given_by_hand_is_the_fast_sampler(vocoder):
+    mel = np.random.default_rng(4).normal(-5, 2, (CHANNELS, 20)).astype(np.float32)
+    own, fast = (
+        vocoder.vocode(mel, config).samples
+        for config in (VocodingConfig(sampler="ddpm", betas=FAST), VocodingConfig(sampler="fast"))
+    )
+    np.testing.assert_array_equal(own, fast)

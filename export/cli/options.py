@@ -96,7 +96,7 @@ def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
 
 
 def diffusion_options(function: _Function) -> _Function:
-    """`--sampler S --schedule S --steps N --eta X --temperature X --guidance G`."""
+    """`--sampler S --schedule S --betas B,B --steps N --eta X --temperature X --guidance G`."""
     declared = (
         click.option(
             "--sampler",
@@ -109,6 +109,12 @@ def diffusion_options(function: _Function) -> _Function:
             metavar="S",
             show_default="log-snr",
             help="Where the steps lie: training, linear, quadratic, sigmoid, cosine or log-snr.",
+        ),
+        click.option(
+            "--betas",
+            metavar="B,B,...",
+            callback=_numbers,
+            help="A schedule of your own instead: variances, in the order of the forward process.",
         ),
         click.option(
             "--steps",
@@ -132,6 +138,19 @@ def diffusion_options(function: _Function) -> _Function:
     for option in reversed(declared):
         function = option(function)
     return function
+
+
+def _numbers(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"numbers separated by commas, such as 0.0001,0.01,0.2, got {text!r}", context, parameter
+        ) from error
 
 
 def precision_option(function: _Function) -> _Function:

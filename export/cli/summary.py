@@ -7,6 +7,7 @@ import textwrap
 import click
 
 from voirs_vocoder.export.cli.console import print_table
+from voirs_vocoder.export.model_card import sampling_text
 from voirs_vocoder.runtime.artifact import Artifact
 from voirs_vocoder.runtime.axes import axis_frames
 from voirs_vocoder.runtime.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
@@ -45,6 +46,7 @@ def print_summary(artifact: Artifact) -> None:
             f"{manifest.look_ahead_frames} frames ({manifest.look_ahead_samples:,} samples, "
             f"{look_ahead_ms(manifest):.0f} ms); {manifest.context_frames} frames of past"
         ),
+        **({} if manifest.diffusion is None else {"sampling": sampling_text(manifest.diffusion)}),
         "checkpoint": f"SHA-256 {manifest.source.checkpoint_sha256 or 'unknown'}",
         "calibration": _calibration(manifest),
         "size": f"{_megabytes(sum(entry.size_bytes for entry in manifest.all_files()))} MB",

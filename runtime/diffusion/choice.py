@@ -45,11 +45,28 @@ def chosen_plan(model: Diffusion, config: VocodingConfig) -> SamplerPlan:
         return _fast_plan(model, training, config, temperature)
     if sampler not in SAMPLER_CHOICES:
         raise InputError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLER_CHOICES)}")
+    if config.betas is not None:
+        if config.steps is not None or config.schedule is not None:
+            raise InputError(
+                f"betas are a schedule and its steps, got steps {config.steps} and schedule {config.schedule} besides; "
+                "leave both out"
+            )
+        return _named(sampler, training, NoiseSchedule(config.betas), config, temperature)
     # For `adaptive`, steps are the most that it takes.
     steps = config.steps or (model.steps if sampler == model.sampler else None)
     usual = _ADAPTIVE_STEPS if sampler == ADAPTIVE else _DEFAULT_STEPS
     steps = steps or min(usual, len(training.betas))
     schedule = schedule_within(training, config.schedule or _DEFAULT_SCHEDULE, steps)
+    return _named(sampler, training, schedule, config, temperature)
+
+
+def _named(
+    sampler: str,
+    training: NoiseSchedule,
+    schedule: NoiseSchedule,
+    config: VocodingConfig,
+    temperature: float,
+) -> SamplerPlan:
     solver = "dpm-solver++" if sampler == ADAPTIVE else sampler
     plan = sampler_plan(solver, training, schedule, eta=config.eta or 0.0, temperature=temperature)
     return dataclasses.replace(plan, sampler=sampler)
@@ -63,10 +80,10 @@ def _fast_plan(
             f"this checkpoint publishes no schedule for the sampler {FAST!r}; choose one of {', '.join(SAMPLERS)}"
         )
     own = len(model.fast_betas)
-    if config.steps not in (None, own) or config.schedule is not None:
+    if config.steps not in (None, own) or config.schedule is not None or config.betas is not None:
         raise InputError(
-            f"the sampler {FAST!r} has a schedule of its own, of {own} steps, got steps {config.steps} and schedule "
-            f"{config.schedule}; leave both out, or choose one of {', '.join(SAMPLERS)}"
+            f"the sampler {FAST!r} has a schedule of its own, of {own} steps, got steps {config.steps}, schedule "
+            f"{config.schedule} and betas {config.betas}; leave them out, or choose one of {', '.join(SAMPLERS)}"
         )
     fast = NoiseSchedule(model.fast_betas)
     return sampler_plan("ddpm", training, fast, eta=config.eta or 0.0, temperature=temperature)

@@ -30,7 +30,7 @@ class DiffusionDriver:
     """Runs the `conditioner` and `step` graphs. See `Driver`."""
 
     roles: tuple[str, ...] = ("conditioner", "step")
-    settings = frozenset({"seed", "sampler", "schedule", "steps", "eta", "temperature", "guidance"})
+    settings = frozenset({"seed", "sampler", "schedule", "betas", "steps", "eta", "temperature", "guidance"})
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
         """Load the graphs. Raises as `open_driver`."""
