@@ -48,6 +48,8 @@ class Int8Config:
         max_float_share: Share of the convolutions' arithmetic that may stay float, spent where quantization makes
             most noise; in [0, 1], 0 quantizes all that may be.
         probe_runs: How many of the calibration runs measure that noise.
+        max_probe_macs: Multiply-accumulates that measuring it may take altogether; of a larger network nothing stays
+            float for its noise, which is the difference between minutes and hours.
 
     Raises:
         InputError: A value is out of range.
@@ -56,6 +58,7 @@ class Int8Config:
     equalization_exponent: float = 0.5
     max_float_share: float = 0.06
     probe_runs: int = 2
+    max_probe_macs: int = 20_000_000_000_000
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -74,8 +77,9 @@ class Int8Result:
     Attributes:
         model: The graph; its inputs and outputs are those of the FP32 graph.
         details: `quantized_convolutions`, `float_by_noise` (names of convolutions left float because of their noise,
-            separated by blanks), `float_share` (of the arithmetic of all that could be quantized), `equalized_groups`
-            and `probe_snr_db` (against FP32, over the probe runs; None when they are equal).
+            separated by blanks), `noise_measured` (whether it was, see `Int8Config.max_probe_macs`), `float_share` (of
+            the arithmetic of all that could be quantized), `equalized_groups` and `probe_snr_db`
+            (against FP32, over the probe runs; None when they are equal).
     """
 
     model: onnx.ModelProto
@@ -132,7 +136,9 @@ def int8_from_fp32(
         return integer_gates(quantized) if target == "cpu" else quantized
 
     costs = multiply_accumulates(equalized, names, probes[0])
-    noise = noise_of_each(quantize, names, probes, report) if config.max_float_share else {}
+    affordable = sum(costs.values()) * len(names) * len(probes) <= config.max_probe_macs
+    measured = bool(config.max_float_share) and affordable
+    noise = noise_of_each(quantize, names, probes, report) if measured else {}
     left_float = costliest_noise(noise, costs, config.max_float_share)
     result = quantize(frozenset(names) - frozenset(left_float))
     if target == "cpu":
@@ -142,6 +148,7 @@ def int8_from_fp32(
     details: Figures = {
         "quantized_convolutions": len(names) - len(left_float),
         "float_by_noise": " ".join(left_float),
+        "noise_measured": measured,
         "float_share": sum(costs[name] for name in left_float) / sum(costs.values()),
         "equalized_groups": len(groups) if config.equalization_exponent else 0,
         "probe_snr_db": quality_db if np.isfinite(quality_db) else None,

@@ -20,10 +20,10 @@ __all__ = ["Feed", "feeds_from_mels"]
 Feed = Mapping[str, NDArray[np.generic]]
 """A graph's inputs for one run, by name."""
 
-# Each follows the sampler through all its steps, so a few cover as many inputs as other graphs have mels.
-_MAX_FOLLOWED = 6
-# An excerpt of each: a network at the audio's rate takes seconds for what others do in hundredths.
-_FOLLOWED_FRAMES = 64
+# Networks at the audio's rate take seconds for what others do in hundredths, so a few excerpts must do for them; those
+# that follow a sampler are as many runs again as it has steps.
+_MAX_EXCERPTS = 6
+_EXCERPT_FRAMES = 64
 
 
 def feeds_from_mels(
@@ -51,20 +51,22 @@ def feeds_from_mels(
         return [{"mel": mel[np.newaxis]} for mel in mels]
     if names == {"mel", "noise"} and entry.role == "sampler":
         steps = next(tensor.shape[0] for tensor in entry.inputs if tensor.name == "noise")
-        return [
-            _sampler_feed(mel, seed, int(steps), hop_length) for seed, mel in enumerate(mels[:_MAX_FOLLOWED])
-        ]
+        return [_sampler_feed(mel, seed, int(steps), hop_length) for seed, mel in enumerate(_excerpts(mels))]
     if names == {"mel", "noise"}:
         n_group = next(tensor.shape[1] for tensor in entry.inputs if tensor.name == "noise")
         if not isinstance(n_group, int):
             raise ExportError(f"graph {entry.role!r}: noise needs a fixed number of channels, got {n_group}")
-        return [_flow_feed(mel, seed, n_group, hop_length) for seed, mel in enumerate(mels)]
+        return [_flow_feed(mel, seed, n_group, hop_length) for seed, mel in enumerate(_excerpts(mels))]
     if names == {"noisy_audio", "step", "conditioner"} and diffusion is not None:
         return _followed(mels, hop_length, diffusion, open_fp32)
     raise ExportError(
         f"graph {entry.role!r}: its inputs {', '.join(sorted(names))} cannot be made from a mel; known are mel, "
         "mel and noise, and those of a diffusion step"
     )
+
+
+def _excerpts(mels: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    return [mel[:, :_EXCERPT_FRAMES] for mel in mels[:: max(1, -(-len(mels) // _MAX_EXCERPTS))]]
 
 
 def _flow_feed(mel: NDArray[np.float32], seed: int, n_group: int, hop_length: int) -> Feed:
@@ -86,8 +88,7 @@ def _followed(
     plan = chosen_plan(diffusion, VocodingConfig())
     conditioner, network = open_fp32("conditioner"), open_fp32("step")
     feeds: list[Feed] = []
-    for seed, whole in enumerate(mels[:: max(1, -(-len(mels) // _MAX_FOLLOWED))]):
-        mel = whole[:, :_FOLLOWED_FRAMES]
+    for seed, mel in enumerate(_excerpts(mels)):
         samples = mel.shape[1] * hop_length
         conditioning = conditioner.run({"mel": mel[np.newaxis]})["conditioner"].copy()
         x = np.float32(plan.start_scale) * noise(seed, 0, 0, samples)

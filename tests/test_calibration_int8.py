@@ -204,6 +204,12 @@ def test_a_float_budget_leaves_the_noisiest_convolutions_float_and_gains(network
     assert quality_db(network, some.model) > quality_db(network, none.model)
 
 
+def test_a_network_too_large_to_measure_leaves_nothing_float_for_its_noise(network):
+    config = Int8Config(max_float_share=0.4, max_probe_macs=1000)
+    details = int8_from_fp32(network, make_feeds(2), "cpu", FLOAT_PARTS, config).details
+    assert (details["noise_measured"], details["float_by_noise"]) == (False, "")
+
+
 def test_the_noisiest_for_their_cost_are_chosen_within_the_budget():
     noise = {"a": 9.0, "b": 5.0, "c": 1.0, "d": 0.0}
     costs = {"a": 60, "b": 20, "c": 10, "d": 10}

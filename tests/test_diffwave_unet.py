@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+from voirs_vocoder.export.bench.family_models import FAMILY_MODELS
 from voirs_vocoder.reference_models import ModelConfigError
 from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet, LocalAttention, PositionNorm
 from voirs_vocoder.reference_models.diffwave_unet_config import CONDITIONER_REACH_FRAMES, UNetConfig
 
-FULL = {
-    "sample_rate": 22050,
-    "n_mels": 80,
-    "n_fft": 1024,
-    "hop_samples": 256,
-    "channels": [64, 128, 256, 256],
-    "blocks": 1,
-    "group_channels": 16,
-    "attention_heads": 4,
-    "attention_reach_frames": 8,
-    "conditioner_channels": 8,
-    "embedding_channels": 256,
-    "noise_schedule": [float(beta) for beta in np.linspace(1e-4, 0.05, 200)],
-    "sampler": "dpm-solver++",
-    "steps": 6,
-    "conditioning_dropout": 0.1,
-}
+FULL = FAMILY_MODELS["diffwave-unet"].config
 
 
 def test_an_evaluation_costs_at_most_6_gflop_per_second_of_audio():

@@ -10,31 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voirs_vocoder.export.bench.family_models import FAMILY_MODELS
 from voirs_vocoder.reference_models import CheckpointError, ModelConfigError, get_family
 from voirs_vocoder.reference_models.waveglow import WaveGlow
 from voirs_vocoder.reference_models.waveglow_config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow_family import WaveGlowSynthesis
 from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
 
-# github.com/NVIDIA/waveglow at 8afb643, config.json.
-OFFICIAL = {
-    "waveglow_config": {
-        "n_mel_channels": 80,
-        "n_flows": 12,
-        "n_group": 8,
-        "n_early_every": 4,
-        "n_early_size": 2,
-        "WN_config": {"n_layers": 8, "n_channels": 256, "kernel_size": 3},
-    },
-    "data_config": {
-        "sampling_rate": 22050,
-        "filter_length": 1024,
-        "hop_length": 256,
-        "win_length": 1024,
-        "mel_fmin": 0.0,
-        "mel_fmax": 8000.0,
-    },
-}
+OFFICIAL = FAMILY_MODELS["waveglow"].config
 
 
 @pytest.fixture(scope="module")
