@@ -25,6 +25,7 @@ from voirs_vocoder.reference_models.family import (
     ModelDescription,
     VocoderModule,
 )
+from voirs_vocoder.reference_models.skip_sum import skip_sum
 from voirs_vocoder.reference_models.step_embedding import StepEmbedding
 
 __all__ = ["FAMILY", "DiffWave", "DiffWaveFamily", "MelUpsampler"]
@@ -124,13 +125,11 @@ class DiffWave(VocoderModule):
         """
         x = functional.relu(self.input_projection(noisy_audio))
         told = self.diffusion_embedding(step)
-        skipped: Tensor | None = None
+        skips: list[Tensor] = []
         for layer in self.residual_layers:
             x, skip = layer(x, told, conditioner)
-            skipped = skip if skipped is None else skipped + skip
-        if skipped is None:
-            raise ReferenceModelError("a DiffWave has at least one residual layer, got none")
-        x = functional.relu(self.skip_projection(skipped / math.sqrt(len(self.residual_layers))))
+            skips.append(skip)
+        x = functional.relu(self.skip_projection(skip_sum(skips) / math.sqrt(len(skips))))
         predicted: Tensor = self.output_projection(x)
         return predicted
 

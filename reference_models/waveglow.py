@@ -6,13 +6,14 @@ load and its golden vectors match; the code is our own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from voirs_vocoder.reference_models.family import ModelDescription, VocoderModule
+from voirs_vocoder.reference_models.skip_sum import skip_sum
 from voirs_vocoder.reference_models.waveglow_config import (
     UPSAMPLE_KERNEL,
     UPSAMPLE_STRIDE,
@@ -112,20 +113,8 @@ class Coupling(nn.Module):
                 residual, result = result.chunk(2, dim=1)
                 x = x + residual
             skips.append(result)
-        b, log_s = self.end(total_of(skips)).chunk(2, dim=1)
+        b, log_s = self.end(skip_sum(skips)).chunk(2, dim=1)
         return b, log_s
-
-
-def total_of(skips: Sequence[Tensor]) -> Tensor:
-    """The sum of what the layers hand on.
-
-    Added up at the end of the graph, not on the way: ONNX Runtime schedules the producers of a node's inputs from the
-    last one listed to the first, so this is the form in which it holds one sum instead of every summand.
-    """
-    total = skips[0]
-    for skip in skips[1:]:
-        total = total + skip
-    return total
 
 
 class WaveGlow(VocoderModule):

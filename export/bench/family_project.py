@@ -130,7 +130,9 @@ def _speed(model: FamilyModel, family: str, pairs: int, threads: int, found: Fam
     for rival, title in (("stock", "stock export in ONNX Runtime"), ("pytorch", "PyTorch")):
         estimate = ratio_estimate(times["ours"], times[rival])
         name = f"{model.name} FP32: our time / {title}"
-        found.findings.append(Finding(name=name, value=estimate.median, estimate=estimate, goal=_MAX_RATIO))
+        # The U-Net has no published form that somebody else could have exported; its figure informs.
+        ratio_goal = None if family == "diffwave-unet" else _MAX_RATIO
+        found.findings.append(Finding(name=name, value=estimate.median, estimate=estimate, goal=ratio_goal))
     if "int8" in times:
         gain = ratio_estimate(times["ours"], times["int8"])
         name = f"{model.name} INT8 step: times faster than FP32"
@@ -147,16 +149,16 @@ def _targets(model: FamilyModel, rtf: Mapping[str, Estimate]) -> list[Target]:
     steps = len(chosen_plan(diffusion, VocodingConfig()).steps)
     total = {name: steps * rtf[name].median for name in ("ours", "int8")}
     affordable = {name: int(_MAX_DIFFUSION_CPU_RTF / rtf[name].median) for name in total}
-    sampler = f"{model.name}, {diffusion.sampler}, {steps} steps"
+    sampler = f"{diffusion.sampler}, {steps} steps"
     return [
         Target(
-            target=f"RTF {_MAX_DIFFUSION_CPU_RTF}, {sampler} on CPU",
+            target=f"RTF {_MAX_DIFFUSION_CPU_RTF}, {model.name} on CPU",
             measured=f"{total['ours']:.3f} FP32, {total['int8']:.3f} INT8",
             verdict="met" if min(total.values()) <= _MAX_DIFFUSION_CPU_RTF else "not met",
-            reason=f"{affordable['ours']} steps of FP32 or {affordable['int8']} of INT8 would meet it",
+            reason=f"{sampler}; room for {affordable['ours']} of FP32, {affordable['int8']} of INT8",
         ),
         Target(
-            target=f"RTF {_MAX_DIFFUSION_GPU_RTF}, {sampler} on GPU",
+            target=f"RTF {_MAX_DIFFUSION_GPU_RTF}, {model.name} on GPU",
             measured="",
             verdict="not measurable here",
             reason="there is no GPU that ONNX Runtime can use",

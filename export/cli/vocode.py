@@ -74,7 +74,7 @@ __all__ = ["command"]
     metavar="X",
     type=float,
     show_default="0",
-    help="How strongly a flow's own noise is taken off; 0.01 to 0.1 is usual.",
+    help="How strongly a flow's own bias is taken off; the official code takes 0.1.",
 )
 @options.diffusion_options
 @click.option(

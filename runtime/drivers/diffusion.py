@@ -25,6 +25,9 @@ from voirs_vocoder.runtime.window import MelReader, Window, windows
 
 __all__ = ["DiffusionDriver"]
 
+# A window is at least so many times the context, which is computed at every step: a fifth of the work at most.
+_LEAST_SHARE = 6
+
 
 class DiffusionDriver:
     """Runs the `conditioner` and `step` graphs. See `Driver`."""
@@ -46,7 +49,8 @@ class DiffusionDriver:
         self.provider = self._step.provider
         self.backend = self._step.backend
         self._max_frames = self._step.max_frames
-        self._window_frames = affordable_frames(entry, config, self._max_frames, self._before + self._after)
+        context = self._before + self._after
+        self._window_frames = affordable_frames(entry, config, self._max_frames, context, _LEAST_SHARE)
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """See `Driver.vocode`."""

@@ -16,8 +16,7 @@ from voirs_vocoder.runtime.window import MelReader
 
 __all__ = ["Driver", "SessionOpener", "affordable_frames"]
 
-# A window is at least so many times its context.
-_LEAST_OWN_SHARE = 2
+_LEAST_SHARE = 2
 
 SessionOpener = Callable[[str], tuple[Session, GraphEntry]]
 """From a graph's role to a session that runs it, and its manifest entry."""
@@ -59,16 +58,21 @@ class Driver(Protocol):
 
 
 def affordable_frames(
-    entry: GraphEntry, config: SessionConfig, max_frames: int | None, context_frames: int
+    entry: GraphEntry,
+    config: SessionConfig,
+    max_frames: int | None,
+    context_frames: int,
+    least_share: int = _LEAST_SHARE,
 ) -> int:
     """Most mel frames that a graph may take at once.
 
     Args:
         entry: Of the graph, which states what a frame costs.
-        config: The memory budget. Exceeded where a window would consist of more context than of frames of its own,
-            since every frame would then be computed more than twice.
+        config: The memory budget. Exceeded where a window would hold less than `least_share` times its context, since
+            every frame would then be computed several times.
         max_frames: The session's own limit; None for none.
         context_frames: Frames of context and look-ahead in every window.
+        least_share: See above.
 
     Raises:
         ArtifactError: The entry does not state it.
@@ -79,5 +83,5 @@ def affordable_frames(
             f"{entry.file.path} must state activation_bytes_per_frame in the manifest, got {per_frame!r}; "
             "export the artifact again"
         )
-    affordable = max(config.activation_budget_bytes // per_frame, _LEAST_OWN_SHARE * context_frames)
+    affordable = max(config.activation_budget_bytes // per_frame, least_share * context_frames)
     return min(affordable, max_frames or affordable)
