@@ -86,4 +86,5 @@ def _fast_plan(
             f"{config.schedule} and betas {config.betas}; leave them out, or choose one of {', '.join(SAMPLERS)}"
         )
     fast = NoiseSchedule(model.fast_betas)
-    return sampler_plan("ddpm", training, fast, eta=config.eta or 0.0, temperature=temperature)
+    plan = sampler_plan("ddpm", training, fast, eta=config.eta or 0.0, temperature=temperature)
+    return dataclasses.replace(plan, sampler=FAST)
