@@ -119,7 +119,7 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
             graphs.append(fp16_graph(fp32, feeds))
         if "int8" in request.precisions and "int8" in fp32.entry.keep_float:
             graphs.extend(int8_graphs(fp32, feeds, progress))
-    manifest = _manifest(request, module, specs, convention, graphs, calibration)
+    manifest = _manifest(request, module, specs, convention, diffusion, graphs, calibration)
     files = {graph.entry.file.path: graph.data for graph in graphs}
     manifest, card = with_model_card(manifest)
     return create_artifact(request.output, manifest, {**files, **card}, force=request.force)
@@ -195,6 +195,7 @@ def _manifest(
     module: VocoderModule,
     specs: Sequence[GraphSpec],
     convention: MelConvention,
+    diffusion: Diffusion | None,
     graphs: Sequence[BuiltGraph],
     calibration: CalibrationSet | None,
 ) -> Manifest:
@@ -212,7 +213,7 @@ def _manifest(
         look_ahead_samples=description.look_ahead_samples,
         source=Source(checkpoint_sha256=module.checkpoint_sha256, config=dict(description.config)),
         licence=request.licence,
-        diffusion=_diffusion(module),
+        diffusion=diffusion,
         graphs=tuple(graph.entry for graph in graphs),
         calibration=None if calibration is None else calibration_record(calibration),
         tools={

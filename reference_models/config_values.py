@@ -75,7 +75,7 @@ class ConfigValues:
         if key not in self._values:
             raise ModelConfigError(f"key {key!r} is missing; is this the configuration of a {self._model}?")
         value = self._values[key]
-        if isinstance(value, bool) != (kinds == (bool,)) or not isinstance(value, kinds):
+        if isinstance(value, bool) or not isinstance(value, kinds):
             raise ModelConfigError(f"key {key!r} has the wrong type: {value!r}")
         return value
 

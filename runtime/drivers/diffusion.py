@@ -48,9 +48,8 @@ class DiffusionDriver:
         self._before, self._after = manifest.context_frames, manifest.look_ahead_frames
         self.provider = self._step.provider
         self.backend = self._step.backend
-        self._max_frames = self._step.max_frames
         context = self._before + self._after
-        self._window_frames = affordable_frames(entry, config, self._max_frames, context, _LEAST_SHARE)
+        self._window_frames = affordable_frames(entry, config, self._step.max_frames, context, _LEAST_SHARE)
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """See `Driver.vocode`."""
