@@ -1,4 +1,4 @@
-"""What a graph must be before its precision is edited."""
+"""What a graph must be before its precision, or the way it takes its input, is edited."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ def all_values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from (value for value in node.outputs if value.name)
 
 
-def refuse_unless_plain(model: ir.Model) -> None:
-    """Check that every value is a typed tensor of one flat graph of standard, unquantized, certain operators.
+def refuse_unless_plain(model: ir.Model, *, quantized: bool = False) -> None:
+    """Check that every value is a typed tensor of one flat graph of standard, certain operators.
+
+    Args:
+        model: The graph.
+        quantized: Whether it may be quantized.
 
     Raises:
         PreconditionError: The graph has something else; the message names it.
@@ -34,7 +38,7 @@ def refuse_unless_plain(model: ir.Model) -> None:
     graph = model.graph
     if model.functions:
         raise ir.passes.PreconditionError(
-            f"precision is edited in a graph without functions, got {len(model.functions)}; inline them first"
+            f"a graph is edited without functions, got {len(model.functions)}; inline them first"
         )
     repeated = [name for name, count in Counter(node.name for node in graph).items() if count > 1 or not name]
     if repeated:
@@ -44,10 +48,10 @@ def refuse_unless_plain(model: ir.Model) -> None:
     for node in graph:
         if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
             raise ir.passes.PreconditionError(
-                f"precision is edited in flat graphs, got a subgraph in node {node.name} ({node.op_type}); "
+                f"graphs are edited flat, got a subgraph in node {node.name} ({node.op_type}); "
                 "unroll it at export"
             )
-        if node.op_type in _QUANTIZED:
+        if node.op_type in _QUANTIZED and not quantized:
             raise ir.passes.PreconditionError(
                 f"precision is edited before quantization, got node {node.name} ({node.op_type}); "
                 "start from the FP32 graph"

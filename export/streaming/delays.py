@@ -1,0 +1,207 @@
+"""How late each tensor of a stream is, and how much of its past is kept: an integer program that minimizes the state.
+
+Position i of a chunk of a tensor that is D late holds position i - D, counted from where the chunk begins. A node may
+work later than its inputs allow; the inputs that it then reads from the past are part of their history. Delays are free
+but for this, so they are chosen as in the retiming of circuits (C. Leiserson and J. Saxe, Retiming synchronous
+circuitry, Algorithmica 6, 1991): branches of unequal delay meet where waiting costs the least memory. The delay of the
+output is the least possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from scipy import optimize, sparse
+
+from voirs_vocoder.export.streaming.operators import Axes
+from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError
+
+__all__ = ["Schedule", "Window", "scheduled"]
+
+Rules = Sequence[tuple[ir.Node, Rule]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which part of a tensor a node reads: from `history` positions before the chunk to `lag` before its end."""
+
+    history: int
+    lag: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When everything happens.
+
+    Attributes:
+        delays: Tensor to how late it is, in its own positions.
+        histories: Tensor to how many of its past positions are kept; those without are not in it. Tensors behind a
+            transparent node have none of their own.
+        windows: Node and number of the reading to what it reads.
+    """
+
+    delays: Mapping[ir.Value, int]
+    histories: Mapping[ir.Value, int]
+    windows: Mapping[tuple[ir.Node, int], Window]
+
+
+def scheduled(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], rules: Rules, axes: Axes) -> Schedule:
+    """Choose delays and histories.
+
+    Args:
+        inputs: The graph's inputs that hold time; they are on time.
+        outputs: Its outputs; their delay is the least possible.
+        rules: Of the nodes through which time flows, in topological order.
+        axes: Of the tensors.
+
+    Raises:
+        StreamingError: There is no solution: something that cannot be kept would have to be.
+    """
+    roots = _roots(rules)
+    earliest = _earliest(inputs, rules)
+    program = _Program()
+    delays: dict[ir.Value, int] = {}
+    for value in inputs:
+        delays[value] = program.variable(0, lower=0, upper=0)
+    histories: dict[ir.Value, int] = {}
+    starts: dict[tuple[ir.Node, int], tuple[dict[int, int], int]] = {}
+    for node, rule in rules:
+        if rule.transparent:
+            continue
+        outcome = program.variable(0)
+        for value in node.outputs:
+            delays[value] = outcome
+            if value in outputs:
+                program.fix(outcome, earliest[value])
+        for number, reading in enumerate(rule.readings):
+            start = _start(program, reading, outcome)
+            starts[node, number] = start
+            root = roots[reading.value]
+            if root not in histories:
+                axis = axes.of(root)
+                cost = 0 if axis is None else axis.channels
+                kept = axis is not None and axis.axis == axis.rank - 1 and axis.shape[0] is None
+                histories[root] = program.variable(cost, upper=None if kept else 0)
+            terms, constant = start
+            # lag = start - delay - last + stride - 1 >= 0
+            late = {**terms}
+            late[delays[root]] = late.get(delays[root], 0) - 1
+            program.at_least(late, reading.last - reading.stride + 1 - constant)
+            # history >= start - delay - first
+            program.at_least(
+                {**{key: -value for key, value in late.items()}, histories[root]: 1}, constant - reading.first
+            )
+    solution = program.solve()
+    values = {value: solution[variable] for value, variable in delays.items()}
+    for node, rule in rules:
+        if rule.transparent:
+            values[node.outputs[0]] = values[roots[node.outputs[0]]]
+    windows = {}
+    for node, rule in rules:
+        for number, reading in enumerate(rule.readings):
+            if rule.transparent:
+                continue
+            terms, constant = starts[node, number]
+            start = sum(solution[key] * factor for key, factor in terms.items()) + constant
+            late_by = start - values[reading.value]
+            windows[node, number] = Window(
+                late_by - reading.first, late_by - reading.last + reading.stride - 1
+            )
+    kept = {root: solution[variable] for root, variable in histories.items() if solution[variable]}
+    return Schedule(values, kept, windows)
+
+
+def _start(program: _Program, reading: Reading, outcome: int) -> tuple[dict[int, int], int]:
+    """The delay, in the input's positions, that the output's delay amounts to: terms by variable, and a constant."""
+    if reading.factor == 1:
+        return {outcome: reading.stride}, 0
+    # delay = factor * steps + shift
+    steps = program.variable(0)
+    program.equal({outcome: 1, steps: -reading.factor}, reading.shift)
+    return {steps: 1}, 0
+
+
+def _roots(rules: Rules) -> dict[ir.Value, ir.Value]:
+    """Tensor to the one before the transparent nodes that lead to it."""
+    roots: dict[ir.Value, ir.Value] = {}
+    for node, rule in rules:
+        for reading in rule.readings:
+            roots.setdefault(reading.value, reading.value)
+        for value in node.outputs:
+            roots[value] = roots[rule.readings[0].value] if rule.transparent else value
+    return roots
+
+
+def _earliest(inputs: Sequence[ir.Value], rules: Rules) -> dict[ir.Value, int]:
+    """The least delay of every tensor."""
+    earliest = dict.fromkeys(inputs, 0)
+    for node, rule in rules:
+        least, factor, shift = 0, 1, 0
+        for reading in rule.readings:
+            start = earliest[reading.value] + reading.last - reading.stride + 1
+            if reading.factor > 1:
+                factor, shift = reading.factor, reading.shift
+                least = max(least, factor * start + shift)
+            else:
+                least = max(least, -(-start // reading.stride))
+        least += (shift - least) % factor
+        for value in node.outputs:
+            earliest[value] = least
+    return earliest
+
+
+class _Program:
+    """A mixed-integer linear program, gathered row by row."""
+
+    def __init__(self) -> None:
+        self._costs: list[float] = []
+        self._lower: list[float] = []
+        self._upper: list[float] = []
+        self._rows: list[tuple[dict[int, int], float, float]] = []
+
+    def variable(self, cost: float, lower: int = 0, upper: int | None = None) -> int:
+        """A new integer variable, at least 0."""
+        self._costs.append(cost)
+        self._lower.append(lower)
+        self._upper.append(np.inf if upper is None else upper)
+        return len(self._costs) - 1
+
+    def fix(self, variable: int, value: int) -> None:
+        self._lower[variable] = self._upper[variable] = value
+
+    def at_least(self, terms: dict[int, int], bound: float) -> None:
+        self._rows.append((terms, bound, np.inf))
+
+    def equal(self, terms: dict[int, int], value: float) -> None:
+        self._rows.append((terms, value, value))
+
+    def solve(self) -> list[int]:
+        """The cheapest solution.
+
+        Raises:
+            StreamingError: There is none.
+        """
+        rows, columns, entries = [], [], []
+        for number, (terms, _, _) in enumerate(self._rows):
+            for variable, factor in terms.items():
+                rows.append(number)
+                columns.append(variable)
+                entries.append(float(factor))
+        matrix = sparse.csr_array((entries, (rows, columns)), shape=(len(self._rows), len(self._costs)))
+        result = optimize.milp(
+            np.array(self._costs),
+            integrality=np.ones(len(self._costs)),
+            bounds=optimize.Bounds(np.array(self._lower), np.array(self._upper)),
+            constraints=optimize.LinearConstraint(
+                matrix, np.array([row[1] for row in self._rows]), np.array([row[2] for row in self._rows])
+            ),
+        )
+        if result.x is None:
+            raise StreamingError(
+                f"no delays suit the graph ({result.message}); a tensor whose last axis is not time, or whose first is "
+                "not the batch, would have to be kept"
+            )
+        return [round(value) for value in result.x]

@@ -1,0 +1,100 @@
+"""The contract of the streaming pass: what a node's outputs read of its inputs, as positions in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import onnx_ir as ir
+
+__all__ = ["Reading", "Rule", "StreamingError", "TimeAxis"]
+
+
+class StreamingError(ir.passes.PassError):
+    """A graph cannot be streamed; says which node forbids it."""
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """Where a tensor holds time.
+
+    Attributes:
+        axis: Index of the axis.
+        rate: Positions per mel frame.
+        extra: Positions beyond rate * frames, such as padding.
+        shape: Sizes of all axes; None stands for the batch and for time.
+    """
+
+    axis: int
+    rate: int
+    extra: int
+    shape: tuple[int | None, ...]
+
+    @property
+    def rank(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def channels(self) -> int:
+        """Values per utterance and position."""
+        product = 1
+        for size in self.shape:
+            product *= size or 1
+        return product
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What position n of a node's outputs depends on in one input.
+
+    With q = stride * n where the node keeps or lowers the rate, and q = floor((n + shift) / factor) where it raises it,
+    the output needs the input's positions q + first to q + last.
+
+    Attributes:
+        index: Of the node's input.
+        value: The tensor that is read, which is not the node's input itself where padding lies between them.
+        first: See above.
+        last: Likewise.
+        stride: By how much the rate falls.
+        factor: By how much it rises.
+        shift: See above; 0 where it does not rise.
+    """
+
+    index: int
+    value: ir.Value
+    first: int = 0
+    last: int = 0
+    stride: int = 1
+    factor: int = 1
+    shift: int = 0
+
+    @property
+    def beyond(self) -> bool:
+        """Whether positions before the utterance or after it are read, which the offline graph takes as zeros."""
+        return self.first < 0 or self.last > self.stride - 1
+
+    @property
+    def span(self) -> int:
+        """How many positions one output needs besides the first."""
+        return self.last - self.first
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a node is streamed.
+
+    Attributes:
+        readings: One per input that holds time.
+        attributes: Those of the node that change, such as its padding.
+        transparent: Whether the node has one reading and works position by position at so little cost that history is
+            better kept before it than behind it.
+        zeros: When its outputs are zero where its inputs are: `never`, where `any` is, where `all` are.
+        passes: Whether the output is the reading itself and no node is needed.
+    """
+
+    readings: tuple[Reading, ...]
+    attributes: dict[str, int | list[int]] = field(default_factory=dict)
+    transparent: bool = False
+    zeros: Literal["never", "any", "all"] = "never"
+    passes: bool = False

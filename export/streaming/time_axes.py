@@ -1,0 +1,108 @@
+"""Which axis of each tensor is time, and at what rate: found by running the graph at two lengths and two batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from voirs_vocoder.export.streaming.reading import StreamingError, TimeAxis
+from voirs_vocoder.runtime.axes import axis_size
+from voirs_vocoder.runtime.manifest import TensorInfo
+
+__all__ = ["time_axes"]
+
+_RUNS = ((2, 3), (2, 5), (3, 3))
+"""Batch and frames of each run."""
+
+
+def time_axes(model: onnx.ModelProto, inputs: Sequence[TensorInfo], hop_length: int) -> dict[str, TimeAxis]:
+    """Follow time through a graph.
+
+    Args:
+        model: Left as it is; every tensor has a type.
+        inputs: Its inputs.
+        hop_length: Audio samples per mel frame.
+
+    Returns:
+        Tensor name to its time axis, for the tensors that have one.
+
+    Raises:
+        StreamingError: A tensor grows with the length in more than one axis, not in whole positions per frame, or in an
+            axis that also holds the batch.
+    """
+    names = [info.name for info in inputs]
+    names += [name for node in model.graph.node for name in node.output if name]
+    shapes = [_shapes(model, inputs, hop_length, names, batch, frames) for batch, frames in _RUNS]
+    found = {}
+    for name in names:
+        axis = _time_axis(name, *(run[name] for run in shapes))
+        if axis is not None:
+            found[name] = axis
+    return found
+
+
+def _time_axis(
+    name: str, short: tuple[int, ...], long: tuple[int, ...], other_batch: tuple[int, ...]
+) -> TimeAxis | None:
+    if not len(short) == len(long) == len(other_batch):
+        raise StreamingError(f"tensor {name!r} has another number of axes when the length changes")
+    growing = [axis for axis, (a, b) in enumerate(zip(short, long, strict=True)) if a != b]
+    if not growing:
+        return None
+    if len(growing) > 1:
+        raise StreamingError(f"tensor {name!r} grows with the length in axes {growing}; only one can be time")
+    axis = growing[0]
+    frames = _RUNS[1][1] - _RUNS[0][1]
+    rate, rest = divmod(long[axis] - short[axis], frames)
+    batched = {index for index, (a, b) in enumerate(zip(short, other_batch, strict=True)) if a != b}
+    if rest or rate < 1 or axis in batched:
+        raise StreamingError(
+            f"tensor {name!r} must hold whole positions per frame and nothing but time in axis {axis}, got sizes "
+            f"{short[axis]} and {long[axis]} for {_RUNS[0][1]} and {_RUNS[1][1]} frames"
+        )
+    shape = tuple(None if index == axis or index in batched else size for index, size in enumerate(short))
+    return TimeAxis(axis, rate, short[axis] - rate * _RUNS[0][1], shape)
+
+
+def _shapes(
+    model: onnx.ModelProto,
+    inputs: Sequence[TensorInfo],
+    hop_length: int,
+    names: Sequence[str],
+    batch: int,
+    frames: int,
+) -> dict[str, tuple[int, ...]]:
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
+    known = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
+    taken = {value.name for value in (*model.graph.input, *model.graph.output)}
+    tapped.graph.output.extend(known[name] for name in names if name not in taken)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    feeds = _feeds(inputs, hop_length, batch, frames)
+    wanted = [name for name in names if name not in feeds]
+    results = session.run(wanted, dict(feeds))
+    return {
+        **{name: value.shape for name, value in feeds.items()},
+        **{name: np.shape(value) for name, value in zip(wanted, results, strict=True)},
+    }
+
+
+def _feeds(
+    inputs: Sequence[TensorInfo], hop_length: int, batch: int, frames: int
+) -> Mapping[str, NDArray[np.generic]]:
+    return {
+        info.name: np.zeros(
+            [axis_size(axis, batch=batch, frames=frames, hop_length=hop_length) for axis in info.shape],
+            np.dtype(info.dtype),
+        )
+        for info in inputs
+    }

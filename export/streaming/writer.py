@@ -1,0 +1,90 @@
+"""Writes the nodes of a new graph in order, with names that nothing else bears."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from voirs_vocoder.export.passes.unique_names import UniqueNames
+
+__all__ = ["END", "GraphWriter"]
+
+END = (1 << 63) - 1
+"""As the end of a Slice: to the last position."""
+
+
+class GraphWriter:
+    """Gathers nodes and constants.
+
+    Args:
+        taken: Names that values of the graph bear already.
+        taken_nodes: Likewise of nodes.
+    """
+
+    def __init__(self, taken: Sequence[str | None], taken_nodes: Sequence[str | None]) -> None:
+        self.nodes: list[ir.Node] = []
+        self.constants: dict[tuple[int, ...], ir.Value] = {}
+        self._values = UniqueNames(taken)
+        self._nodes = UniqueNames(taken_nodes)
+
+    def add(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, int | Sequence[int]] | None = None,
+        *,
+        name: str,
+        outputs: int = 1,
+    ) -> list[ir.Value]:
+        """A new node.
+
+        Args:
+            op_type: Of ONNX's own operators.
+            inputs: Values of the new graph.
+            attributes: Of the node.
+            name: Wanted for its output; several are numbered.
+            outputs: How many.
+        """
+        names = [name] if outputs == 1 else [f"{name}.{number}" for number in range(outputs)]
+        made = [ir.Value(name=self._values.claim(wanted)) for wanted in names]
+        node = ir.node(
+            op_type, inputs, dict(attributes or {}), outputs=made, name=self._nodes.claim(f"{op_type}.{name}")
+        )
+        self.nodes.append(node)
+        return made
+
+    def claim(self, wanted: str) -> str:
+        """A free name for a value."""
+        return self._values.claim(wanted)
+
+    def claim_node(self, wanted: str) -> str:
+        """A free name for a node."""
+        return self._nodes.claim(wanted)
+
+    def integers(self, *values: int) -> ir.Value:
+        """A constant int64 [count], made once."""
+        if values not in self.constants:
+            name = self._values.claim("integers." + "_".join(map(str, values[:6])))
+            tensor = ir.tensor(np.array(values, np.int64), name=name)
+            self.constants[values] = ir.Value(
+                name=name,
+                const_value=tensor,
+                shape=ir.Shape([len(values)]),
+                type=ir.TensorType(ir.DataType.INT64),
+            )
+        return self.constants[values]
+
+    def slice(self, value: ir.Value, start: int, end: int, axis: int, *, name: str) -> ir.Value:
+        """Positions start to end of an axis."""
+        inputs = [value, self.integers(start), self.integers(end), self.integers(axis)]
+        return self.add("Slice", inputs, name=name)[0]
+
+    def unsqueeze(self, value: ir.Value, *axes: int, name: str) -> ir.Value:
+        """New axes of size 1."""
+        return self.add("Unsqueeze", [value, self.integers(*axes)], name=name)[0]
+
+    def reshape(self, value: ir.Value, *shape: int, name: str) -> ir.Value:
+        """Another shape; 0 keeps an axis, -1 is what is left."""
+        return self.add("Reshape", [value, self.integers(*shape)], name=name)[0]
