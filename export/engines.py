@@ -14,7 +14,7 @@ from voirs_vocoder.export.tensorrt import EngineConfig, engine_filename, engine_
 from voirs_vocoder.runtime.artifact import Artifact
 from voirs_vocoder.runtime.drivers import driver_roles
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.manifest import EngineEntry, GraphEntry, Int8Target, Precision
+from voirs_vocoder.runtime.manifest import STREAM_ROLES, EngineEntry, GraphEntry, Int8Target, Precision
 
 __all__ = ["build_engines"]
 
@@ -86,7 +86,7 @@ def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tupl
     artifact.read(source.file)
     data, entry = engine_from_onnx(
         artifact.root / source.file.path,
-        config,
+        config.for_streams() if source.role in STREAM_ROLES.values() else config,
         role=source.role,
         precision=source.precision,
         hop_length=artifact.manifest.hop_length,

@@ -22,6 +22,7 @@ __all__ = [
     "Precision",
     "Profile",
     "Recording",
+    "STREAM_ROLES",
     "Source",
     "TensorInfo",
     "decode_manifest",
@@ -33,6 +34,9 @@ FORMAT_VERSION = 1
 Precision = Literal["fp32", "fp16", "int8"]
 Int8Target = Literal["cpu", "tensorrt"]
 Figures = dict[str, float | int | str | bool | None]
+
+STREAM_ROLES = {"offline": "stream", "step": "stream", "conditioner": "stream-conditioner"}
+"""Role of a graph to that of the graph which does the same chunk by chunk."""
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +69,7 @@ class GraphEntry(_Record, frozen=True, kw_only=True):
     """An ONNX graph.
 
     Attributes:
-        role: `offline`, `stream`, `conditioner`, `step`, `sampler` or `batch`.
+        role: `offline`, `stream`, `stream-conditioner`, `conditioner`, `step`, `sampler` or `batch`.
         precision: `fp32`, `fp16` or `int8`.
         target: Where an INT8 graph is meant to run; None for the other precisions.
         file: Where it lies.

@@ -54,6 +54,11 @@ __all__ = ["command"]
     is_flag=True,
     help="Of a diffusion model: make its default sampling as one graph as well.",
 )
+@click.option(
+    "--stream/--no-stream",
+    default=True,
+    help="Make stream graphs as well, for live input; they double the artifact's size.",
+)
 @options.force_option("Replace an artifact that is there.")
 def command(
     family: str,
@@ -67,6 +72,7 @@ def command(
     compute_capabilities: tuple[int, ...],
     speech: Path | None,
     sampler_graph: bool,
+    stream: bool,
     force: bool,
 ) -> None:
     """Export a checkpoint of FAMILY (hifigan, waveglow, diffwave or diffwave-unet) to an artifact.
@@ -92,6 +98,7 @@ def command(
         calibration=calibration,
         licence=licence,
         sampler_graph=sampler_graph,
+        stream=stream,
         force=force,
     )
     with ConsoleProgress() as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import get_args
 
@@ -56,6 +57,7 @@ class EngineConfig:
             one that includes 75 (Turing) is larger and may be slower on the others. Empty for `tensorrt`, which
             takes the GPU that is there.
         profiles: Buckets of input shapes; each makes the engine larger.
+        chunk_frames: Mel frames of every chunk of a stream graph, whose engine has this one shape.
         workspace_bytes: Most scratch memory that a kernel may use; None leaves it to the library.
         tf32: Whether FP32 multiplications may round their inputs to 10 bits of mantissa on the GPU.
     """
@@ -63,6 +65,7 @@ class EngineConfig:
     backend: EngineBackend
     compute_capabilities: tuple[int, ...] = ()
     profiles: tuple[ProfileConfig, ...] = DEFAULT_PROFILES
+    chunk_frames: int = 16
     workspace_bytes: int | None = None
     tf32: bool = False
 
@@ -81,8 +84,15 @@ class EngineConfig:
             )
         if not self.profiles:
             raise InputError("an engine needs at least one profile")
+        if self.chunk_frames < 1:
+            raise InputError(f"chunk_frames must be at least 1, got {self.chunk_frames}")
         if self.workspace_bytes is not None and self.workspace_bytes < _SMALLEST_WORKSPACE_BYTES:
             raise InputError(f"workspace_bytes must be at least 1 MiB, got {self.workspace_bytes}")
+
+    def for_streams(self) -> EngineConfig:
+        """The same for a stream graph: one utterance, one size of chunk."""
+        frames = (self.chunk_frames,) * 3
+        return dataclasses.replace(self, profiles=(ProfileConfig(frames=frames),))
 
     def _check_capabilities(self) -> None:
         known = ", ".join(map(str, RTX_COMPUTE_CAPABILITIES))

@@ -1,0 +1,194 @@
+"""An artifact's stream graphs, made from the graphs that take an utterance whole, and checked against them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.graphs import BuiltGraph, built_graph, open_graph
+from voirs_vocoder.export.passes import run_passes
+from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.export.streaming.streaming_pass import BEGIN, END_FRAME, NEXT_STATE, STATE, StreamingPass
+from voirs_vocoder.export.streaming.time_axes import time_axes
+from voirs_vocoder.runtime.axes import axis_size
+from voirs_vocoder.runtime.manifest import STREAM_ROLES, Figures, GraphEntry, TensorInfo
+from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
+from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+
+__all__ = ["MAX_STREAM_ERROR", "STREAM_ROLES", "stream_graph", "stream_graphs"]
+
+MAX_STREAM_ERROR = 1e-5
+"""Of an FP32 stream, relative to the offline graph's largest value, or to 1 where that is smaller."""
+
+# Wrong streams are about as far from the offline pass as it is from silence; one rounding may flip a quantization step.
+_MIN_SNR_DB = 10.0
+_CHECK_CHUNKS = (5, 1, 8, 3)
+_CHECK_BATCH = 2
+_UNKNOWN_END = 1 << 20
+
+
+def stream_graphs(
+    graphs: Sequence[BuiltGraph], hop_length: int, progress: Progress = silent
+) -> list[BuiltGraph]:
+    """The stream graphs of all graphs that can have one.
+
+    Args:
+        graphs: Of one artifact.
+        hop_length: Audio samples per mel frame.
+        progress: Told what is being done, and why a graph cannot be streamed.
+
+    Raises:
+        ExportError: A stream does not equal its offline pass.
+    """
+    made = []
+    for graph in graphs:
+        if graph.entry.role in STREAM_ROLES:
+            progress(f"{graph.entry.name}: making the stream graph", 0, 0)
+            try:
+                made.append(stream_graph(graph, hop_length))
+            except StreamRefusedError as error:
+                progress(f"{graph.entry.name}: cannot be streamed: {error}", 0, 0)
+    return made
+
+
+class StreamRefusedError(ExportError):
+    """The streaming pass does not know an operator of the graph, or the graph mixes time in a way that it does not."""
+
+
+def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
+    """Make a graph's stream graph.
+
+    Args:
+        graph: Of role `offline`, `step` or `conditioner`, in any precision.
+        hop_length: Audio samples per mel frame.
+
+    Returns:
+        The graph of role `stream` (or `stream-conditioner`), whose details say `delay_samples`, `state_size` and how far
+        it is from the offline graph on random input in chunks.
+
+    Raises:
+        StreamRefusedError: The graph cannot be streamed; the message names the node.
+        ExportError: It does not compute what the offline graph computes.
+    """
+    model = onnx.load_from_string(graph.data)
+    entry = graph.entry
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    try:
+        streaming = StreamingPass(
+            time_axes(inferred, entry.inputs, hop_length), integer_history=entry.target == "cpu"
+        )
+        streamed = run_passes(model, [streaming])
+    except ExportError as error:
+        raise StreamRefusedError(str(error)) from error
+    (output,) = entry.outputs
+    state = ("batch", streaming.state_size)
+    kept: Figures = {
+        name: value for name, value in entry.details.items() if name in ("activation_bytes_per_frame",)
+    }
+    details: Figures = {
+        **kept,
+        "delay_samples": streaming.delays[output.name],
+        "state_size": streaming.state_size,
+    }
+    built = built_graph(
+        streamed,
+        role=STREAM_ROLES[entry.role],
+        precision=entry.precision,
+        target=entry.target,
+        inputs=(
+            *entry.inputs,
+            TensorInfo(name=BEGIN, dtype="int64", shape=("batch",)),
+            TensorInfo(name=END_FRAME, dtype="int64", shape=("batch",)),
+            TensorInfo(name=STATE, dtype="float32", shape=state),
+        ),
+        outputs=(output, TensorInfo(name=NEXT_STATE, dtype="float32", shape=state)),
+        details=details,
+        keep_float={},
+    )
+    figures = _compared(graph, built, hop_length)
+    return dataclasses.replace(built, entry=_with_details(built.entry, figures))
+
+
+def _compared(offline: BuiltGraph, stream: BuiltGraph, hop_length: int) -> Figures:
+    """How far the stream is from the offline pass, on noise in uneven chunks."""
+    delay = stream.entry.details["delay_samples"]
+    look_ahead = -(-int(delay or 0) // hop_length)
+    frames = look_ahead + sum(_CHECK_CHUNKS)
+    rng = np.random.default_rng(0)
+    feed: dict[str, NDArray[np.generic]] = {
+        info.name: rng.standard_normal(_sizes(info, frames, hop_length), np.float32)
+        for info in offline.entry.inputs
+    }
+    (name,) = (info.name for info in offline.entry.outputs)
+    wanted = open_graph(offline.data, offline.entry).run(feed)[name]
+    streamed = _streamed(open_graph(stream.data, stream.entry), stream.entry, feed, frames, look_ahead)
+    rate = wanted.shape[-1] // frames
+    late = int(delay or 0) * rate // hop_length
+    got = streamed[..., late : late + wanted.shape[-1]]
+    if offline.entry.precision == "fp32":
+        error = max_abs_error(wanted.reshape(-1), got.reshape(-1)) / max(1.0, float(np.abs(wanted).max()))
+        if not error <= MAX_STREAM_ERROR:
+            raise ExportError(
+                f"{stream.entry.name}: a stream must equal its offline pass within {MAX_STREAM_ERROR:g}, it is "
+                f"{error:g} away; report the model"
+            )
+        return {"max_error_against_offline": error}
+    ratio = snr_db(wanted.reshape(-1), got.reshape(-1))
+    if not ratio >= _MIN_SNR_DB:
+        raise ExportError(
+            f"{stream.entry.name}: a stream must follow its offline pass, its SNR is {ratio:.1f} dB; report the model"
+        )
+    return {"snr_db_against_offline": ratio if np.isfinite(ratio) else None}
+
+
+def _streamed(
+    session: OrtSession,
+    entry: GraphEntry,
+    feed: dict[str, NDArray[np.generic]],
+    frames: int,
+    look_ahead: int,
+) -> NDArray[np.float32]:
+    output = entry.outputs[0].name
+    state = np.zeros((_CHECK_BATCH, int(entry.details["state_size"] or 0)), np.float32)
+    pieces = []
+    start, turn = 0, 0
+    while start < frames + look_ahead:
+        count = _CHECK_CHUNKS[turn % len(_CHECK_CHUNKS)]
+        turn += 1
+        chunk = {name: _part(values, start, count, frames) for name, values in feed.items()}
+        end = frames - start if start + count >= frames else _UNKNOWN_END
+        chunk[BEGIN] = np.full(_CHECK_BATCH, -start, np.int64)
+        chunk[END_FRAME] = np.full(_CHECK_BATCH, end, np.int64)
+        chunk[STATE] = state
+        results = session.run(chunk)
+        state = results[NEXT_STATE]
+        pieces.append(results[output])
+        start += count
+    return np.concatenate(pieces, axis=-1)
+
+
+def _part(values: NDArray[np.generic], start: int, count: int, frames: int) -> NDArray[np.generic]:
+    """Frames start to start + count, with rubbish behind the end of the utterance, which no stream may hear."""
+    if values.ndim == 1:
+        return values
+    rate = values.shape[-1] // frames
+    part = np.full((*values.shape[:-1], count * rate), 3.0, values.dtype)
+    there = values[..., start * rate : (start + count) * rate]
+    part[..., : there.shape[-1]] = there
+    return part
+
+
+def _sizes(info: TensorInfo, frames: int, hop_length: int) -> list[int]:
+    return [
+        axis_size(axis, batch=_CHECK_BATCH, frames=frames, hop_length=hop_length) for axis in info.shape
+    ]
+
+
+def _with_details(entry: GraphEntry, figures: Figures) -> GraphEntry:
+    return msgspec.structs.replace(entry, details={**entry.details, **figures})
