@@ -8,6 +8,8 @@ at any length.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -52,10 +54,11 @@ def _parts(index: GraphIndex, node: onnx.NodeProto) -> int:
     if index.attribute(node, "group", 1) != 1:
         return 1
     # A transposed convolution adds up channels alone, and scatters the taps.
-    channels, taps = (
-        (weight.shape[1], int(np.prod(weight.shape[2:]))) if node.op_type == "Conv" else (weight.shape[0], 1)
-    )
-    return -(-channels // max(1, MAX_TERMS // taps))
+    if node.op_type == "Conv":
+        channels, taps = int(weight.shape[1]), math.prod(weight.shape[2:])
+    else:
+        channels, taps = int(weight.shape[0]), 1
+    return math.ceil(channels / max(1, MAX_TERMS // taps))
 
 
 def _split(
@@ -67,9 +70,7 @@ def _split(
     graph.initializer.append(numpy_helper.from_array(sizes, f"{node.name}/sizes"))
     cut = [f"{node.name}/input.{number}" for number in range(parts)]
     nodes = [
-        helper.make_node(
-            "Split", [node.input[0], f"{node.name}/sizes"], cut, f"{node.name}/Split", axis=1
-        )
+        helper.make_node("Split", [node.input[0], f"{node.name}/sizes"], cut, f"{node.name}/Split", axis=1)
     ]
     total = ""
     for number, weight in enumerate(weights):

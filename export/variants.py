@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -19,6 +20,7 @@ from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
 from voirs_vocoder.runtime.drivers import SessionOpener, open_driver
 from voirs_vocoder.runtime.manifest import GraphEntry, Int8Target, Precision
 from voirs_vocoder.runtime.providers import Session, int8_target, open_session
+from voirs_vocoder.runtime.providers.session import bound_by_copying
 
 __all__ = ["Variant", "pytorch_vocoder", "variants"]
 
@@ -83,6 +85,12 @@ class _TorchSession:
             result = self._spec.module(*arguments)
         outputs = [result] if isinstance(result, torch.Tensor) else list(result)
         return {tensor.name: got.numpy() for tensor, got in zip(self._spec.outputs, outputs, strict=True)}
+
+    def bind(
+        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+    ) -> Callable[[], None]:
+        """See `Session.bind`."""
+        return bound_by_copying(self, nullcontext(), inputs, outputs)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         load_mel,
         mel_spectrogram,
     )
+    from voirs_vocoder.runtime.streaming import StreamingConfig, StreamStatistics, VocoderStream
     from voirs_vocoder.runtime.vocoder import MelRangeWarning, Vocoder, VocoderFeature, VocoderMetadata
 
 __all__ = [
@@ -40,9 +41,12 @@ __all__ = [
     "NpyMelSource",
     "ProviderError",
     "SessionConfig",
+    "StreamStatistics",
+    "StreamingConfig",
     "Vocoder",
     "VocoderFeature",
     "VocoderMetadata",
+    "VocoderStream",
     "VocodingConfig",
     "VoirsVocoderError",
     "get_convention",
@@ -69,6 +73,7 @@ _HOMES = {
         "load_mel",
         "mel_spectrogram",
     ),
+    "streaming": ("StreamStatistics", "StreamingConfig", "VocoderStream"),
     "vocoder": ("MelRangeWarning", "Vocoder", "VocoderFeature", "VocoderMetadata"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.stft import hann_window
 
-__all__ = ["SILENT_FRAMES", "bias_spectrum", "denoised"]
+__all__ = ["DENOISER_DELAY_SAMPLES", "SILENT_FRAMES", "Denoiser", "bias_spectrum", "denoised"]
 
 SILENT_FRAMES = 88
 """Frames of zeros that the bias is measured on, as in the official code."""
@@ -22,6 +22,8 @@ SILENT_FRAMES = 88
 _N_FFT = 1024
 _HOP = 256
 _PADDING = _N_FFT // 2
+DENOISER_DELAY_SAMPLES = _N_FFT - 1
+"""How far the denoised audio lags behind at most: the last sample of a frame waits for no other, its first for all."""
 _WINDOW = hann_window(_N_FFT, _N_FFT)
 _SMALLEST_WEIGHT = 1e-8
 
@@ -39,6 +41,62 @@ def bias_spectrum(silence: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.abs(np.fft.rfft(first * _WINDOW))
 
 
+class Denoiser:
+    """Takes the bias off one utterance, piece by piece.
+
+    Args:
+        bias: See `bias_spectrum`.
+        strength: How often it is subtracted; no magnitude falls below zero.
+    """
+
+    def __init__(self, bias: NDArray[np.float64], strength: float) -> None:
+        """A denoiser at the start of an utterance."""
+        self._removed = strength * bias
+        self._waiting = np.empty(0)
+        self._started = False
+        self._added: NDArray[np.float64] = np.zeros((2, _N_FFT - _HOP))
+        self._to_skip = _PADDING
+
+    def push(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take the next samples.
+
+        Args:
+            audio: [samples]; all pieces together a multiple of 256 samples.
+
+        Returns:
+            What is finished, [samples], at most `DENOISER_DELAY_SAMPLES` less than went in.
+        """
+        return self._advanced(audio.astype(np.float64), at_end=False)
+
+    def finish(self) -> NDArray[np.float32]:
+        """The rest of the utterance."""
+        return self._advanced(np.empty(0), at_end=True)
+
+    def _advanced(self, piece: NDArray[np.float64], *, at_end: bool) -> NDArray[np.float32]:
+        waiting = np.concatenate((self._waiting, piece))
+        if not self._started and (waiting.size > _PADDING or (at_end and waiting.size)):
+            waiting = np.pad(waiting, (_PADDING, 0), mode="reflect")
+            self._started = True
+        if at_end and self._started:
+            waiting = np.pad(waiting, (0, _PADDING), mode="reflect")
+        self._waiting = waiting
+        if not self._started or waiting.size < _N_FFT:
+            return np.empty(0, np.float32)
+        finished, self._added, frames = _overlap_add(waiting, self._added, self._removed)
+        self._waiting = waiting[frames * _HOP :]
+        if at_end:
+            # The padding at the end is heard no more than that at the start, half a frame of it has been added up.
+            finished = np.concatenate((finished, self._added), axis=1)[
+                :, : finished.shape[1] + _PADDING - _HOP
+            ]
+        audio: NDArray[np.float32] = (finished[0] / np.maximum(finished[1], _SMALLEST_WEIGHT)).astype(
+            np.float32
+        )
+        skipped = min(self._to_skip, audio.size)
+        self._to_skip -= skipped
+        return audio[skipped:]
+
+
 def denoised(
     pieces: Iterable[NDArray[np.float32]], bias: NDArray[np.float64], strength: float
 ) -> Iterator[NDArray[np.float32]]:
@@ -47,33 +105,17 @@ def denoised(
     Args:
         pieces: Consecutive audio, [samples] each; together a multiple of 256 samples.
         bias: See `bias_spectrum`.
-        strength: How often it is subtracted; no magnitude falls below zero.
+        strength: See `Denoiser`.
 
     Yields:
         Consecutive audio, together as long as the input.
     """
-    removed = strength * bias
-    waiting = np.empty(0)
-    started = False
-    added: NDArray[np.float64] = np.zeros((2, _N_FFT - _HOP))
-    to_skip = _PADDING
-    for piece, at_end in _with_end(pieces):
-        waiting = np.concatenate((waiting, piece.astype(np.float64)))
-        if not started and (waiting.size > _PADDING or at_end):
-            waiting = np.pad(waiting, (_PADDING, 0), mode="reflect")
-            started = True
-        if at_end:
-            waiting = np.pad(waiting, (0, _PADDING), mode="reflect")
-        if not started or waiting.size < _N_FFT:
-            continue
-        finished, added, frames = _overlap_add(waiting, added, removed)
-        waiting = waiting[frames * _HOP :]
-        if at_end:
-            # The padding at the end is heard no more than that at the start, half a frame of it has been added up.
-            finished = np.concatenate((finished, added), axis=1)[:, : finished.shape[1] + _PADDING - _HOP]
-        audio = finished[0] / np.maximum(finished[1], _SMALLEST_WEIGHT)
-        yield audio[to_skip:].astype(np.float32)
-        to_skip = max(0, to_skip - audio.size)
+    denoiser = Denoiser(bias, strength)
+    for piece in pieces:
+        audio = denoiser.push(piece)
+        if audio.size:
+            yield audio
+    yield denoiser.finish()
 
 
 def _overlap_add(
@@ -104,14 +146,3 @@ def _overlap_add(
         total[1, place] += _WINDOW**2
     complete = frames * _HOP
     return total[:, :complete], total[:, complete:].copy(), frames
-
-
-def _with_end(pieces: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], bool]]:
-    """Each piece, copied since it may be overwritten by the next, and whether it is the last."""
-    held: NDArray[np.float32] | None = None
-    for piece in pieces:
-        if held is not None:
-            yield held, False
-        held = piece.copy()
-    if held is not None:
-        yield held, True

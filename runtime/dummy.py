@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention, get_convention
-from voirs_vocoder.runtime.vocoder import Vocoder, VocoderMetadata
+from voirs_vocoder.runtime.streaming import ChunkStream, StreamingConfig
+from voirs_vocoder.runtime.vocoder import Vocoder, VocoderFeature, VocoderMetadata
 from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DummyVocoder"]
@@ -47,8 +48,35 @@ class _SineDriver:
         tone = np.sin(2 * np.pi * _TONE_HZ / self._convention.sample_rate * samples)
         return (np.repeat(np.clip(loudness, 0.0, 1.0), hop_length) * tone).astype(np.float32)
 
+    def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
+        del streaming
+        return _SineStream(self, config)
+
     def close(self) -> None:
         """Nothing is held."""
+
+
+class _SineStream:
+    """See `ChunkStream`."""
+
+    delay_samples = 0
+    max_chunk_frames = _SineDriver.max_window_frames
+
+    def __init__(self, driver: _SineDriver, config: VocodingConfig) -> None:
+        self._driver = driver
+        self._config = config
+        self._frames = 0
+
+    def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
+        audio = self._driver.synthesize(mel, self._frames, self._config)
+        self._frames += mel.shape[1]
+        return audio
+
+    def finish(self) -> NDArray[np.float32]:
+        return np.empty(0, np.float32)
+
+    def reset(self) -> None:
+        self._frames = 0
 
 
 class DummyVocoder(Vocoder):
@@ -77,4 +105,4 @@ class DummyVocoder(Vocoder):
             look_ahead_frames=0,
             licence=None,
         )
-        super().__init__(metadata, driver, frozenset())
+        super().__init__(metadata, driver, frozenset({VocoderFeature.STREAMING}))

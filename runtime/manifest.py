@@ -11,6 +11,7 @@ from voirs_vocoder.runtime.errors import ArtifactError
 
 __all__ = [
     "FORMAT_VERSION",
+    "STREAM_ROLES",
     "Calibration",
     "Diffusion",
     "EngineEntry",
@@ -22,7 +23,6 @@ __all__ = [
     "Precision",
     "Profile",
     "Recording",
-    "STREAM_ROLES",
     "Source",
     "TensorInfo",
     "decode_manifest",

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["MelSpectrogram", "check_finite", "check_layout", "check_mel", "range_hint"]
+__all__ = [
+    "MelSpectrogram",
+    "check_chunk",
+    "check_finite",
+    "check_layout",
+    "check_mel",
+    "range_hint",
+    "require_convention",
+]
 
 # Natural-log mels of speech stay below 2 and above ln(floor); the slack is for acoustic models, which overshoot.
 _LN_MAX = 2.5
@@ -104,6 +112,40 @@ def check_mel(values: object, convention: MelConvention, where: str = "mel") -> 
     mel: NDArray[np.float32] = values.reshape(convention.n_mels, frames)
     check_finite(mel, where)
     return mel
+
+
+def check_chunk(chunk: object, convention: MelConvention) -> NDArray[np.float32]:
+    """Check a piece of a mel, which may have no frames.
+
+    Args:
+        chunk: A `MelSpectrogram`, or an array as in `check_mel`.
+        convention: What the values must mean.
+
+    Returns:
+        A view [n_mels, frames] of the values.
+
+    Raises:
+        InputError: As `check_mel`, or the chunk states another convention.
+    """
+    if isinstance(chunk, MelSpectrogram):
+        require_convention(chunk.convention, convention)
+        return chunk.values
+    if isinstance(chunk, np.ndarray) and chunk.size == 0 and chunk.shape[-2:] == (convention.n_mels, 0):
+        return np.empty((convention.n_mels, 0), np.float32)
+    return check_mel(chunk, convention, "mel chunk")
+
+
+def require_convention(convention: MelConvention, expected: MelConvention) -> None:
+    """Refuse a mel of another convention.
+
+    Raises:
+        InputError: It is another one.
+    """
+    if convention != expected:
+        raise InputError(
+            f"the model takes mel convention {expected.id!r}, got {convention.id!r}; compute the mel with "
+            f"mel_spectrogram(audio, sample_rate, convention=vocoder.metadata.convention)"
+        )
 
 
 def range_hint(values: NDArray[np.float32], convention: MelConvention) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,7 +21,9 @@ from voirs_vocoder.runtime.drivers import Driver, open_driver
 from voirs_vocoder.runtime.errors import InputError, ProviderError
 from voirs_vocoder.runtime.manifest import Manifest, Precision
 from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
+from voirs_vocoder.runtime.mel_values import require_convention
 from voirs_vocoder.runtime.providers import open_session
+from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream
 
 __all__ = ["MelRangeWarning", "Vocoder", "VocoderFeature", "VocoderMetadata"]
 
@@ -183,9 +185,56 @@ class Vocoder:
         Raises:
             InputError: As `vocode`.
         """
-        self._check_convention(source.convention)
+        require_convention(source.convention, self._metadata.convention)
         for audio in self._windows(source, config):
             yield AudioBuffer(audio[np.newaxis].copy(), self._metadata.sample_rate)
+
+    def open_stream(
+        self, config: VocodingConfig | None = None, streaming: StreamingConfig | None = None
+    ) -> VocoderStream:
+        """Begin a live utterance. Any number of streams share the loaded graphs.
+
+        Args:
+            config: As of `vocode`; None takes the defaults.
+            streaming: Chunks and latency; None takes the defaults.
+
+        Raises:
+            InputError: A setting means nothing to the model, has no finite look-ahead, or asks for the impossible.
+            ProviderError: The artifact has no stream graph of this precision, or the provider cannot run it.
+        """
+        streaming = streaming or StreamingConfig()
+        stream = self._driver.open_stream(self._checked_config(config), streaming)
+        return VocoderStream(stream, self._metadata.convention, streaming)
+
+    def vocode_stream(
+        self,
+        mel_chunks: Iterable[NDArray[np.float32] | MelSpectrogram],
+        config: VocodingConfig | None = None,
+        streaming: StreamingConfig | None = None,
+    ) -> Iterator[AudioBuffer]:
+        """One utterance from mel chunks of any size, such as an acoustic model makes them.
+
+        Args:
+            mel_chunks: As for `VocoderStream.push`.
+            config: As of `vocode`; None takes the defaults.
+            streaming: Chunks and latency; None takes the defaults.
+
+        Yields:
+            Consecutive audio, together as long as the mel and equal to `vocode` of the whole, unless
+            `streaming.latency_ms` says otherwise.
+
+        Raises:
+            InputError: As `open_stream` and `VocoderStream.push`.
+            ProviderError: Likewise.
+        """
+        with self.open_stream(config, streaming) as stream:
+            for chunk in mel_chunks:
+                audio = stream.push(chunk)
+                if audio.samples.size:
+                    yield audio
+            audio = stream.flush()
+            if audio.samples.size:
+                yield audio
 
     def close(self) -> None:
         """Free the graph; the vocoder cannot be used afterwards."""
@@ -200,6 +249,9 @@ class Vocoder:
         self.close()
 
     def _windows(self, source: MelSource, config: VocodingConfig | None) -> Iterator[NDArray[np.float32]]:
+        return self._driver.vocode(source, self._checked_config(config))
+
+    def _checked_config(self, config: VocodingConfig | None) -> VocodingConfig:
         chosen = config or VocodingConfig()
         for name in OPTIONAL_SETTINGS:
             if getattr(chosen, name) is not None and name not in self._driver.settings:
@@ -208,25 +260,17 @@ class Vocoder:
                     f"{name} means nothing to a {self._metadata.family} model, which knows these settings: {known}; "
                     f"leave {name} out"
                 )
-        return self._driver.vocode(source, chosen)
+        return chosen
 
     def _checked(self, mel: NDArray[np.float32] | MelSpectrogram) -> NDArray[np.float32]:
         if isinstance(mel, MelSpectrogram):
-            self._check_convention(mel.convention)
+            require_convention(mel.convention, self._metadata.convention)
             mel = mel.values
         values = check_mel(mel, self._metadata.convention)
         hint = range_hint(values, self._metadata.convention)
         if hint:
             warnings.warn(hint, MelRangeWarning, stacklevel=3)
         return values
-
-    def _check_convention(self, convention: MelConvention) -> None:
-        expected = self._metadata.convention
-        if convention != expected:
-            raise InputError(
-                f"the model takes mel convention {expected.id!r}, got {convention.id!r}; compute the mel with "
-                f"mel_spectrogram(audio, sample_rate, convention=vocoder.metadata.convention)"
-            )
 
 
 def _checked_precision(precision: str) -> Precision:

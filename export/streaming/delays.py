@@ -67,7 +67,7 @@ def scheduled(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], rules: Ru
     for value in inputs:
         delays[value] = program.variable(0, lower=0, upper=0)
     histories: dict[ir.Value, int] = {}
-    starts: dict[tuple[ir.Node, int], tuple[dict[int, int], int]] = {}
+    starts: dict[tuple[ir.Node, int], dict[int, int]] = {}
     for node, rule in rules:
         if rule.transparent:
             continue
@@ -77,51 +77,44 @@ def scheduled(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], rules: Ru
             if value in outputs:
                 program.fix(outcome, earliest[value])
         for number, reading in enumerate(rule.readings):
-            start = _start(program, reading, outcome)
-            starts[node, number] = start
+            starts[node, number] = _start(program, reading, outcome)
             root = roots[reading.value]
             if root not in histories:
                 axis = axes.of(root)
-                cost = 0 if axis is None else axis.channels
                 kept = axis is not None and axis.axis == axis.rank - 1 and axis.shape[0] is None
-                histories[root] = program.variable(cost, upper=None if kept else 0)
-            terms, constant = start
-            # lag = start - delay - last + stride - 1 >= 0
-            late = {**terms}
+                histories[root] = program.variable(
+                    0 if axis is None else axis.channels, upper=None if kept else 0
+                )
+            late = dict(starts[node, number])
             late[delays[root]] = late.get(delays[root], 0) - 1
-            program.at_least(late, reading.last - reading.stride + 1 - constant)
-            # history >= start - delay - first
-            program.at_least(
-                {**{key: -value for key, value in late.items()}, histories[root]: 1}, constant - reading.first
-            )
+            # lag = start - delay - last + stride - 1 >= 0, and history >= start - delay - first
+            program.at_least(late, reading.last - reading.stride + 1)
+            wanted = {variable: -factor for variable, factor in late.items()}
+            program.at_least({**wanted, histories[root]: 1}, -reading.first)
     solution = program.solve()
     values = {value: solution[variable] for value, variable in delays.items()}
     for node, rule in rules:
         if rule.transparent:
             values[node.outputs[0]] = values[roots[node.outputs[0]]]
     windows = {}
-    for node, rule in rules:
-        for number, reading in enumerate(rule.readings):
-            if rule.transparent:
-                continue
-            terms, constant = starts[node, number]
-            start = sum(solution[key] * factor for key, factor in terms.items()) + constant
-            late_by = start - values[reading.value]
-            windows[node, number] = Window(
-                late_by - reading.first, late_by - reading.last + reading.stride - 1
-            )
-    kept = {root: solution[variable] for root, variable in histories.items() if solution[variable]}
-    return Schedule(values, kept, windows)
+    by_node = dict(rules)
+    for (node, number), terms in starts.items():
+        reading = by_node[node].readings[number]
+        start = sum(solution[variable] * factor for variable, factor in terms.items())
+        late_by = start - values[reading.value]
+        windows[node, number] = Window(late_by - reading.first, late_by - reading.last + reading.stride - 1)
+    lengths = {root: solution[variable] for root, variable in histories.items() if solution[variable]}
+    return Schedule(values, lengths, windows)
 
 
-def _start(program: _Program, reading: Reading, outcome: int) -> tuple[dict[int, int], int]:
-    """The delay, in the input's positions, that the output's delay amounts to: terms by variable, and a constant."""
+def _start(program: _Program, reading: Reading, outcome: int) -> dict[int, int]:
+    """The delay, in the input's positions, that the output's delay amounts to: factors by variable."""
     if reading.factor == 1:
-        return {outcome: reading.stride}, 0
+        return {outcome: reading.stride}
     # delay = factor * steps + shift
     steps = program.variable(0)
     program.equal({outcome: 1, steps: -reading.factor}, reading.shift)
-    return {steps: 1}, 0
+    return {steps: 1}
 
 
 def _roots(rules: Rules) -> dict[ir.Value, ir.Value]:

@@ -61,7 +61,7 @@ class Masks:
         return self._cut[key]
 
     def _base(self, rate: int, more: int, most: int) -> ir.Value:
-        """bool [batch, frames * rate + more]: at b, whether position b - most is valid."""
+        """Bool [batch, frames * rate + more]: at b, whether position b - most is valid."""
         if rate not in self._bases:
             writer, name = self._writer, f"mask.{rate}"
             (count,) = writer.add("Mul", [self._frames, writer.integers(rate)], name=f"{name}.positions")

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, TimeAxis
+from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, TimeAxis, Zeros
 
 __all__ = ["Axes", "rule_of"]
 
-_POINTWISE_ZEROS = {
+_POINTWISE_ZEROS: dict[str, Zeros] = {
     # f(0) = 0
     **dict.fromkeys(("LeakyRelu", "Relu", "Tanh", "Neg", "Identity", "Cast", "Abs", "Sqrt"), "all"),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), "all"),
@@ -79,7 +79,11 @@ def _check(node: ir.Node, axes: Axes, rule: Rule) -> None:
         source = axes.of(reading.value)
         for output in node.outputs:
             result = axes.of(output)
-            if source is None or result is None or source.rate * reading.factor != result.rate * reading.stride:
+            if (
+                source is None
+                or result is None
+                or source.rate * reading.factor != result.rate * reading.stride
+            ):
                 raise StreamingError(
                     f"{_name(node)}: its output must hold {reading.factor} positions for {reading.stride} of its "
                     f"input, got axes {source} and {result}"
@@ -97,16 +101,14 @@ def _pointwise(node: ir.Node, axes: Axes, timed: list[int], *, integer_history: 
         # Broadcasting aligns the last axes.
         if axis.rank - axis.axis != result.rank - result.axis:
             raise StreamingError(f"{_name(node)}: input {index} holds time in another axis than the output")
-    if node.op_type == "Div" and 1 in timed:
-        zeros = "never"
-    else:
-        zeros = _POINTWISE_ZEROS[node.op_type]
-    if zeros == "all" and any(
-        value is not None and axes.of(value) is None for value in node.inputs
-    ) and node.op_type in ("Add", "Sub"):
+    zeros: Zeros = _POINTWISE_ZEROS[node.op_type]
+    divisor_in_time = node.op_type == "Div" and 1 in timed
+    shifted = node.op_type in ("Add", "Sub") and len(timed) < len(node.inputs)
+    if divisor_in_time or shifted:
         zeros = "never"
     scalar = node.op_type in ("Mul", "Div") and all(
-        index in timed or (value is not None and value.const_value is not None and value.const_value.size == 1)
+        index in timed
+        or (value is not None and value.const_value is not None and value.const_value.size == 1)
         for index, value in enumerate(node.inputs)
     )
     return Rule(
@@ -131,12 +133,12 @@ def _beside_time(node: ir.Node, axes: Axes, timed: list[int]) -> Rule:
         raise StreamingError(f"{_name(node)}: it works along time")
     if node.op_type == "Concat" and len(timed) != len(node.inputs):
         raise StreamingError(f"{_name(node)}: some of its inputs have no time")
-    zeros = "never" if node.op_type == "Softmax" or node.op_type == "ReduceMax" else "all"
+    zeros: Zeros = "never" if node.op_type == "Softmax" else "all"
     return Rule(tuple(_reading(node, axes, index) for index in timed), zeros=zeros)
 
 
 def _conv(node: ir.Node, axes: Axes) -> Rule:
-    kernel, stride, dilation, (before, after) = _window(node, axes)
+    kernel, stride, dilation, (before, _) = _window(node, axes)
     reading = _reading(node, axes, 0)
     first = reading.first - before
     return Rule(
@@ -163,7 +165,9 @@ def _slice(node: ir.Node, axes: Axes) -> Rule:
         return Rule((_reading(node, axes, 0),), zeros="all")
     start, step = _constant(node, 1)[0], steps[0]
     if len(touched) != 1 or step != 1 or start < 0:
-        raise StreamingError(f"{_name(node)}: it may cut time alone, forwards, from a place counted from the start")
+        raise StreamingError(
+            f"{_name(node)}: it may cut time alone, forwards, from a place counted from the start"
+        )
     reading = _reading(node, axes, 0)
     place = reading.first + start
     return Rule((Reading(0, reading.value, place, place),), zeros="all", passes=True)
@@ -239,7 +243,7 @@ def _window(node: ir.Node, axes: Axes) -> tuple[int, int, int, tuple[int, int]]:
     strides = _integers(node, "strides", [1] * spatial)
     dilations = _integers(node, "dilations", [1] * spatial)
     pads = _integers(node, "pads", [0] * 2 * spatial)
-    return int(weight.shape[-1]), strides[-1], dilations[-1], (pads[spatial - 1], pads[-1])
+    return int(weight.shape.numpy()[-1]), strides[-1], dilations[-1], (pads[spatial - 1], pads[-1])
 
 
 def _pads(node: ir.Node, before: int, after: int) -> list[int]:

@@ -7,7 +7,10 @@ from typing import Literal
 
 import onnx_ir as ir
 
-__all__ = ["Reading", "Rule", "StreamingError", "TimeAxis"]
+__all__ = ["Reading", "Rule", "StreamingError", "TimeAxis", "Zeros"]
+
+Zeros = Literal["never", "any", "all"]
+"""Whether a node's outputs are zero where its inputs are: never, where any input is, or where all are."""
 
 
 class StreamingError(ir.passes.PassError):
@@ -74,11 +77,6 @@ class Reading:
         """Whether positions before the utterance or after it are read, which the offline graph takes as zeros."""
         return self.first < 0 or self.last > self.stride - 1
 
-    @property
-    def span(self) -> int:
-        """How many positions one output needs besides the first."""
-        return self.last - self.first
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -89,12 +87,12 @@ class Rule:
         attributes: Those of the node that change, such as its padding.
         transparent: Whether the node has one reading and works position by position at so little cost that history is
             better kept before it than behind it.
-        zeros: When its outputs are zero where its inputs are: `never`, where `any` is, where `all` are.
+        zeros: See `Zeros`.
         passes: Whether the output is the reading itself and no node is needed.
     """
 
     readings: tuple[Reading, ...]
     attributes: dict[str, int | list[int]] = field(default_factory=dict)
     transparent: bool = False
-    zeros: Literal["never", "any", "all"] = "never"
+    zeros: Zeros = "never"
     passes: bool = False

@@ -69,8 +69,8 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
         hop_length: Audio samples per mel frame.
 
     Returns:
-        The graph of role `stream` (or `stream-conditioner`), whose details say `delay_samples`, `state_size` and how far
-        it is from the offline graph on random input in chunks.
+        The graph of role `stream` (or `stream-conditioner`), whose details say `delay_samples`, `state_size` and how
+        far it is from the offline graph on random input in chunks.
 
     Raises:
         StreamRefusedError: The graph cannot be streamed; the message names the node.
@@ -185,9 +185,7 @@ def _part(values: NDArray[np.generic], start: int, count: int, frames: int) -> N
 
 
 def _sizes(info: TensorInfo, frames: int, hop_length: int) -> list[int]:
-    return [
-        axis_size(axis, batch=_CHECK_BATCH, frames=frames, hop_length=hop_length) for axis in info.shape
-    ]
+    return [axis_size(axis, batch=_CHECK_BATCH, frames=frames, hop_length=hop_length) for axis in info.shape]
 
 
 def _with_details(entry: GraphEntry, figures: Figures) -> GraphEntry:

@@ -77,7 +77,9 @@ class StreamingPass(ir.passes.InPlacePass):
         inputs = {value.name for value in model.graph.inputs}
         outputs = {value.name for value in model.graph.outputs}
         if not {BEGIN, END_FRAME, STATE} <= inputs or NEXT_STATE not in outputs:
-            raise ir.passes.PostconditionError(f"a stream needs a state, got inputs {inputs}, outputs {outputs}")
+            raise ir.passes.PostconditionError(
+                f"a stream needs a state, got inputs {inputs}, outputs {outputs}"
+            )
 
 
 class _Rewriting:
@@ -104,9 +106,7 @@ class _Rewriting:
                 self._rules[node] = rule
         self._schedule = self._scheduled()
         self._parents = {
-            node.outputs[0]: rule.readings[0].value
-            for node, rule in self._rules.items()
-            if rule.transparent
+            node.outputs[0]: rule.readings[0].value for node, rule in self._rules.items() if rule.transparent
         }
         self._reach = self._reaches()
         # Names of the old values go to the new ones, whose nodes replace theirs.
@@ -159,9 +159,7 @@ class _Rewriting:
         next_state = writer.nodes[-1].outputs[0]
         self._finish([begin, end, state], old_outputs, outputs, next_state)
         self._result.state_size = states.size
-        self._result.delays = {
-            str(value.name): self._schedule.delays[value] for value in old_outputs
-        }
+        self._result.delays = {str(value.name): self._schedule.delays[value] for value in old_outputs}
 
     def delay(self, value: ir.Value) -> int:
         return self._schedule.delays[value]
@@ -245,18 +243,20 @@ class _Rewriting:
                 raise StreamingError(f"node {node.name!r} reads nothing")
             made = [source]
         else:
-            made = self._copy(node, inputs, rule)
+            made = self._again(node, inputs, [str(value.name) for value in node.outputs], rule)
         for value, new in zip(node.outputs, made, strict=True):
             self._arrive(value, new, value in masked)
 
-    def _copy(self, node: ir.Node, inputs: list[ir.Value | None], rule: Rule) -> list[ir.Value]:
-        attributes: list[ir.Attr] = [
-            attribute for name, attribute in node.attributes.items() if name not in rule.attributes
-        ]
+    def _again(
+        self, node: ir.Node, inputs: list[ir.Value | None], names: list[str], rule: Rule
+    ) -> list[ir.Value]:
+        """A node with other inputs, and what the rule changes of it."""
+        attributes = [value for name, value in node.attributes.items() if name not in rule.attributes]
         attributes += ir.convenience.convert_attributes(rule.attributes)
-        made = [ir.Value(name=self._writer.claim(str(value.name))) for value in node.outputs]
+        made = [ir.Value(name=self._writer.claim(name)) for name in names]
+        name = self._writer.claim_node(str(node.name))
         self._writer.nodes.append(
-            ir.Node(node.domain, node.op_type, inputs, attributes, outputs=made, name=self._writer.claim_node(str(node.name)))
+            ir.Node(node.domain, node.op_type, inputs, attributes, outputs=made, name=name)
         )
         return made
 
@@ -268,7 +268,9 @@ class _Rewriting:
         if value in self._past:
             name = f"{value.name}.joined"
             inputs = [self._past[value], new]
-            (self._joined[value],) = self._writer.add("Concat", inputs, {"axis": self._axis(value).axis}, name=name)
+            (self._joined[value],) = self._writer.add(
+                "Concat", inputs, {"axis": self._axis(value).axis}, name=name
+            )
 
     def _zeroed(self, value: ir.Value, new: ir.Value) -> ir.Value:
         axis, dtype, name = self._axis(value), _dtype(value), f"{value.name}.masked"
@@ -298,7 +300,9 @@ class _Rewriting:
         if value not in self._joined:
             parent = self._parents[value]
             history = self._reach[value]
-            self._joined[value] = self._transparent(value, self._window(parent, Window(history, 0)), "joined")
+            self._joined[value] = self._transparent(
+                value, self._window(parent, Window(history, 0)), f"{value.name}.joined"
+            )
         return self._joined[value]
 
     def _visible(self, value: ir.Value) -> ir.Value:
@@ -308,25 +312,22 @@ class _Rewriting:
             if self._reach.get(value, 0):
                 whole = self._whole(value)
                 axis = self._axis(value).axis
-                self._now[value] = self._writer.slice(whole, self._reach[value], END, axis, name=str(value.name))
+                self._now[value] = self._writer.slice(
+                    whole, self._reach[value], END, axis, name=str(value.name)
+                )
             else:
-                self._now[value] = self._transparent(value, self._visible(parent), None)
+                self._now[value] = self._transparent(value, self._visible(parent), str(value.name))
         return self._now[value]
 
-    def _transparent(self, value: ir.Value, source: ir.Value, suffix: str | None) -> ir.Value:
+    def _transparent(self, value: ir.Value, source: ir.Value, name: str) -> ir.Value:
+        """What the transparent node that makes a tensor makes of another part of its input."""
         node = value.producer()
         if node is None:
             raise StreamingError(f"{value} must be made by a node")
-        reading = self._rules[node].readings[0]
+        rule = self._rules[node]
         inputs = list(node.inputs)
-        inputs[reading.index] = source
-        attributes = list(node.attributes.values())
-        name = str(value.name) if suffix is None else f"{value.name}.{suffix}"
-        made = ir.Value(name=self._writer.claim(name))
-        self._writer.nodes.append(
-            ir.Node(node.domain, node.op_type, inputs, attributes, outputs=[made], name=self._writer.claim_node(str(node.name)))
-        )
-        return made
+        inputs[rule.readings[0].index] = source
+        return self._again(node, inputs, [name], rule)[0]
 
     def _finish(
         self,
@@ -348,7 +349,7 @@ class _Rewriting:
             graph.outputs[index] = new
         next_state.name = NEXT_STATE
         next_state.type = ir.TensorType(ir.DataType.FLOAT)
-        next_state.shape = ir.Shape(["batch", self._result.state_size or inputs[-1].shape[1]])
+        next_state.shape = inputs[-1].shape
         graph.outputs.append(next_state)
 
 
@@ -368,7 +369,7 @@ def _padded(graph: ir.Graph, found: Mapping[str, TimeAxis]) -> dict[ir.Value, tu
         axis = None if value is None else found.get(str(value.name))
         if node.op_type != "Pad" or value is None or axis is None:
             continue
-        counts = ir.convenience.get_const_tensor(node.inputs[1])
+        counts = None if node.inputs[1] is None else ir.convenience.get_const_tensor(node.inputs[1])
         mode = node.attributes.get("mode")
         if counts is None or (mode is not None and mode.as_string() != "constant") or len(node.inputs) > 2:
             raise StreamingError(f"node {node.name!r} (Pad): it must add zeros, as many as a constant says")

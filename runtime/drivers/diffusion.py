@@ -18,9 +18,17 @@ from voirs_vocoder.runtime.diffusion.adaptive import MAX_ADAPTIVE_FRAMES, adapti
 from voirs_vocoder.runtime.diffusion.choice import ADAPTIVE, chosen_plan
 from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
 from voirs_vocoder.runtime.diffusion.stage import Stage, Track
-from voirs_vocoder.runtime.drivers.driver import SessionOpener, affordable_frames
+from voirs_vocoder.runtime.drivers.diffusion_stream import DiffusionStream
+from voirs_vocoder.runtime.drivers.driver import (
+    SessionOpener,
+    StreamGraphs,
+    affordable_frames,
+    refuse_latency,
+)
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.manifest import Manifest
+from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
+from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.window import MelReader, Window, windows
 
 __all__ = ["DiffusionDriver"]
@@ -43,6 +51,8 @@ class DiffusionDriver:
             )
         self._model = manifest.diffusion
         self._conditioner, _ = opener("conditioner")
+        self._config = config
+        self._streams = StreamGraphs(opener, manifest.hop_length)
         self._step, entry = opener("step")
         self._hop_length = manifest.hop_length
         self._before, self._after = manifest.context_frames, manifest.look_ahead_frames
@@ -53,20 +63,41 @@ class DiffusionDriver:
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """See `Driver.vocode`."""
-        if config.guidance not in (None, 1.0) and not self._model.drops_conditioning:
-            raise InputError(
-                f"guidance needs a model that was also trained without a mel, which this one was not, got "
-                f"{config.guidance}; leave it out"
-            )
-        plan = chosen_plan(self._model, config)
+        plan = self._plan(config)
         if plan.sampler == ADAPTIVE:
             return self._settled(mel, config, plan)
         return self._sampled(mel, config, plan)
+
+    def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
+        """See `Driver.open_stream`."""
+        refuse_latency(streaming, "a diffusion model")
+        plan = self._plan(config)
+        if plan.sampler == ADAPTIVE:
+            raise InputError(
+                f"the sampler {ADAPTIVE!r} decides over the whole utterance and cannot stream; choose another one"
+            )
+        return DiffusionStream(
+            self._streams.get("stream-conditioner"),
+            self._streams.get("stream"),
+            plan,
+            config.seed or 0,
+            1.0 if config.guidance is None else config.guidance,
+            self._config,
+        )
 
     def close(self) -> None:
         """See `Driver.close`."""
         self._conditioner.close()
         self._step.close()
+        self._streams.close()
+
+    def _plan(self, config: VocodingConfig) -> SamplerPlan:
+        if config.guidance not in (None, 1.0) and not self._model.drops_conditioning:
+            raise InputError(
+                f"guidance needs a model that was also trained without a mel, which this one was not, got "
+                f"{config.guidance}; leave it out"
+            )
+        return chosen_plan(self._model, config)
 
     def _sampled(
         self, mel: MelReader, config: VocodingConfig, plan: SamplerPlan

@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.drivers.driver import SessionOpener, affordable_frames
+from voirs_vocoder.runtime.drivers.driver import SessionOpener, StreamGraphs, affordable_frames
 from voirs_vocoder.runtime.manifest import Manifest
+from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
+from voirs_vocoder.runtime.streaming.config import StreamingConfig
+from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
 from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DirectDriver"]
@@ -24,6 +27,8 @@ class DirectDriver:
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
         """Load the graph. Raises as `open_driver`."""
         self._session, entry = opener("offline")
+        self._config = config
+        self._streams = StreamGraphs(opener, manifest.hop_length)
         self._hop_length = manifest.hop_length
         self.provider = self._session.provider
         self.backend = self._session.backend
@@ -44,6 +49,41 @@ class DirectDriver:
         audio = self._session.run({"mel": np.ascontiguousarray(mel)[np.newaxis]})["audio"]
         return audio.reshape(-1)
 
+    def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
+        """See `Driver.open_stream`."""
+        del config
+        return DirectStream(self._streams.get("stream"), self._config)
+
     def close(self) -> None:
         """See `Driver.close`."""
         self._session.close()
+        self._streams.close()
+
+
+class DirectStream:
+    """One utterance through a one-pass model's stream graph. See `ChunkStream`.
+
+    Args:
+        graph: Shared with other streams.
+        config: The memory budget.
+    """
+
+    def __init__(self, graph: StreamGraph, config: SessionConfig) -> None:
+        """A stream at the start of an utterance."""
+        self.delay_samples = graph.delay_samples
+        self.max_chunk_frames = graph.max_chunk_frames(config)
+        self._stream = GraphStream(graph)
+
+    def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `ChunkStream.push`."""
+        frames = mel.shape[1]
+        self._stream.inputs(frames)["mel"][0] = mel
+        return self._stream.push(frames).reshape(-1)
+
+    def finish(self) -> NDArray[np.float32]:
+        """See `ChunkStream.finish`."""
+        return self._stream.finish().reshape(-1)
+
+    def reset(self) -> None:
+        """See `ChunkStream.reset`."""
+        self._stream.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -9,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.errors import ArtifactError
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.manifest import GraphEntry
 from voirs_vocoder.runtime.providers.session import Session
+from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
+from voirs_vocoder.runtime.streaming.config import StreamingConfig
+from voirs_vocoder.runtime.streaming.graph_stream import StreamGraph
 from voirs_vocoder.runtime.window import MelReader
 
-__all__ = ["Driver", "SessionOpener", "affordable_frames"]
+__all__ = ["Driver", "SessionOpener", "StreamGraphs", "affordable_frames", "refuse_latency"]
 
 _LEAST_SHARE = 2
 
@@ -52,9 +56,65 @@ class Driver(Protocol):
         """
         ...
 
+    def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
+        """Begin a live utterance.
+
+        Args:
+            config: Of the utterance; what it sets is among `settings`.
+            streaming: Its latency.
+
+        Raises:
+            InputError: A setting has no finite look-ahead, or the latency cannot be kept.
+            ProviderError: The artifact has no stream graph, or it cannot be loaded.
+        """
+        ...
+
     def close(self) -> None:
         """Free what the driver holds."""
         ...
+
+
+class StreamGraphs:
+    """A driver's stream graphs, loaded when the first stream asks for them.
+
+    Args:
+        opener: Loads the graph of a role.
+        hop_length: Audio samples per mel frame.
+    """
+
+    def __init__(self, opener: SessionOpener, hop_length: int) -> None:
+        """Nothing is loaded yet."""
+        self._opener = opener
+        self._hop_length = hop_length
+        self._lock = threading.Lock()
+        self._graphs: dict[str, StreamGraph] = {}
+
+    def get(self, role: str) -> StreamGraph:
+        """The graph of a role. Raises as `Driver.open_stream`."""
+        with self._lock:
+            if role not in self._graphs:
+                session, entry = self._opener(role)
+                self._graphs[role] = StreamGraph(session, entry, self._hop_length)
+            return self._graphs[role]
+
+    def close(self) -> None:
+        """Free the graphs."""
+        for graph in self._graphs.values():
+            graph.session.close()
+        self._graphs = {}
+
+
+def refuse_latency(streaming: StreamingConfig, family: str) -> None:
+    """Refuse a latency budget for a model whose streams are exact only.
+
+    Raises:
+        InputError: There is one.
+    """
+    if streaming.latency_ms is not None:
+        raise InputError(
+            f"latency_ms is for one-pass models such as HiFi-GAN, {family} needs its whole look-ahead, got "
+            f"{streaming.latency_ms}; leave it out"
+        )
 
 
 def affordable_frames(

@@ -8,11 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.denoiser import SILENT_FRAMES, bias_spectrum, denoised
-from voirs_vocoder.runtime.drivers.driver import SessionOpener, affordable_frames
+from voirs_vocoder.runtime.denoiser import (
+    DENOISER_DELAY_SAMPLES,
+    SILENT_FRAMES,
+    Denoiser,
+    bias_spectrum,
+    denoised,
+)
+from voirs_vocoder.runtime.drivers.driver import (
+    SessionOpener,
+    StreamGraphs,
+    affordable_frames,
+    refuse_latency,
+)
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.noise import grouped_noise
+from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
+from voirs_vocoder.runtime.streaming.config import StreamingConfig
+from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
 from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DEFAULT_SIGMA", "FlowDriver"]
@@ -30,6 +44,8 @@ class FlowDriver:
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
         """Load the graph. Raises as `open_driver`."""
         self._session, entry = opener("offline")
+        self._config = config
+        self._streams = StreamGraphs(opener, manifest.hop_length)
         self._n_group = _groups(entry, manifest.hop_length)
         self._hop_length = manifest.hop_length
         self._n_mels = manifest.mel.n_mels
@@ -46,19 +62,14 @@ class FlowDriver:
         audio = synthesize_windows(self, mel, self._hop_length, config)
         if not config.denoise:
             return audio
-        if self._bias is None:
-            self._bias = bias_spectrum(self._silence())
-        return denoised(audio, self._bias, config.denoise)
+        return denoised(audio, self._bias_spectrum(), config.denoise)
 
     def synthesize(
         self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
     ) -> NDArray[np.float32]:
         """See `WindowDriver.synthesize`."""
         per_frame = self._hop_length // self._n_group
-        values = grouped_noise(
-            config.seed or 0, 0, first_frame * per_frame, mel.shape[1] * per_frame, self._n_group
-        )
-        values *= DEFAULT_SIGMA if config.sigma is None else config.sigma
+        values = _scaled_noise(config, first_frame * per_frame, mel.shape[1] * per_frame, self._n_group)
         inputs = {"mel": np.ascontiguousarray(mel)[np.newaxis], "noise": values[np.newaxis]}
         return self._session.run(inputs)["audio"].reshape(-1)
 
@@ -70,9 +81,84 @@ class FlowDriver:
         }
         return self._session.run(inputs)["audio"].reshape(-1)
 
+    def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
+        """See `Driver.open_stream`."""
+        refuse_latency(streaming, "a flow")
+        bias = None
+        if config.denoise:
+            bias = self._bias_spectrum()
+        return FlowStream(self._streams.get("stream"), self._config, config, self._n_group, bias)
+
     def close(self) -> None:
         """See `Driver.close`."""
         self._session.close()
+        self._streams.close()
+
+    def _bias_spectrum(self) -> NDArray[np.float64]:
+        if self._bias is None:
+            self._bias = bias_spectrum(self._silence())
+        return self._bias
+
+
+class FlowStream:
+    """One utterance through a flow's stream graph. See `ChunkStream`.
+
+    Args:
+        graph: Shared with other streams.
+        session: The memory budget.
+        config: Of the utterance.
+        n_group: Audio samples that are the channels of one position.
+        bias: What the denoiser takes off; None for none.
+    """
+
+    def __init__(
+        self,
+        graph: StreamGraph,
+        session: SessionConfig,
+        config: VocodingConfig,
+        n_group: int,
+        bias: NDArray[np.float64] | None,
+    ) -> None:
+        """A stream at the start of an utterance."""
+        self.delay_samples = graph.delay_samples + (0 if bias is None else DENOISER_DELAY_SAMPLES)
+        self.max_chunk_frames = graph.max_chunk_frames(session)
+        self._stream = GraphStream(graph)
+        self._config = config
+        self._n_group = n_group
+        self._per_frame = graph.hop_length // n_group
+        self._bias = bias
+        self._denoiser = self._new_denoiser()
+
+    def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `ChunkStream.push`."""
+        frames = mel.shape[1]
+        inputs = self._stream.inputs(frames)
+        first, count = self._stream.frames * self._per_frame, frames * self._per_frame
+        inputs["mel"][0] = mel
+        inputs["noise"][0] = _scaled_noise(self._config, first, count, self._n_group)
+        audio = self._stream.push(frames).reshape(-1)
+        return audio if self._denoiser is None else self._denoiser.push(audio)
+
+    def finish(self) -> NDArray[np.float32]:
+        """See `ChunkStream.finish`."""
+        audio = self._stream.finish().reshape(-1)
+        if self._denoiser is None:
+            return audio
+        return np.concatenate((self._denoiser.push(audio), self._denoiser.finish()))
+
+    def reset(self) -> None:
+        """See `ChunkStream.reset`."""
+        self._stream.reset()
+        self._denoiser = self._new_denoiser()
+
+    def _new_denoiser(self) -> Denoiser | None:
+        return None if self._bias is None else Denoiser(self._bias, self._config.denoise or 0.0)
+
+
+def _scaled_noise(config: VocodingConfig, first: int, groups: int, n_group: int) -> NDArray[np.float32]:
+    values = grouped_noise(config.seed or 0, 0, first, groups, n_group)
+    values *= DEFAULT_SIGMA if config.sigma is None else config.sigma
+    return values
 
 
 def _groups(entry: GraphEntry, hop_length: int) -> int:

@@ -7,7 +7,8 @@ load, when it does not take a node, and when it fails while running. Each is clo
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from voirs_vocoder.runtime.axes import axis_size
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.manifest import GraphEntry
+from voirs_vocoder.runtime.providers.session import bound_by_copying
 from voirs_vocoder.runtime.split_graph import SplitGraph
 
 if TYPE_CHECKING:
@@ -146,6 +148,28 @@ class OrtSession:
             return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
         except Exception as error:  # as above
             raise ProviderError(f"provider {self.provider!r} failed: {_one_line(error)}") from error
+
+    def bind(
+        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+    ) -> Callable[[], None]:
+        """See `Session.bind`."""
+        if self.provider != "cpu":
+            # A binding copies its inputs to the GPU once, when it is made.
+            return bound_by_copying(self, nullcontext(), inputs, outputs)
+        session = self._session
+        binding = session.io_binding()
+        for name, values in inputs.items():
+            binding.bind_cpu_input(name, values)
+        for name, values in outputs.items():
+            binding.bind_output(name, "cpu", 0, values.dtype, values.shape, values.ctypes.data)
+
+        def run() -> None:
+            try:
+                session.run_with_iobinding(binding)
+            except Exception as error:  # as above
+                raise ProviderError(f"provider 'cpu' failed: {_one_line(error)}") from error
+
+        return run
 
     def close(self) -> None:
         """See `Session.close`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.manifest import GraphEntry
+from voirs_vocoder.runtime.providers.session import bound_by_copying
 
 __all__ = ["OpenVinoSession"]
 
@@ -50,6 +52,7 @@ class OpenVinoSession:
             reason = " ".join(str(error).split())[-300:]
             raise ProviderError(f"provider 'openvino' does not load {entry.file.path}: {reason}") from error
         self._outputs = [tensor.name for tensor in entry.outputs]
+        self._lock = threading.Lock()
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """See `Session.run`."""
@@ -60,6 +63,12 @@ class OpenVinoSession:
             raise ProviderError(
                 f"provider 'openvino' failed: {' '.join(str(error).split())[-300:]}"
             ) from error
+
+    def bind(
+        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+    ) -> Callable[[], None]:
+        """See `Session.bind`. Runs wait for each other."""
+        return bound_by_copying(self, self._lock, inputs, outputs)
 
     def close(self) -> None:
         """See `Session.close`."""

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Session"]
+__all__ = ["Session", "bound_by_copying"]
+
+
+def bound_by_copying(
+    session: Session,
+    lock: AbstractContextManager[object],
+    inputs: Mapping[str, NDArray[np.generic]],
+    outputs: Mapping[str, NDArray[np.float32]],
+) -> Callable[[], None]:
+    """`Session.bind` for a backend that owns its memory: run, and copy the results before the next run."""
+
+    def run() -> None:
+        with lock:
+            for name, values in session.run(inputs).items():
+                np.copyto(outputs[name], values)
+
+    return run
 
 
 class Session(Protocol):
@@ -35,6 +52,20 @@ class Session(Protocol):
 
         Raises:
             ProviderError: The backend failed.
+        """
+        ...
+
+    def bind(
+        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+    ) -> Callable[[], None]:
+        """Prepare runs that read and write the same arrays each time.
+
+        Args:
+            inputs: One array per graph input, as for `run`. What they hold at the time of a run counts.
+            outputs: One contiguous array per graph output, of the shape that these inputs give.
+
+        Returns:
+            What runs the graph. Bound runs of one session may go on in several threads at once. Raises as `run`.
         """
         ...
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Self, cast
 
@@ -20,6 +21,7 @@ from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError, ProviderError
 from voirs_vocoder.runtime.manifest import EngineEntry, Precision
 from voirs_vocoder.runtime.providers.cuda_memory import Cuda, load_cuda
+from voirs_vocoder.runtime.providers.session import bound_by_copying
 from voirs_vocoder.runtime.providers.tensorrt_flavour import Flavour, load_flavour
 from voirs_vocoder.runtime.providers.tensorrt_profile import largest_frames, nearest_profile
 from voirs_vocoder.runtime.providers.tensorrt_protocol import TrtContext, TrtEngine, TrtModule
@@ -128,6 +130,12 @@ class EngineSession:
                 # After an error too: copies that are still under way use the arrays.
                 self._cuda.synchronize(self._stream)
         return outputs
+
+    def bind(
+        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+    ) -> Callable[[], None]:
+        """See `Session.bind`. Runs wait for each other."""
+        return bound_by_copying(self, nullcontext(), inputs, outputs)
 
     def close(self) -> None:
         """Free the device memory, contexts and engine; the session cannot run afterwards. Closing twice is harmless."""

@@ -1,0 +1,201 @@
+"""One utterance on its way through one stream graph, chunk by chunk, without allocating in steady state."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.axes import axis_size
+from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.errors import ArtifactError
+from voirs_vocoder.runtime.manifest import GraphEntry
+from voirs_vocoder.runtime.providers.session import Session
+
+__all__ = ["Advance", "GraphStream", "StreamGraph"]
+
+_BEGIN, _END, _STATE, _NEXT_STATE = "begin", "end", "state", "next_state"
+_UNKNOWN_END = 1 << 20
+_KEPT_SIZES = 4
+_MAX_CHUNK_FRAMES = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class StreamGraph:
+    """A loaded stream graph, which any number of streams share.
+
+    Attributes:
+        session: What runs it.
+        entry: Its manifest entry.
+        hop_length: Audio samples per mel frame.
+    """
+
+    session: Session
+    entry: GraphEntry
+    hop_length: int
+
+    @property
+    def delay_samples(self) -> int:
+        """How late the output is, in its own samples."""
+        return self._detail("delay_samples")
+
+    @property
+    def state_size(self) -> int:
+        """Values of the state."""
+        return self._detail("state_size")
+
+    def max_chunk_frames(self, config: SessionConfig) -> int:
+        """Most mel frames at once, by the memory budget and what the session takes."""
+        affordable = max(1, config.activation_budget_bytes // self._detail("activation_bytes_per_frame"))
+        return min(affordable, self.session.max_frames or affordable, _MAX_CHUNK_FRAMES)
+
+    def _detail(self, name: str) -> int:
+        value = self.entry.details.get(name)
+        if not isinstance(value, int) or value < 0:
+            raise ArtifactError(
+                f"{self.entry.file.path} must state {name} in the manifest, got {value!r}; export the artifact again"
+            )
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class Advance:
+    """The arrays of chunks of one size, bound to the graph.
+
+    Attributes:
+        inputs: What to fill before a run: the graph's inputs but for those that the stream itself keeps.
+        output: What the run leaves.
+        runs: From one state to the other, and back.
+    """
+
+    inputs: dict[str, NDArray[np.float32]]
+    output: NDArray[np.float32]
+    runs: tuple[Callable[[], None], Callable[[], None]]
+
+
+class GraphStream:
+    """One utterance in one graph. Used by one thread at a time.
+
+    Args:
+        graph: Shared with other streams.
+
+    Attributes:
+        frames: Mel frames that went in.
+    """
+
+    def __init__(self, graph: StreamGraph) -> None:
+        """A stream at the start of an utterance."""
+        self.frames = 0
+        self._graph = graph
+        self._delay = graph.delay_samples
+        self._states = tuple(np.zeros((1, graph.state_size), np.float32) for _ in range(2))
+        self._current = 0
+        self._begin = np.zeros(1, np.int64)
+        self._end = np.zeros(1, np.int64)
+        # What holds no time, such as the step of a diffusion model, is the same for chunks of every size.
+        self._whole = {
+            info.name: np.zeros(1, np.float32)
+            for info in graph.entry.inputs
+            if info.shape == ("batch",) and info.name not in (_BEGIN, _END)
+        }
+        self._advances: OrderedDict[int, Advance] = OrderedDict()
+        self._made = 0
+
+    def inputs(self, frames: int) -> dict[str, NDArray[np.float32]]:
+        """The arrays to fill before `push` of so many frames, each with a batch axis of 1."""
+        return self._advance(frames).inputs
+
+    def push(self, frames: int) -> NDArray[np.float32]:
+        """Run on what `inputs(frames)` was filled with.
+
+        Returns:
+            What is finished: [channels, samples], overwritten by the next run.
+        """
+        output = self._run(frames, _UNKNOWN_END)
+        self.frames += frames
+        return output
+
+    def finish(self) -> NDArray[np.float32]:
+        """What is still on its way when the utterance ends: [channels, samples], in a new array."""
+        missing = self.frames * self._graph.hop_length - self._finished()
+        if not missing:
+            return np.empty((*self._advance(1).output.shape[1:-1], 0), np.float32)
+        late = -(-self._delay // self._graph.hop_length)
+        pieces = []
+        # Not all at once: the look-ahead of a large network would need more memory than a chunk.
+        step = max(1, min(late, max(self._advances, default=late)))
+        flushed = 0
+        while flushed < late:
+            count = min(step, late - flushed)
+            # The graph hears nothing of what lies beyond the end.
+            pieces.append(self._run(count, -flushed).copy())
+            flushed += count
+        result: NDArray[np.float32] = np.concatenate(pieces, axis=-1)[..., :missing]
+        return result
+
+    def look_ahead(self, frames: int) -> NDArray[np.float32]:
+        """Run on what `inputs(frames)` was filled with, as if it were the next chunk, and forget that it was.
+
+        Returns:
+            What would be finished: [channels, samples], overwritten by the next run.
+        """
+        advance = self._advance(frames)
+        self._begin[0] = -self.frames
+        self._end[0] = _UNKNOWN_END
+        # The state that the run leaves lies in the other array, which the next real chunk overwrites.
+        advance.runs[self._current]()
+        output: NDArray[np.float32] = advance.output[0]
+        return output
+
+    def reset(self) -> None:
+        """Begin a new utterance."""
+        self.frames = self._made = self._current = 0
+        for state in self._states:
+            state.fill(0.0)
+
+    def _finished(self) -> int:
+        return max(0, self._made - self._delay)
+
+    def _run(self, frames: int, end: int) -> NDArray[np.float32]:
+        advance = self._advance(frames)
+        self._begin[0] = -self.frames if end == _UNKNOWN_END else end - self.frames
+        self._end[0] = end
+        advance.runs[self._current]()
+        self._current = 1 - self._current
+        first = max(0, self._delay - self._made)
+        self._made += advance.output.shape[-1]
+        output: NDArray[np.float32] = advance.output[0, ..., min(first, advance.output.shape[-1]) :]
+        return output
+
+    def _advance(self, frames: int) -> Advance:
+        if frames in self._advances:
+            self._advances.move_to_end(frames)
+            return self._advances[frames]
+        entry = self._graph.entry
+        kept = {_BEGIN: self._begin, _END: self._end}
+        inputs = {
+            info.name: self._whole[info.name]
+            if info.name in self._whole
+            else np.zeros(self._shape(info.shape, frames), np.float32)
+            for info in entry.inputs
+            if info.name not in (_BEGIN, _END, _STATE)
+        }
+        (name, shape) = next((info.name, info.shape) for info in entry.outputs if info.name != _NEXT_STATE)
+        output = np.zeros(self._shape(shape, frames), np.float32)
+        runs = [
+            self._graph.session.bind(
+                {**inputs, **kept, _STATE: self._states[source]},
+                {name: output, _NEXT_STATE: self._states[1 - source]},
+            )
+            for source in range(2)
+        ]
+        self._advances[frames] = Advance(inputs, output, (runs[0], runs[1]))
+        if len(self._advances) > _KEPT_SIZES:
+            self._advances.popitem(last=False)
+        return self._advances[frames]
+
+    def _shape(self, shape: Sequence[int | str], frames: int) -> list[int]:
+        return [axis_size(axis, batch=1, frames=frames, hop_length=self._graph.hop_length) for axis in shape]

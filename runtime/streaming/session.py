@@ -1,0 +1,176 @@
+"""A live stream: mel frames as they come, audio as soon as it is finished."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.audio import AudioBuffer
+from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel import MelSpectrogram
+from voirs_vocoder.runtime.mel_values import check_chunk
+from voirs_vocoder.runtime.streaming.chunk_size import ChunkSize
+from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
+from voirs_vocoder.runtime.streaming.config import StreamingConfig
+from voirs_vocoder.runtime.streaming.statistics import StreamClock, StreamStatistics
+
+__all__ = ["VocoderStream"]
+
+_Phase = Literal["open", "ended", "failed", "closed"]
+_REFUSALS: dict[str, str] = {
+    "ended": "the stream has ended; reset() begins a new utterance",
+    "failed": "the stream failed before this; reset() begins a new utterance",
+    "closed": "the stream is closed; open another one",
+}
+
+
+class VocoderStream:
+    """One live utterance, then another. Several threads may hold it; their calls wait for each other.
+
+    Example:
+        with vocoder.open_stream() as stream:
+            for chunk in mel_chunks:
+                play(stream.push(chunk))
+            play(stream.flush())
+    """
+
+    def __init__(self, stream: ChunkStream, convention: MelConvention, config: StreamingConfig) -> None:
+        """Use `Vocoder.open_stream`."""
+        self._stream = stream
+        self._convention = convention
+        self._config = config
+        self._phase: _Phase = "open"
+        self._lock = threading.RLock()
+        self._size = ChunkSize(config)
+        self._clock = StreamClock(convention.sample_rate, convention.hop_length, config.max_buffered_ms)
+        self._waiting = np.empty((convention.n_mels, 0), np.float32)
+
+    @property
+    def delay_samples(self) -> int:
+        """How far the audio lags behind the mel, besides the gathering of chunks."""
+        return self._stream.delay_samples
+
+    @property
+    def statistics(self) -> StreamStatistics:
+        """Timing of the utterance so far."""
+        with self._lock:
+            return self._clock.statistics(self._size.frames)
+
+    def push(self, mel: NDArray[np.float32] | MelSpectrogram) -> AudioBuffer:
+        """Take the next frames.
+
+        Args:
+            mel: float32 [n_mels, frames] or [1, n_mels, frames], any number of frames, none included.
+
+        Returns:
+            The audio that is finished by now, [1, samples]; often none at first.
+
+        Raises:
+            InputError: The chunk has another convention, type, number of bands, or values that are not finite: it was
+                not taken, and the stream must be reset. Or the stream has ended, failed or is closed.
+            ProviderError: The provider failed; the stream must be reset.
+        """
+        with self._lock:
+            self._require_open()
+            try:
+                values = check_chunk(mel, self._convention)
+                return self._audio(self._gathered(values))
+            except Exception:
+                self._phase = "failed"
+                raise
+
+    def flush(self) -> AudioBuffer:
+        """End the utterance.
+
+        Returns:
+            The rest of its audio; with what `push` returned, exactly frames * hop_length samples.
+
+        Raises:
+            InputError: The stream has ended already, failed, or is closed.
+            ProviderError: The provider failed; the stream must be reset.
+        """
+        with self._lock:
+            self._require_open()
+            try:
+                pieces = self._runs(self._waiting, self._waiting.shape[1] or 1)
+                self._waiting = self._waiting[:, :0]
+                started_s = time.perf_counter()
+                rest = self._stream.finish()
+                self._clock.ran(started_s, time.perf_counter(), 0, rest.shape[-1])
+            except Exception:
+                self._phase = "failed"
+                raise
+            self._phase = "ended"
+            return self._audio([*pieces, rest])
+
+    def reset(self) -> None:
+        """Begin a new utterance; what was on its way is lost.
+
+        Raises:
+            InputError: The stream is closed.
+        """
+        with self._lock:
+            if self._phase == "closed":
+                raise InputError(_REFUSALS["closed"])
+            self._stream.reset()
+            self._clock.reset()
+            self._size = ChunkSize(self._config)
+            self._waiting = self._waiting[:, :0]
+            self._phase = "open"
+
+    def close(self) -> None:
+        """Free the stream's state. Closing twice does no harm."""
+        with self._lock:
+            if self._phase != "closed":
+                self._phase = "closed"
+                del self._stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require_open(self) -> None:
+        if self._phase != "open":
+            raise InputError(_REFUSALS[self._phase])
+
+    def _gathered(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Run on as many whole chunks as there are; what is left waits."""
+        if self._size.frames is None:
+            return self._runs(values, values.shape[1] or 1)
+        if self._waiting.shape[1]:
+            values = np.concatenate((self._waiting, values), axis=1)
+        pieces = []
+        while values.shape[1] >= self._size.frames:
+            taken = self._size.frames
+            pieces += self._runs(values[:, :taken], taken)
+            values = values[:, taken:]
+        # What the caller handed over may change afterwards.
+        self._waiting = values.copy()
+        return pieces
+
+    def _runs(self, values: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
+        size = min(size, self._stream.max_chunk_frames)
+        pieces = []
+        for start in range(0, values.shape[1], size):
+            chunk = values[:, start : start + size]
+            started_s = time.perf_counter()
+            audio = self._stream.push(chunk)
+            in_time = self._clock.ran(started_s, time.perf_counter(), chunk.shape[1], audio.shape[-1])
+            self._size.ran(in_time)
+            if audio.shape[-1]:
+                pieces.append(audio.copy())
+        return pieces
+
+    def _audio(self, pieces: list[NDArray[np.float32]]) -> AudioBuffer:
+        samples = np.concatenate(pieces) if pieces else np.empty(0, np.float32)
+        return AudioBuffer(samples[np.newaxis], self._convention.sample_rate)

@@ -1,0 +1,114 @@
+"""What a stream knows about its own timing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["StreamClock", "StreamStatistics"]
+
+_WINDOW = 1024
+
+
+@dataclass(frozen=True)
+class StreamStatistics:
+    """Timing of a stream so far.
+
+    Attributes:
+        chunks: Runs of the graph.
+        frames: Mel frames that went in.
+        samples: Audio samples that came out.
+        chunk_frames: Frames that are gathered for a run now; None for whatever arrives.
+        first_audio_ms: From the first frame that was pushed to the first finished sample; None before.
+        compute_p50_ms: Median time of the last 1,024 runs; None before the first.
+        compute_p99_ms: Their 99th percentile.
+        deadline_misses: Runs that took longer than their chunk lasts.
+        underruns: Runs whose audio came after playback in real time, begun with the first sample, needed it.
+        overruns: Runs after which more audio than `max_buffered_ms` lay ahead of that playback.
+    """
+
+    chunks: int
+    frames: int
+    samples: int
+    chunk_frames: int | None
+    first_audio_ms: float | None
+    compute_p50_ms: float | None
+    compute_p99_ms: float | None
+    deadline_misses: int
+    underruns: int
+    overruns: int
+
+
+class StreamClock:
+    """Counts and times the runs of one stream.
+
+    Args:
+        sample_rate: Of the audio, in Hz.
+        hop_length: Samples per mel frame.
+        max_buffered_ms: See `StreamingConfig`.
+    """
+
+    def __init__(self, sample_rate: int, hop_length: int, max_buffered_ms: float) -> None:
+        """A clock at the start of an utterance."""
+        self._sample_rate = sample_rate
+        self._frame_ms = 1e3 * hop_length / sample_rate
+        self._max_buffered_ms = max_buffered_ms
+        self._times_ms = np.zeros(_WINDOW)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._chunks = self._frames = self._samples = 0
+        self._misses = self._underruns = self._overruns = 0
+        self._began_s: float | None = None
+        self._sounded_s: float | None = None
+
+    def ran(self, started_s: float, ended_s: float, frames: int, samples: int) -> bool:
+        """Note a run.
+
+        Args:
+            started_s: When it began, by `time.perf_counter`.
+            ended_s: When it ended.
+            frames: Mel frames of its chunk.
+            samples: Audio samples that it finished.
+
+        Returns:
+            Whether it was done within its chunk's duration.
+        """
+        taken_ms = 1e3 * (ended_s - started_s)
+        self._times_ms[self._chunks % _WINDOW] = taken_ms
+        self._chunks += 1
+        self._frames += frames
+        if self._began_s is None:
+            self._began_s = started_s
+        in_time = taken_ms <= frames * self._frame_ms
+        self._misses += not in_time
+        if samples:
+            if self._sounded_s is None:
+                self._sounded_s = ended_s
+            played_ms = 1e3 * (ended_s - self._sounded_s)
+            self._underruns += played_ms > 1e3 * self._samples / self._sample_rate and self._samples > 0
+            self._samples += samples
+            ahead_ms = 1e3 * self._samples / self._sample_rate - played_ms
+            self._overruns += ahead_ms > self._max_buffered_ms
+        return in_time
+
+    def statistics(self, chunk_frames: int | None) -> StreamStatistics:
+        """Everything so far."""
+        times_ms = self._times_ms[: min(self._chunks, _WINDOW)]
+        first_ms = None
+        if self._began_s is not None and self._sounded_s is not None:
+            first_ms = 1e3 * (self._sounded_s - self._began_s)
+        return StreamStatistics(
+            chunks=self._chunks,
+            frames=self._frames,
+            samples=self._samples,
+            chunk_frames=chunk_frames,
+            first_audio_ms=first_ms,
+            compute_p50_ms=float(np.median(times_ms)) if self._chunks else None,
+            compute_p99_ms=float(np.percentile(times_ms, 99)) if self._chunks else None,
+            deadline_misses=self._misses,
+            underruns=self._underruns,
+            overruns=self._overruns,
+        )
