@@ -60,6 +60,7 @@ RULES = {
         "numpy click msgspec soundfile torch onnx onnx_ir onnxscript onnxsim onnxruntime",
         "tensorrt tensorrt_rtx cuda matplotlib scipy auraloss",
     ),
+    "export.streaming": rule("ours.export ours.runtime numpy msgspec onnx onnx_ir onnxruntime scipy"),
     "export.cli": rule(
         "ours.export ours.runtime numpy click msgspec",
         "ours.calibration ours.reference_models torch onnx onnx_ir onnxruntime",

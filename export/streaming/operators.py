@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, TimeAxis, Zeros
 
-__all__ = ["Axes", "rule_of"]
+__all__ = ["Axes", "padded_along_time", "rule_of"]
 
 _POINTWISE_ZEROS: dict[str, Zeros] = {
     # f(0) = 0
@@ -276,3 +276,23 @@ def _constant(node: ir.Node, index: int) -> list[int]:
 
 def _name(node: ir.Node) -> str:
     return f"node {node.name!r} ({node.op_type})"
+
+
+def padded_along_time(graph: ir.Graph, found: Mapping[str, TimeAxis]) -> dict[ir.Value, tuple[ir.Value, int]]:
+    """Pads along time: the tensor below each, and the zeros before it."""
+    padded = {}
+    for node in graph:
+        value = node.inputs[0] if node.inputs else None
+        axis = None if value is None else found.get(str(value.name))
+        if node.op_type != "Pad" or value is None or axis is None:
+            continue
+        counts = None if node.inputs[1] is None else ir.convenience.get_const_tensor(node.inputs[1])
+        mode = node.attributes.get("mode")
+        if counts is None or (mode is not None and mode.as_string() != "constant") or len(node.inputs) > 2:
+            raise StreamingError(f"node {node.name!r} (Pad): it must add zeros, as many as a constant says")
+        numbers = counts.numpy().tolist()
+        before, after = numbers[axis.axis], numbers[axis.axis + axis.rank]
+        if sum(numbers) != before + after or min(numbers) < 0:
+            raise StreamingError(f"node {node.name!r} (Pad): it must pad time alone")
+        padded[node.outputs[0]] = (value, before)
+    return padded

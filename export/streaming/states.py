@@ -84,7 +84,7 @@ class States:
                 taken[history] = self._typed(history, piece)
         return taken
 
-    def put_together(self, buffers: dict[History, ir.Value], name: str) -> None:
+    def put_together(self, buffers: dict[History, ir.Value], name: str) -> ir.Value:
         """Nodes that make the next state of the tensors' buffers, history and chunk joined."""
         writer = self._writer
         parts = []
@@ -99,7 +99,7 @@ class States:
             if len(pieces) > 1:
                 (joined,) = writer.add("Concat", pieces, {"axis": 1}, name=f"history.{length}.next")
             parts.append(writer.reshape(joined, 0, -1, name=f"history.{length}.flat"))
-        writer.add("Concat", parts, {"axis": 1}, name=name)
+        return writer.add("Concat", parts, {"axis": 1}, name=name)[0]
 
     def _typed(self, history: History, piece: ir.Value) -> ir.Value:
         writer, axis, name = self._writer, history.axis, f"{history.name}.past"

@@ -14,7 +14,8 @@ from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.passes import run_passes
 from voirs_vocoder.export.progress import Progress, silent
-from voirs_vocoder.export.streaming.streaming_pass import BEGIN, END_FRAME, NEXT_STATE, STATE, StreamingPass
+from voirs_vocoder.export.streaming.rewriting import BEGIN, END_FRAME, NEXT_STATE, STATE
+from voirs_vocoder.export.streaming.streaming_pass import StreamingPass
 from voirs_vocoder.export.streaming.time_axes import time_axes
 from voirs_vocoder.runtime.axes import axis_size
 from voirs_vocoder.runtime.manifest import STREAM_ROLES, Figures, GraphEntry, TensorInfo

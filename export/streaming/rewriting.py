@@ -1,0 +1,288 @@
+"""Writes the nodes of a stream in place of those of the offline graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from voirs_vocoder.export.passes.precision_checks import all_values
+from voirs_vocoder.export.streaming.delays import Window, scheduled
+from voirs_vocoder.export.streaming.masks import Masks
+from voirs_vocoder.export.streaming.operators import Axes, padded_along_time, rule_of
+from voirs_vocoder.export.streaming.reading import Rule, StreamingError, TimeAxis
+from voirs_vocoder.export.streaming.states import History, States
+from voirs_vocoder.export.streaming.writer import END, GraphWriter
+
+__all__ = ["BEGIN", "END_FRAME", "NEXT_STATE", "STATE", "Rewriting"]
+
+BEGIN, END_FRAME, STATE, NEXT_STATE = "begin", "end", "state", "next_state"
+
+
+class Rewriting:
+    """One rewriting of one graph, in place.
+
+    Args:
+        graph: An offline graph.
+        found: Tensor name to its time axis.
+        masked: See `StreamingPass`.
+        integer_history: Likewise.
+
+    Attributes:
+        state_size: Values of the state per utterance.
+        delays: Output name to its delay in samples.
+
+    Raises:
+        StreamingError: The graph cannot be streamed.
+    """
+
+    def __init__(
+        self, graph: ir.Graph, found: Mapping[str, TimeAxis], *, masked: bool, integer_history: bool
+    ) -> None:
+        """Decide everything; nothing is changed yet."""
+        self._graph = graph
+        self._axes = Axes(found, padded_along_time(graph, found))
+        self._rules: dict[ir.Node, Rule] = {}
+        for node in graph:
+            rule = (
+                None if self._is_padding(node) else rule_of(node, self._axes, integer_history=integer_history)
+            )
+            if rule is not None:
+                self._rules[node] = rule
+        self._inputs = [value for value in graph.inputs if self._axes.of(value) is not None]
+        self._outputs = list(graph.outputs)
+        self._schedule = scheduled(self._inputs, self._outputs, list(self._rules.items()), self._axes)
+        self._parents = {
+            node.outputs[0]: rule.readings[0].value for node, rule in self._rules.items() if rule.transparent
+        }
+        self._reach = self._reaches()
+        self._zeroed = self._masked_values() if masked else set()
+        # The names of the old values go to the new ones.
+        replaced = {id(value) for node in self._rules for value in node.outputs}
+        self._writer = GraphWriter(
+            [value.name for value in all_values(graph) if id(value) not in replaced] + [BEGIN, END_FRAME],
+            [node.name for node in graph if node not in self._rules],
+        )
+        self._histories = {
+            value: History(str(value.name), self._axis(value), length, _dtype(value), _quantizer(value))
+            for value, length in self._schedule.histories.items()
+        }
+        self._states = States(self._writer, list(self._histories.values()))
+        self.state_size = self._states.size
+        self.delays = {str(value.name): self._schedule.delays[value] for value in self._outputs}
+        self._now: dict[ir.Value, ir.Value] = {}
+        self._joined: dict[ir.Value, ir.Value] = {}
+        self._past: dict[ir.Value, ir.Value] = {}
+        self._masks: Masks | None = None
+
+    def run(self) -> None:
+        """Write the stream's nodes in place of the graph's."""
+        begin, end = (
+            ir.Value(name=name, shape=ir.Shape(["batch"]), type=ir.TensorType(ir.DataType.INT64))
+            for name in (BEGIN, END_FRAME)
+        )
+        state = ir.Value(
+            name=STATE, shape=ir.Shape(["batch", self.state_size]), type=ir.TensorType(ir.DataType.FLOAT)
+        )
+        taken = self._states.take_apart(state)
+        self._past = {value: taken[history] for value, history in self._histories.items()}
+        if self._zeroed:
+            needed: dict[int, set[int]] = {}
+            for value in self._zeroed:
+                needed.setdefault(self._axis(value).rate, set()).add(self._schedule.delays[value])
+            self._masks = Masks(self._writer, self._frames(), begin, end, needed)
+        for value in self._inputs:
+            self._arrive(value, value)
+        for node in list(self._graph):
+            rule = self._rules.get(node)
+            if self._is_padding(node):
+                continue
+            if rule is None:
+                self._keep(node)
+            elif not rule.transparent:
+                self._write(node, rule)
+        outputs = [self._visible(value) for value in self._outputs]
+        buffers = {history: self._joined[value] for value, history in self._histories.items()}
+        self._finish([begin, end, state], outputs, self._states.put_together(buffers, NEXT_STATE))
+
+    def _is_padding(self, node: ir.Node) -> bool:
+        return node.op_type == "Pad" and node.outputs[0] in self._axes.padded
+
+    def _axis(self, value: ir.Value) -> TimeAxis:
+        axis = self._axes.of(value)
+        if axis is None:
+            raise StreamingError(f"{value} must hold time")
+        return axis
+
+    def _reaches(self) -> dict[ir.Value, int]:
+        """How far into the past each tensor is read, those behind transparent nodes included."""
+        reach: dict[ir.Value, int] = {}
+        for node, rule in self._rules.items():
+            for number, reading in enumerate(rule.readings):
+                window = self._schedule.windows.get((node, number))
+                value: ir.Value | None = reading.value
+                while window is not None and value is not None:
+                    reach[value] = max(reach.get(value, 0), window.history)
+                    value = self._parents.get(value)
+        return reach
+
+    def _masked_values(self) -> set[ir.Value]:
+        """Tensors that are read beyond the utterance and are not known to be zero there."""
+        wanted: set[ir.Value] = set()
+        for rule in self._rules.values():
+            for reading in rule.readings:
+                if reading.beyond:
+                    value = reading.value
+                    while value in self._parents:
+                        value = self._parents[value]
+                    wanted.add(value)
+        zero: set[ir.Value] = set()
+        masked = {value for value in self._graph.inputs if value in wanted}
+        zero |= masked
+        for node, rule in self._rules.items():
+            known = [reading.value in zero for reading in rule.readings]
+            zeros = {"any": any(known), "all": all(known), "never": False}[rule.zeros]
+            for value in node.outputs:
+                if zeros or value in wanted:
+                    zero.add(value)
+                if value in wanted and not zeros:
+                    masked.add(value)
+        return masked
+
+    def _frames(self) -> ir.Value:
+        """int64 [1]: the mel frames of the chunk."""
+        writer = self._writer
+        value = self._inputs[0]
+        axis = self._axis(value)
+        attributes = {"start": axis.axis, "end": axis.axis + 1}
+        (size,) = writer.add("Shape", [value], attributes, name="chunk.positions")
+        if axis.rate == 1:
+            return size
+        return writer.add("Div", [size, writer.integers(axis.rate)], name="chunk.frames")[0]
+
+    def _keep(self, node: ir.Node) -> None:
+        """A node that no time flows through; it may still ask for the shape of what has it."""
+        for index, value in enumerate(node.inputs):
+            if value is not None and self._axes.of(value) is not None:
+                node.replace_input_with(index, self._visible(value))
+        self._writer.nodes.append(node)
+
+    def _write(self, node: ir.Node, rule: Rule) -> None:
+        inputs = list(node.inputs)
+        for number, reading in enumerate(rule.readings):
+            inputs[reading.index] = self._window(reading.value, self._schedule.windows[node, number])
+        if rule.passes:
+            source = inputs[rule.readings[0].index]
+            if source is None:
+                raise StreamingError(f"node {node.name!r} reads nothing")
+            made = [source]
+        else:
+            made = self._again(node, inputs, [str(value.name) for value in node.outputs], rule)
+        for value, new in zip(node.outputs, made, strict=True):
+            self._arrive(value, new)
+
+    def _again(
+        self, node: ir.Node, inputs: list[ir.Value | None], names: list[str], rule: Rule
+    ) -> list[ir.Value]:
+        """A node with other inputs, and what the rule changes of it."""
+        attributes = [value for name, value in node.attributes.items() if name not in rule.attributes]
+        attributes += ir.convenience.convert_attributes(rule.attributes)
+        made = [ir.Value(name=self._writer.claim(name)) for name in names]
+        name = self._writer.claim_node(str(node.name))
+        self._writer.nodes.append(
+            ir.Node(node.domain, node.op_type, inputs, attributes, outputs=made, name=name)
+        )
+        return made
+
+    def _arrive(self, value: ir.Value, new: ir.Value) -> None:
+        """A tensor is there: mask it, and join it to its past."""
+        if value in self._zeroed:
+            new = self._masked(value, new)
+        self._now[value] = new
+        if value in self._past:
+            inputs, axis = [self._past[value], new], self._axis(value).axis
+            joined = self._writer.add("Concat", inputs, {"axis": axis}, name=f"{value.name}.joined")
+            self._joined[value] = joined[0]
+
+    def _masked(self, value: ir.Value, new: ir.Value) -> ir.Value:
+        axis, delay, name = self._axis(value), self._schedule.delays[value], f"{value.name}.masked"
+        if self._masks is None or axis.axis != axis.rank - 1 or axis.shape[0] is not None:
+            raise StreamingError(f"{value} is read beyond the utterance, so time must be its last axis")
+        quantizer = _quantizer(value)
+        if quantizer is not None:
+            mask = self._masks.of(axis, delay, ir.DataType.BOOL)
+            return self._writer.add("Where", [mask, new, quantizer.inputs[2]], name=name)[0]
+        mask = self._masks.of(axis, delay, _dtype(value))
+        return self._writer.add("Mul", [new, mask], name=name)[0]
+
+    def _window(self, value: ir.Value, window: Window) -> ir.Value:
+        """The part of a tensor that a node reads."""
+        if window.history == 0 and window.lag == 0:
+            return self._visible(value)
+        axis = self._axis(value).axis
+        whole = self._whole(value)
+        cut = self._reach[value] - window.history
+        if cut == 0 and window.lag == 0:
+            return whole
+        end = -window.lag if window.lag else END
+        return self._writer.slice(whole, cut, end, axis, name=f"{value.name}.window")
+
+    def _whole(self, value: ir.Value) -> ir.Value:
+        """A tensor with as much of its past as anything reads."""
+        if value not in self._joined:
+            parent = self._parents[value]
+            history = self._reach[value]
+            self._joined[value] = self._transparent(
+                value, self._window(parent, Window(history, 0)), f"{value.name}.joined"
+            )
+        return self._joined[value]
+
+    def _visible(self, value: ir.Value) -> ir.Value:
+        """A tensor's chunk."""
+        if value not in self._now:
+            parent = self._parents[value]
+            if self._reach.get(value, 0):
+                whole = self._whole(value)
+                axis = self._axis(value).axis
+                self._now[value] = self._writer.slice(
+                    whole, self._reach[value], END, axis, name=str(value.name)
+                )
+            else:
+                self._now[value] = self._transparent(value, self._visible(parent), str(value.name))
+        return self._now[value]
+
+    def _transparent(self, value: ir.Value, source: ir.Value, name: str) -> ir.Value:
+        """What the transparent node that makes a tensor makes of another part of its input."""
+        node = value.producer()
+        if node is None:
+            raise StreamingError(f"{value} must be made by a node")
+        rule = self._rules[node]
+        inputs = list(node.inputs)
+        inputs[rule.readings[0].index] = source
+        return self._again(node, inputs, [name], rule)[0]
+
+    def _finish(self, inputs: list[ir.Value], outputs: list[ir.Value], next_state: ir.Value) -> None:
+        graph = self._graph
+        graph.remove(list(graph))
+        graph.extend(self._writer.nodes)
+        graph.inputs.extend(inputs)
+        for constant in self._writer.constants.values():
+            graph.register_initializer(constant)
+        for index, (old, new) in enumerate(zip(self._outputs, outputs, strict=True)):
+            if new.producer() is None:
+                raise StreamingError(f"{old} is an input of the graph")
+            new.name, new.type, new.shape = old.name, old.type, old.shape
+            graph.outputs[index] = new
+        next_state.type, next_state.shape = inputs[-1].type, inputs[-1].shape
+        graph.outputs.append(next_state)
+
+
+def _dtype(value: ir.Value) -> ir.DataType:
+    if value.dtype is None:
+        raise StreamingError(f"{value} must have a type")
+    return value.dtype
+
+
+def _quantizer(value: ir.Value) -> ir.Node | None:
+    node = value.producer()
+    return node if node is not None and node.op_type == "QuantizeLinear" else None
