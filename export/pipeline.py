@@ -27,7 +27,7 @@ from voirs_vocoder.export.parity import activation_bytes_per_frame, parity_error
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.quantize import calibration_record
 from voirs_vocoder.export.sampler_graph import kept_float, sampler_graph
-from voirs_vocoder.export.streaming import stream_graphs
+from voirs_vocoder.export.streaming import batch_graphs, stream_graphs
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.runtime.artifact import Artifact
@@ -57,6 +57,7 @@ class ExportRequest:
         licence: SPDX identifier of the weights' licence; None when unknown.
         sampler_graph: Of a diffusion model: make the default sampling as one graph as well.
         stream: Make a stream graph of every graph that can have one.
+        batch: Make a batch graph of every offline graph that can have one.
         force: Replace an artifact that is there.
     """
 
@@ -69,6 +70,7 @@ class ExportRequest:
     licence: str | None = None
     sampler_graph: bool = False
     stream: bool = True
+    batch: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -122,8 +124,11 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
             graphs.append(fp16_graph(fp32, feeds))
         if "int8" in request.precisions and "int8" in fp32.entry.keep_float:
             graphs.extend(int8_graphs(fp32, feeds, progress))
+    offline = list(graphs)
     if request.stream:
-        graphs.extend(stream_graphs(graphs, convention.hop_length, progress))
+        graphs.extend(stream_graphs(offline, convention.hop_length, progress))
+    if request.batch:
+        graphs.extend(batch_graphs(offline, convention.hop_length, progress))
     manifest = _manifest(request, module, specs, convention, diffusion, graphs, calibration)
     files = {graph.entry.file.path: graph.data for graph in graphs}
     manifest, card = with_model_card(manifest)

@@ -12,7 +12,7 @@ from voirs_vocoder.export.feeds import feeds_from_mels
 from voirs_vocoder.export.graphs import BuiltGraph, int8_graphs
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.progress import Progress, silent
-from voirs_vocoder.export.streaming import STREAM_ROLES, stream_graphs
+from voirs_vocoder.export.streaming import STREAM_ROLES, batch_graphs, stream_graphs
 from voirs_vocoder.runtime.artifact import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError
@@ -54,8 +54,11 @@ def quantize_artifact(
                     lambda role: open_session(artifact, role, "fp32", "cpu", SessionConfig())[0],
                 )
                 graphs.extend(int8_graphs(fp32, feeds, progress))
-        if any(graph.role in STREAM_ROLES.values() for graph in manifest.graphs):
-            graphs.extend(stream_graphs(graphs, manifest.hop_length, progress))
+        offline, roles = list(graphs), {graph.role for graph in manifest.graphs}
+        if roles & set(STREAM_ROLES.values()):
+            graphs.extend(stream_graphs(offline, manifest.hop_length, progress))
+        if "batch" in roles:
+            graphs.extend(batch_graphs(offline, manifest.hop_length, progress))
         changed = msgspec.structs.replace(
             manifest,
             graphs=(*(g for g in manifest.graphs if g.precision != "int8"), *(g.entry for g in graphs)),

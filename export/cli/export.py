@@ -59,6 +59,11 @@ __all__ = ["command"]
     default=True,
     help="Make stream graphs as well, for live input; they double the artifact's size.",
 )
+@click.option(
+    "--batch/--no-batch",
+    default=False,
+    help="Make batch graphs as well, for utterances of different lengths at once on a GPU.",
+)
 @options.force_option("Replace an artifact that is there.")
 def command(
     family: str,
@@ -73,6 +78,7 @@ def command(
     speech: Path | None,
     sampler_graph: bool,
     stream: bool,
+    batch: bool,
     force: bool,
 ) -> None:
     """Export a checkpoint of FAMILY (hifigan, waveglow, diffwave or diffwave-unet) to an artifact.
@@ -99,6 +105,7 @@ def command(
         licence=licence,
         sampler_graph=sampler_graph,
         stream=stream,
+        batch=batch,
         force=force,
     )
     with ConsoleProgress() as progress:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from scipy import optimize, sparse
 
-from voirs_vocoder.export.streaming.operators import Axes
+from voirs_vocoder.export.streaming.axes import Axes
 from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError
 
 __all__ = ["Schedule", "Window", "scheduled"]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
 
-from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, TimeAxis, Zeros
+from voirs_vocoder.export.streaming.axes import Axes
+from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, Zeros
 
-__all__ = ["Axes", "padded_along_time", "rule_of"]
+__all__ = ["rule_of"]
 
 _POINTWISE_ZEROS: dict[str, Zeros] = {
     # f(0) = 0
@@ -25,23 +25,6 @@ _POINTWISE_ZEROS: dict[str, Zeros] = {
 _TRANSPARENT = frozenset({"LeakyRelu", "Relu", "Neg", "Cast", "DequantizeLinear"})
 _OTHER_AXES = frozenset({"Concat", "Split", "Softmax"})
 _REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "ReduceMax"})
-
-
-@dataclass(frozen=True)
-class Axes:
-    """What is known of a graph's tensors.
-
-    Attributes:
-        found: Tensor name to its time axis.
-        padded: Output of a Pad along time to the tensor below it, and how many zeros stand before that.
-    """
-
-    found: Mapping[str, TimeAxis]
-    padded: Mapping[ir.Value, tuple[ir.Value, int]]
-
-    def of(self, value: ir.Value | None) -> TimeAxis | None:
-        """The time axis of a tensor; None for one without time."""
-        return None if value is None or value.name is None else self.found.get(value.name)
 
 
 def rule_of(node: ir.Node, axes: Axes, *, integer_history: bool) -> Rule | None:
@@ -95,9 +78,9 @@ def _check(node: ir.Node, axes: Axes, rule: Rule) -> None:
 
 
 def _pointwise(node: ir.Node, axes: Axes, timed: list[int], *, integer_history: bool) -> Rule:
-    result = _axis(node, axes, node.outputs[0])
+    result = axes.require(node.outputs[0])
     for index in timed:
-        axis = _axis(node, axes, node.inputs[index])
+        axis = axes.require(node.inputs[index])
         # Broadcasting aligns the last axes.
         if axis.rank - axis.axis != result.rank - result.axis:
             raise StreamingError(f"{_name(node)}: input {index} holds time in another axis than the output")
@@ -124,7 +107,7 @@ def _pointwise(node: ir.Node, axes: Axes, timed: list[int], *, integer_history: 
 
 
 def _beside_time(node: ir.Node, axes: Axes, timed: list[int]) -> Rule:
-    source = _axis(node, axes, node.inputs[timed[0]])
+    source = axes.require(node.inputs[timed[0]])
     if node.op_type in _REDUCTIONS:
         touched = _constant(node, 1)
     else:
@@ -158,7 +141,7 @@ def _conv_transpose(node: ir.Node, axes: Axes) -> Rule:
 
 
 def _slice(node: ir.Node, axes: Axes) -> Rule:
-    source = _axis(node, axes, node.inputs[0])
+    source = axes.require(node.inputs[0])
     touched = _constant(node, 3) if len(node.inputs) > 3 else list(range(len(_constant(node, 1))))
     steps = _constant(node, 4) if len(node.inputs) > 4 else [1] * len(touched)
     if source.axis not in [axis % source.rank for axis in touched]:
@@ -175,7 +158,7 @@ def _slice(node: ir.Node, axes: Axes) -> Rule:
 
 def _reshape(node: ir.Node, axes: Axes) -> Rule:
     """Time stays as it is, or is cut into (time, k), or these are joined."""
-    source, result = _axis(node, axes, node.inputs[0]), _axis(node, axes, node.outputs[0])
+    source, result = axes.require(node.inputs[0]), axes.require(node.outputs[0])
     reading = _reading(node, axes, 0)
     before = [math.prod(size or 1 for size in axis.shape[1 : axis.axis]) for axis in (source, result)]
     if source.shape[0] is not None or result.shape[0] is not None or before[0] != before[1]:
@@ -194,7 +177,7 @@ def _moved(node: ir.Node, axes: Axes) -> Rule:
 
 
 def _gather(node: ir.Node, axes: Axes) -> Rule:
-    source = _axis(node, axes, node.inputs[0])
+    source = axes.require(node.inputs[0])
     if axes.of(node.inputs[1]) is not None or _integer(node, "axis", 0) % source.rank == source.axis:
         raise StreamingError(f"{_name(node)}: it gathers along time")
     return Rule((_reading(node, axes, 0),), zeros="all")
@@ -223,16 +206,9 @@ def _reading(node: ir.Node, axes: Axes, index: int) -> Reading:
     return Reading(index, below[0], -below[1], -below[1])
 
 
-def _axis(node: ir.Node, axes: Axes, value: ir.Value | None) -> TimeAxis:
-    axis = axes.of(value)
-    if axis is None:
-        raise StreamingError(f"{_name(node)}: {value} must hold time")
-    return axis
-
-
 def _window(node: ir.Node, axes: Axes) -> tuple[int, int, int, tuple[int, int]]:
     """Kernel, stride, dilation and padding along time, which is the last axis."""
-    source = _axis(node, axes, node.inputs[0])
+    source = axes.require(node.inputs[0])
     weight = node.inputs[1]
     if source.axis != source.rank - 1 or weight is None or weight.shape is None:
         raise StreamingError(f"{_name(node)}: time must be the last axis, and the kernel's size known")
@@ -276,23 +252,3 @@ def _constant(node: ir.Node, index: int) -> list[int]:
 
 def _name(node: ir.Node) -> str:
     return f"node {node.name!r} ({node.op_type})"
-
-
-def padded_along_time(graph: ir.Graph, found: Mapping[str, TimeAxis]) -> dict[ir.Value, tuple[ir.Value, int]]:
-    """Pads along time: the tensor below each, and the zeros before it."""
-    padded = {}
-    for node in graph:
-        value = node.inputs[0] if node.inputs else None
-        axis = None if value is None else found.get(str(value.name))
-        if node.op_type != "Pad" or value is None or axis is None:
-            continue
-        counts = None if node.inputs[1] is None else ir.convenience.get_const_tensor(node.inputs[1])
-        mode = node.attributes.get("mode")
-        if counts is None or (mode is not None and mode.as_string() != "constant") or len(node.inputs) > 2:
-            raise StreamingError(f"node {node.name!r} (Pad): it must add zeros, as many as a constant says")
-        numbers = counts.numpy().tolist()
-        before, after = numbers[axis.axis], numbers[axis.axis + axis.rank]
-        if sum(numbers) != before + after or min(numbers) < 0:
-            raise StreamingError(f"node {node.name!r} (Pad): it must pad time alone")
-        padded[node.outputs[0]] = (value, before)
-    return padded

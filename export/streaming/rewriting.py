@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from voirs_vocoder.export.passes.precision_checks import all_values
+from voirs_vocoder.export.streaming.axes import Axes
 from voirs_vocoder.export.streaming.delays import Window, scheduled
 from voirs_vocoder.export.streaming.masks import Masks
-from voirs_vocoder.export.streaming.operators import Axes, padded_along_time, rule_of
 from voirs_vocoder.export.streaming.reading import Rule, StreamingError, TimeAxis
+from voirs_vocoder.export.streaming.rules import graph_rules, parents, zeroed_values
 from voirs_vocoder.export.streaming.states import History, States
 from voirs_vocoder.export.streaming.writer import END, GraphWriter
 
@@ -41,22 +42,14 @@ class Rewriting:
     ) -> None:
         """Decide everything; nothing is changed yet."""
         self._graph = graph
-        self._axes = Axes(found, padded_along_time(graph, found))
-        self._rules: dict[ir.Node, Rule] = {}
-        for node in graph:
-            rule = (
-                None if self._is_padding(node) else rule_of(node, self._axes, integer_history=integer_history)
-            )
-            if rule is not None:
-                self._rules[node] = rule
+        self._axes = Axes.of_graph(graph, found)
+        self._rules = graph_rules(graph, self._axes, integer_history=integer_history)
         self._inputs = [value for value in graph.inputs if self._axes.of(value) is not None]
         self._outputs = list(graph.outputs)
         self._schedule = scheduled(self._inputs, self._outputs, list(self._rules.items()), self._axes)
-        self._parents = {
-            node.outputs[0]: rule.readings[0].value for node, rule in self._rules.items() if rule.transparent
-        }
+        self._parents = parents(self._rules)
         self._reach = self._reaches()
-        self._zeroed = self._masked_values() if masked else set()
+        self._zeroed = zeroed_values(graph, self._rules) if masked else set()
         # The names of the old values go to the new ones.
         replaced = {id(value) for node in self._rules for value in node.outputs}
         self._writer = GraphWriter(
@@ -64,7 +57,9 @@ class Rewriting:
             [node.name for node in graph if node not in self._rules],
         )
         self._histories = {
-            value: History(str(value.name), self._axis(value), length, _dtype(value), _quantizer(value))
+            value: History(
+                str(value.name), self._axes.require(value), length, _dtype(value), _quantizer(value)
+            )
             for value, length in self._schedule.histories.items()
         }
         self._states = States(self._writer, list(self._histories.values()))
@@ -89,13 +84,15 @@ class Rewriting:
         if self._zeroed:
             needed: dict[int, set[int]] = {}
             for value in self._zeroed:
-                needed.setdefault(self._axis(value).rate, set()).add(self._schedule.delays[value])
-            self._masks = Masks(self._writer, self._frames(), begin, end, needed)
+                needed.setdefault(self._axes.require(value).rate, set()).add(self._schedule.delays[value])
+            self._masks = Masks(
+                self._writer, self._axes.frames_of(self._inputs[0], self._writer), begin, end, needed
+            )
         for value in self._inputs:
             self._arrive(value, value)
         for node in list(self._graph):
             rule = self._rules.get(node)
-            if self._is_padding(node):
+            if self._axes.is_padding(node):
                 continue
             if rule is None:
                 self._keep(node)
@@ -104,15 +101,6 @@ class Rewriting:
         outputs = [self._visible(value) for value in self._outputs]
         buffers = {history: self._joined[value] for value, history in self._histories.items()}
         self._finish([begin, end, state], outputs, self._states.put_together(buffers, NEXT_STATE))
-
-    def _is_padding(self, node: ir.Node) -> bool:
-        return node.op_type == "Pad" and node.outputs[0] in self._axes.padded
-
-    def _axis(self, value: ir.Value) -> TimeAxis:
-        axis = self._axes.of(value)
-        if axis is None:
-            raise StreamingError(f"{value} must hold time")
-        return axis
 
     def _reaches(self) -> dict[ir.Value, int]:
         """How far into the past each tensor is read, those behind transparent nodes included."""
@@ -125,40 +113,6 @@ class Rewriting:
                     reach[value] = max(reach.get(value, 0), window.history)
                     value = self._parents.get(value)
         return reach
-
-    def _masked_values(self) -> set[ir.Value]:
-        """Tensors that are read beyond the utterance and are not known to be zero there."""
-        wanted: set[ir.Value] = set()
-        for rule in self._rules.values():
-            for reading in rule.readings:
-                if reading.beyond:
-                    value = reading.value
-                    while value in self._parents:
-                        value = self._parents[value]
-                    wanted.add(value)
-        zero: set[ir.Value] = set()
-        masked = {value for value in self._graph.inputs if value in wanted}
-        zero |= masked
-        for node, rule in self._rules.items():
-            known = [reading.value in zero for reading in rule.readings]
-            zeros = {"any": any(known), "all": all(known), "never": False}[rule.zeros]
-            for value in node.outputs:
-                if zeros or value in wanted:
-                    zero.add(value)
-                if value in wanted and not zeros:
-                    masked.add(value)
-        return masked
-
-    def _frames(self) -> ir.Value:
-        """int64 [1]: the mel frames of the chunk."""
-        writer = self._writer
-        value = self._inputs[0]
-        axis = self._axis(value)
-        attributes = {"start": axis.axis, "end": axis.axis + 1}
-        (size,) = writer.add("Shape", [value], attributes, name="chunk.positions")
-        if axis.rate == 1:
-            return size
-        return writer.add("Div", [size, writer.integers(axis.rate)], name="chunk.frames")[0]
 
     def _keep(self, node: ir.Node) -> None:
         """A node that no time flows through; it may still ask for the shape of what has it."""
@@ -200,12 +154,12 @@ class Rewriting:
             new = self._masked(value, new)
         self._now[value] = new
         if value in self._past:
-            inputs, axis = [self._past[value], new], self._axis(value).axis
+            inputs, axis = [self._past[value], new], self._axes.require(value).axis
             joined = self._writer.add("Concat", inputs, {"axis": axis}, name=f"{value.name}.joined")
             self._joined[value] = joined[0]
 
     def _masked(self, value: ir.Value, new: ir.Value) -> ir.Value:
-        axis, delay, name = self._axis(value), self._schedule.delays[value], f"{value.name}.masked"
+        axis, delay, name = self._axes.require(value), self._schedule.delays[value], f"{value.name}.masked"
         if self._masks is None or axis.axis != axis.rank - 1 or axis.shape[0] is not None:
             raise StreamingError(f"{value} is read beyond the utterance, so time must be its last axis")
         quantizer = _quantizer(value)
@@ -219,7 +173,7 @@ class Rewriting:
         """The part of a tensor that a node reads."""
         if window.history == 0 and window.lag == 0:
             return self._visible(value)
-        axis = self._axis(value).axis
+        axis = self._axes.require(value).axis
         whole = self._whole(value)
         cut = self._reach[value] - window.history
         if cut == 0 and window.lag == 0:
@@ -243,7 +197,7 @@ class Rewriting:
             parent = self._parents[value]
             if self._reach.get(value, 0):
                 whole = self._whole(value)
-                axis = self._axis(value).axis
+                axis = self._axes.require(value).axis
                 self._now[value] = self._writer.slice(
                     whole, self._reach[value], END, axis, name=str(value.name)
                 )

@@ -14,6 +14,7 @@ from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.passes import run_passes
 from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.export.streaming.reading import TimeAxis
 from voirs_vocoder.export.streaming.rewriting import BEGIN, END_FRAME, NEXT_STATE, STATE
 from voirs_vocoder.export.streaming.streaming_pass import StreamingPass
 from voirs_vocoder.export.streaming.time_axes import time_axes
@@ -22,7 +23,15 @@ from voirs_vocoder.runtime.manifest import STREAM_ROLES, Figures, GraphEntry, Te
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
 from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
 
-__all__ = ["MAX_STREAM_ERROR", "STREAM_ROLES", "stream_graph", "stream_graphs"]
+__all__ = [
+    "MAX_STREAM_ERROR",
+    "STREAM_ROLES",
+    "StreamRefusedError",
+    "inferred_axes",
+    "random_feed",
+    "stream_graph",
+    "stream_graphs",
+]
 
 MAX_STREAM_ERROR = 1e-5
 """Of an FP32 stream, relative to the offline graph's largest value, or to 1 where that is smaller."""
@@ -79,10 +88,9 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
     """
     model = onnx.load_from_string(graph.data)
     entry = graph.entry
-    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     try:
         streaming = StreamingPass(
-            time_axes(inferred, entry.inputs, hop_length), integer_history=entry.target == "cpu"
+            inferred_axes(model, entry, hop_length), integer_history=entry.target == "cpu"
         )
         streamed = run_passes(model, [streaming])
     except ExportError as error:
@@ -121,11 +129,7 @@ def _compared(offline: BuiltGraph, stream: BuiltGraph, hop_length: int) -> Figur
     delay = stream.entry.details["delay_samples"]
     look_ahead = -(-int(delay or 0) // hop_length)
     frames = look_ahead + sum(_CHECK_CHUNKS)
-    rng = np.random.default_rng(0)
-    feed: dict[str, NDArray[np.generic]] = {
-        info.name: rng.standard_normal(_sizes(info, frames, hop_length), np.float32)
-        for info in offline.entry.inputs
-    }
+    feed = random_feed(offline.entry, _CHECK_BATCH, frames, hop_length)
     (name,) = (info.name for info in offline.entry.outputs)
     wanted = open_graph(offline.data, offline.entry).run(feed)[name]
     streamed = _streamed(open_graph(stream.data, stream.entry), stream.entry, feed, frames, look_ahead)
@@ -185,8 +189,24 @@ def _part(values: NDArray[np.generic], start: int, count: int, frames: int) -> N
     return part
 
 
-def _sizes(info: TensorInfo, frames: int, hop_length: int) -> list[int]:
-    return [axis_size(axis, batch=_CHECK_BATCH, frames=frames, hop_length=hop_length) for axis in info.shape]
+def inferred_axes(model: onnx.ModelProto, entry: GraphEntry, hop_length: int) -> dict[str, TimeAxis]:
+    """`time_axes` of a model whose tensors' types are still to be inferred."""
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    return time_axes(inferred, entry.inputs, hop_length)
+
+
+def random_feed(
+    entry: GraphEntry, batch: int, frames: int, hop_length: int
+) -> dict[str, NDArray[np.generic]]:
+    """Standard normal values for every input of a graph, seeded."""
+    rng = np.random.default_rng(0)
+    return {
+        info.name: rng.standard_normal(
+            [axis_size(axis, batch=batch, frames=frames, hop_length=hop_length) for axis in info.shape],
+            np.float32,
+        )
+        for info in entry.inputs
+    }
 
 
 def _with_details(entry: GraphEntry, figures: Figures) -> GraphEntry:

@@ -1,0 +1,85 @@
+"""What is known of a graph's tensors: where each holds time, and what lies below padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from voirs_vocoder.export.streaming.reading import StreamingError, TimeAxis
+from voirs_vocoder.export.streaming.writer import GraphWriter
+
+__all__ = ["Axes"]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What is known of a graph's tensors.
+
+    Attributes:
+        found: Tensor name to its time axis.
+        padded: Output of a Pad along time to the tensor below it, and how many zeros stand before that.
+    """
+
+    found: Mapping[str, TimeAxis]
+    padded: Mapping[ir.Value, tuple[ir.Value, int]]
+
+    def of(self, value: ir.Value | None) -> TimeAxis | None:
+        """The time axis of a tensor; None for one without time."""
+        return None if value is None or value.name is None else self.found.get(value.name)
+
+    @classmethod
+    def of_graph(cls, graph: ir.Graph, found: Mapping[str, TimeAxis]) -> Axes:
+        """The axes of a graph's tensors, from what `time_axes` found.
+
+        Raises:
+            StreamingError: A Pad works on more than time.
+        """
+        return cls(found, _padded_along_time(graph, found))
+
+    def require(self, value: ir.Value | None) -> TimeAxis:
+        """The time axis of a tensor.
+
+        Raises:
+            StreamingError: It has none.
+        """
+        axis = self.of(value)
+        if axis is None:
+            raise StreamingError(f"{value} must hold time")
+        return axis
+
+    def is_padding(self, node: ir.Node) -> bool:
+        """Whether a node pads along time, which a stream does by remembering."""
+        return node.op_type == "Pad" and node.outputs[0] in self.padded
+
+    def frames_of(self, value: ir.Value, writer: GraphWriter) -> ir.Value:
+        """Nodes that find how many mel frames a tensor holds: int64 [1]."""
+        axis = self.require(value)
+        attributes = {"start": axis.axis, "end": axis.axis + 1}
+        (size,) = writer.add("Shape", [value], attributes, name="chunk.positions")
+        if axis.rate == 1:
+            return size
+        return writer.add("Div", [size, writer.integers(axis.rate)], name="chunk.frames")[0]
+
+
+def _padded_along_time(
+    graph: ir.Graph, found: Mapping[str, TimeAxis]
+) -> dict[ir.Value, tuple[ir.Value, int]]:
+    """Pads along time: the tensor below each, and the zeros before it."""
+    padded = {}
+    for node in graph:
+        value = node.inputs[0] if node.inputs else None
+        axis = None if value is None else found.get(str(value.name))
+        if node.op_type != "Pad" or value is None or axis is None:
+            continue
+        counts = None if node.inputs[1] is None else ir.convenience.get_const_tensor(node.inputs[1])
+        mode = node.attributes.get("mode")
+        if counts is None or (mode is not None and mode.as_string() != "constant") or len(node.inputs) > 2:
+            raise StreamingError(f"node {node.name!r} (Pad): it must add zeros, as many as a constant says")
+        numbers = counts.numpy().tolist()
+        before, after = numbers[axis.axis], numbers[axis.axis + axis.rank]
+        if sum(numbers) != before + after or min(numbers) < 0:
+            raise StreamingError(f"node {node.name!r} (Pad): it must pad time alone")
+        padded[node.outputs[0]] = (value, before)
+    return padded

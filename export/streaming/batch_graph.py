@@ -1,0 +1,115 @@
+"""An artifact's batch graphs, made from its offline graphs, and checked against utterances that stand alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.graphs import BuiltGraph, built_graph, open_graph
+from voirs_vocoder.export.passes import run_passes
+from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.export.streaming.batch_pass import LENGTHS, BatchPass
+from voirs_vocoder.export.streaming.stream_graph import (
+    MAX_STREAM_ERROR,
+    StreamRefusedError,
+    inferred_axes,
+    random_feed,
+)
+from voirs_vocoder.runtime.manifest import Figures, TensorInfo
+from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
+
+__all__ = ["batch_graph", "batch_graphs"]
+
+_CHECK_LENGTHS = (7, 19, 1)
+
+
+def batch_graphs(
+    graphs: Sequence[BuiltGraph], hop_length: int, progress: Progress = silent
+) -> list[BuiltGraph]:
+    """The batch graphs of all offline graphs that can have one.
+
+    Args:
+        graphs: Of one artifact.
+        hop_length: Audio samples per mel frame.
+        progress: Told what is being done, and why a graph cannot have one.
+
+    Raises:
+        ExportError: An utterance in a batch does not equal itself alone.
+    """
+    made = []
+    for graph in graphs:
+        if graph.entry.role == "offline":
+            progress(f"{graph.entry.name}: making the batch graph", 0, 0)
+            try:
+                made.append(batch_graph(graph, hop_length))
+            except StreamRefusedError as error:
+                progress(f"{graph.entry.name}: has no batch graph: {error}", 0, 0)
+    return made
+
+
+def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
+    """Make a graph's batch graph.
+
+    Args:
+        graph: Of role `offline`, in any precision.
+        hop_length: Audio samples per mel frame.
+
+    Returns:
+        The graph of role `batch`, whose details say how far a row is from its utterance alone.
+
+    Raises:
+        StreamRefusedError: The graph mixes time in a way that the pass does not know.
+        ExportError: It does not compute what the offline graph computes.
+    """
+    entry = graph.entry
+    model = onnx.load_from_string(graph.data)
+    try:
+        batched = run_passes(model, [BatchPass(inferred_axes(model, entry, hop_length))])
+    except ExportError as error:
+        raise StreamRefusedError(str(error)) from error
+    return built_graph(
+        batched,
+        role="batch",
+        precision=entry.precision,
+        target=entry.target,
+        inputs=(*entry.inputs, TensorInfo(name=LENGTHS, dtype="int64", shape=("batch",))),
+        outputs=entry.outputs,
+        details={name: value for name, value in entry.details.items() if name == "activation_bytes_per_frame"}
+        | _compared(graph, batched, hop_length),
+        keep_float={},
+    )
+
+
+def _compared(offline: BuiltGraph, batched: onnx.ModelProto, hop_length: int) -> Figures:
+    """How far a row is from its utterance alone, on noise, with rubbish behind the shorter ones."""
+    lengths = np.array(_CHECK_LENGTHS, np.int64)
+    frames = int(lengths.max())
+    feed = random_feed(offline.entry, len(lengths), frames, hop_length)
+    (name,) = (info.name for info in offline.entry.outputs)
+    entry = offline.entry
+    together = open_graph(batched.SerializeToString(), entry).run({**feed, LENGTHS: lengths})[name]
+    alone_session = open_graph(offline.data, entry)
+    wanted: list[NDArray[np.float32]] = []
+    got: list[NDArray[np.float32]] = []
+    for row, length in enumerate(_CHECK_LENGTHS):
+        alone = {
+            key: values[row : row + 1, ..., : values.shape[-1] // frames * length]
+            for key, values in feed.items()
+        }
+        wanted.append(alone_session.run(alone)[name].reshape(-1).copy())
+        got.append(together[row, ..., : wanted[-1].size].reshape(-1))
+    reference, result = np.concatenate(wanted), np.concatenate(got)
+    if entry.precision == "fp32":
+        error = max_abs_error(reference, result) / max(1.0, float(np.abs(reference).max()))
+        if not error <= MAX_STREAM_ERROR:
+            raise ExportError(
+                f"batch.{entry.precision}: a row must equal its utterance alone within {MAX_STREAM_ERROR:g}, it is "
+                f"{error:g} away; report the model"
+            )
+        return {"max_error_against_offline": error}
+    ratio = snr_db(reference, result)
+    return {"snr_db_against_offline": ratio if np.isfinite(ratio) else None}
