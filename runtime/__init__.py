@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from voirs_vocoder.runtime.artifact import Artifact
     from voirs_vocoder.runtime.audio import AudioBuffer, read_audio
     from voirs_vocoder.runtime.audio_write import AudioWriter, write_audio
+    from voirs_vocoder.runtime.batch import BatchError
     from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
     from voirs_vocoder.runtime.convention import MelConvention, get_convention
     from voirs_vocoder.runtime.dummy import DummyVocoder
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
         load_mel,
         mel_spectrogram,
     )
+    from voirs_vocoder.runtime.metadata import VocoderFeature, VocoderMetadata
     from voirs_vocoder.runtime.streaming import StreamingConfig, StreamStatistics, VocoderStream
-    from voirs_vocoder.runtime.vocoder import MelRangeWarning, Vocoder, VocoderFeature, VocoderMetadata
+    from voirs_vocoder.runtime.vocoder import MelRangeWarning, Vocoder
 
 __all__ = [
     "ArrayMelSource",
@@ -32,6 +34,7 @@ __all__ = [
     "AudioBuffer",
     "AudioMelSource",
     "AudioWriter",
+    "BatchError",
     "DummyVocoder",
     "InputError",
     "MelConvention",
@@ -60,6 +63,7 @@ _HOMES = {
     "artifact": ("Artifact",),
     "audio": ("AudioBuffer", "read_audio"),
     "audio_write": ("AudioWriter", "write_audio"),
+    "batch": ("BatchError",),
     "config": ("SessionConfig", "VocodingConfig"),
     "convention": ("MelConvention", "get_convention"),
     "dummy": ("DummyVocoder",),
@@ -74,7 +78,8 @@ _HOMES = {
         "mel_spectrogram",
     ),
     "streaming": ("StreamStatistics", "StreamingConfig", "VocoderStream"),
-    "vocoder": ("MelRangeWarning", "Vocoder", "VocoderFeature", "VocoderMetadata"),
+    "metadata": ("VocoderFeature", "VocoderMetadata"),
+    "vocoder": ("MelRangeWarning", "Vocoder"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention, get_convention
+from voirs_vocoder.runtime.metadata import VocoderFeature, VocoderMetadata
 from voirs_vocoder.runtime.streaming import ChunkStream, StreamingConfig
-from voirs_vocoder.runtime.vocoder import Vocoder, VocoderFeature, VocoderMetadata
+from voirs_vocoder.runtime.vocoder import Vocoder
 from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DummyVocoder"]
@@ -47,6 +49,19 @@ class _SineDriver:
         samples = first_frame * hop_length + np.arange(mel.shape[1] * hop_length)
         tone = np.sin(2 * np.pi * _TONE_HZ / self._convention.sample_rate * samples)
         return (np.repeat(np.clip(loudness, 0.0, 1.0), hop_length) * tone).astype(np.float32)
+
+    def batch_graph(self) -> BatchGraph | None:
+        return None
+
+    def batch_inputs(
+        self, mel: NDArray[np.float32], config: VocodingConfig
+    ) -> dict[str, NDArray[np.float32]]:
+        del config
+        return {"mel": mel}
+
+    def batches(self, config: VocodingConfig) -> bool:
+        del config
+        return False
 
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
         del streaming

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,57 +13,23 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact import PRECISIONS, Artifact
 from voirs_vocoder.runtime.audio import AudioBuffer
+from voirs_vocoder.runtime.batch import BatchError
+from voirs_vocoder.runtime.batch_run import Request, run_batch
 from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.drivers import Driver, open_driver
-from voirs_vocoder.runtime.errors import InputError, ProviderError
+from voirs_vocoder.runtime.errors import InputError, ProviderError, VoirsVocoderError
 from voirs_vocoder.runtime.manifest import Manifest, Precision
 from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
 from voirs_vocoder.runtime.mel_values import require_convention
+from voirs_vocoder.runtime.metadata import VocoderFeature, VocoderMetadata
 from voirs_vocoder.runtime.providers import open_session
 from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream
 
-__all__ = ["MelRangeWarning", "Vocoder", "VocoderFeature", "VocoderMetadata"]
+__all__ = ["MelRangeWarning", "Vocoder"]
 
 
 class MelRangeWarning(UserWarning):
     """The values of a mel look like another convention than the model's."""
-
-
-class VocoderFeature(Enum):
-    """What an artifact may or may not be able to do."""
-
-    BATCH = "batch"
-    STREAMING = "stream"
-
-
-@dataclass(frozen=True)
-class VocoderMetadata:
-    """What is known of a loaded vocoder.
-
-    Attributes:
-        family: Such as `hifigan`.
-        variant: Such as `v2`.
-        precision: Of the graph that runs.
-        provider: What runs it; under `auto`, what was chosen.
-        backend: The same with its version.
-        sample_rate: Of the audio, in Hz.
-        hop_length: Audio samples per mel frame.
-        convention: Of the mel.
-        look_ahead_frames: Future mel frames that a frame's audio depends on.
-        licence: Of the weights; None when unknown.
-    """
-
-    family: str
-    variant: str
-    precision: str
-    provider: str
-    backend: str
-    sample_rate: int
-    hop_length: int
-    convention: MelConvention
-    look_ahead_frames: int
-    licence: str | None
 
 
 class Vocoder:
@@ -189,6 +153,44 @@ class Vocoder:
         for audio in self._windows(source, config):
             yield AudioBuffer(audio[np.newaxis].copy(), self._metadata.sample_rate)
 
+    def vocode_batch(
+        self,
+        mels: Sequence[NDArray[np.float32] | MelSpectrogram],
+        configs: VocodingConfig | Sequence[VocodingConfig | None] | None = None,
+    ) -> list[AudioBuffer]:
+        """Several utterances, whose lengths may differ; each equals its own `vocode`.
+
+        Args:
+            mels: As of `vocode`, each.
+            configs: One for all, or one for each; None takes the defaults.
+
+        Returns:
+            The audio of each, in order.
+
+        Raises:
+            BatchError: Some failed; the error holds their failures by position, and the audio of the others.
+            InputError: There are not as many configurations as mels.
+            ProviderError: `SessionConfig.batching` asks for a batch graph that the artifact does not have.
+        """
+        chosen = _configs_for(len(mels), configs)
+        requests: dict[int, Request] = {}
+        refused: dict[int, VoirsVocoderError] = {}
+        for position, mel in enumerate(mels):
+            try:
+                requests[position] = Request(self._checked(mel), self._checked_config(chosen[position]))
+            except VoirsVocoderError as error:
+                refused[position] = error
+        result = run_batch(
+            self._driver,
+            requests,
+            lambda request: self.vocode(request.mel, request.config),
+            self._metadata.sample_rate,
+        )
+        failures = refused | result.failures
+        if failures:
+            raise BatchError([result.audios.get(position) for position in range(len(mels))], failures)
+        return [result.audios[position] for position in range(len(mels))]
+
     def open_stream(
         self, config: VocodingConfig | None = None, streaming: StreamingConfig | None = None
     ) -> VocoderStream:
@@ -278,3 +280,13 @@ def _checked_precision(precision: str) -> Precision:
         if precision == known:
             return known
     raise ProviderError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+
+
+def _configs_for(
+    count: int, configs: VocodingConfig | Sequence[VocodingConfig | None] | None
+) -> Sequence[VocodingConfig | None]:
+    if configs is None or isinstance(configs, VocodingConfig):
+        return [configs] * count
+    if len(configs) != count:
+        raise InputError(f"configs must be one for each of {count} mels, got {len(configs)}")
+    return configs

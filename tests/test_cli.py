@@ -236,7 +236,9 @@ def test_our_warnings_are_single_lines_and_other_packages_stay_silent(capsys):
 
 def test_export_makes_an_artifact_that_verifies(exported):
     artifact = Artifact.open(exported)
-    assert [graph.name for graph in artifact.manifest.graphs] == ["offline.fp32", "offline.fp16"]
+    assert [graph.name for graph in artifact.manifest.graphs] == [
+        "offline.fp32", "offline.fp16", "stream.fp32", "stream.fp16",
+    ]  # fmt: skip
     assert artifact.manifest.licence == "CC0-1.0"
     assert all(error is None for _, error in artifact.verify())
 
@@ -246,7 +248,9 @@ def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, worksp
         result = run("quantize", artifact, "--calibration", workspace / "calibration", *more)
         assert "offline.int8.cpu" in result.stdout
         names = [graph.name for graph in Artifact.open(artifact).manifest.graphs]
-        assert names[2:] == ["offline.int8.cpu", "offline.int8.tensorrt"]
+        assert names[4:] == [
+            "offline.int8.cpu", "offline.int8.tensorrt", "stream.int8.cpu", "stream.int8.tensorrt",
+        ]  # fmt: skip
     assert "3 recordings" in run("inspect", artifact).stdout
 
 
@@ -256,9 +260,11 @@ def test_build_engine_lists_an_engine_for_every_gpu_that_was_named(artifact):
     arguments = ("build-engine", artifact, "--backend", "tensorrt-rtx", "--precision", "fp16", *capabilities)
     result = run(*arguments, "--max-frames", 64)
     assert "sm86 sm120" in result.stdout
-    (engine,) = Artifact.open(artifact).manifest.engines
+    engine, stream = Artifact.open(artifact).manifest.engines
     assert engine.compute_capabilities == (86, 120)
     assert [profile.maximum["mel"] for profile in engine.profiles] == [(1, 10, 64)]
+    assert [profile.minimum["mel"] for profile in stream.profiles] == [(1, 10, 16)]
+    assert [profile.maximum["mel"] for profile in stream.profiles] == [(1, 10, 16)]
     assert "--force" in run(*arguments, status=2).stderr
 
 
@@ -292,7 +298,7 @@ def test_validate_records_the_report_and_writes_it_out(artifact, workspace, spee
     assert ("PyTorch" in result.stdout) == (against == "pytorch")
     recorded = Artifact.open(artifact)
     assert (artifact / "validation" / "report.json").read_bytes() == (tmp_path / "report.json").read_bytes()
-    assert all(graph.validation for graph in recorded.manifest.graphs)
+    assert all(graph.validation for graph in recorded.manifest.graphs if graph.role == "offline")
     assert all(error is None for _, error in recorded.verify())
 
 

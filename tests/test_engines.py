@@ -22,7 +22,9 @@ def test_every_precision_becomes_an_engine(artifact_copy):
     build_engines(artifact_copy, config, ("fp32", "fp16", "int8"))
     artifact = Artifact.open(artifact_copy)
     assert all(error is None for _, error in artifact.verify())
-    engines = {engine.precision: engine for engine in artifact.manifest.engines}
+    engines = {engine.precision: engine for engine in artifact.manifest.engines if engine.role == "offline"}
+    streams = [engine.precision for engine in artifact.manifest.engines if engine.role == "stream"]
+    assert streams == ["fp32", "fp16", "int8"]
     assert set(engines) == {"fp32", "fp16", "int8"}
     graphs = {graph.name: graph for graph in artifact.manifest.graphs}
     assert engines["int8"].graph_sha256 == graphs["offline.int8.tensorrt"].file.sha256
@@ -31,7 +33,7 @@ def test_every_precision_becomes_an_engine(artifact_copy):
     with pytest.raises(InputError, match="--force"):
         build_engines(artifact_copy, config, ("fp16",))
     build_engines(artifact_copy, config, ("fp16",), force=True)
-    assert len(Artifact.open(artifact_copy).manifest.engines) == 3
+    assert len(Artifact.open(artifact_copy).manifest.engines) == 6
 
 
 @pytest.mark.slow

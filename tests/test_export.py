@@ -88,7 +88,7 @@ def test_an_axis_that_the_exporter_fixes_is_refused():
 
 def test_activation_memory_is_that_of_the_widest_stage(tiny_artifact):
     """At 16 steps a frame, 2 channels: the stage's input, two branches and the sum live together, and little else."""
-    (graph,) = (g for g in Artifact.open(tiny_artifact).manifest.graphs if g.precision == "fp32")
+    graph = Artifact.open(tiny_artifact).graph("offline", "fp32", None)
     tensor_bytes = 16 * 2 * 4
     assert 3 * tensor_bytes <= graph.details["activation_bytes_per_frame"] <= 6 * tensor_bytes
 
@@ -119,6 +119,7 @@ def test_the_artifact_holds_every_precision_and_both_int8_targets(tiny_artifact)
     manifest = Artifact.open(tiny_artifact).manifest
     assert [graph.name for graph in manifest.graphs] == [
         "offline.fp32", "offline.fp16", "offline.int8.cpu", "offline.int8.tensorrt",
+        "stream.fp32", "stream.fp16", "stream.int8.cpu", "stream.int8.tensorrt",
     ]  # fmt: skip
     assert all(error is None for _, error in Artifact.open(tiny_artifact).verify())
     assert manifest.calibration is not None
@@ -135,8 +136,9 @@ def test_each_graph_says_what_it_is(tiny_artifact):
             "model_type": "hifigan", "sample_rate": "8000", "hop_length": "16", "n_mels": "10",
             "mel_convention": artifact.manifest.mel.id, "voirs_format": "1",
         }  # fmt: skip
-        assert [value.name for value in model.graph.input] == ["mel"]
-        assert [value.name for value in model.graph.output] == ["audio"]
+        more = (["begin", "end", "state"], ["next_state"]) if graph.role == "stream" else ([], [])
+        assert [value.name for value in model.graph.input] == ["mel", *more[0]]
+        assert [value.name for value in model.graph.output] == ["audio", *more[1]]
         assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
         assert model.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
 

@@ -120,7 +120,8 @@ def test_openvino_agrees_with_onnxruntime(tiny_artifact, vocoder, mel):
 
 
 def test_features_are_those_of_the_graphs(vocoder):
-    assert not vocoder.supports(VocoderFeature.STREAMING)
+    assert vocoder.supports(VocoderFeature.STREAMING)
+    assert not vocoder.supports(VocoderFeature.BATCH)
 
 
 def test_the_dummy_follows_the_energy_and_joins_its_windows():

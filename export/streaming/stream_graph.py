@@ -28,6 +28,7 @@ __all__ = [
     "STREAM_ROLES",
     "StreamRefusedError",
     "inferred_axes",
+    "kept_details",
     "random_feed",
     "stream_graph",
     "stream_graphs",
@@ -97,11 +98,8 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
         raise StreamRefusedError(str(error)) from error
     (output,) = entry.outputs
     state = ("batch", streaming.state_size)
-    kept: Figures = {
-        name: value for name, value in entry.details.items() if name in ("activation_bytes_per_frame",)
-    }
     details: Figures = {
-        **kept,
+        **kept_details(entry),
         "delay_samples": streaming.delays[output.name],
         "state_size": streaming.state_size,
     }
@@ -187,6 +185,12 @@ def _part(values: NDArray[np.generic], start: int, count: int, frames: int) -> N
     there = values[..., start * rate : (start + count) * rate]
     part[..., : there.shape[-1]] = there
     return part
+
+
+def kept_details(entry: GraphEntry) -> Figures:
+    """What holds of a graph that is made of another one as of that."""
+    kept = ("activation_bytes_per_frame", "quantized_convolutions")
+    return {name: entry.details[name] for name in kept if name in entry.details}
 
 
 def inferred_axes(model: onnx.ModelProto, entry: GraphEntry, hop_length: int) -> dict[str, TimeAxis]:

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion.adaptive import MAX_ADAPTIVE_FRAMES, adaptive_audio
 from voirs_vocoder.runtime.diffusion.choice import ADAPTIVE, chosen_plan
@@ -25,7 +26,7 @@ from voirs_vocoder.runtime.drivers.driver import (
     affordable_frames,
     refuse_latency,
 )
-from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError
 from voirs_vocoder.runtime.manifest import Manifest
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
@@ -67,6 +68,23 @@ class DiffusionDriver:
         if plan.sampler == ADAPTIVE:
             return self._settled(mel, config, plan)
         return self._sampled(mel, config, plan)
+
+    def batch_graph(self) -> BatchGraph | None:
+        """See `Driver.batch_graph`. There is none: every step of every utterance would have to keep pace."""
+        if self._config.batching == "together":
+            raise ProviderError("a diffusion model has no batch graph; use batching='alone'")
+        return None
+
+    def batch_inputs(
+        self, mel: NDArray[np.float32], config: VocodingConfig
+    ) -> dict[str, NDArray[np.float32]]:
+        """See `Driver.batch_inputs`."""
+        raise ProviderError("a diffusion model has no batch graph; use batching='alone'")
+
+    def batches(self, config: VocodingConfig) -> bool:
+        """See `Driver.batches`."""
+        del config
+        return False
 
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
         """See `Driver.open_stream`."""

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.drivers.driver import SessionOpener, StreamGraphs, affordable_frames
+from voirs_vocoder.runtime.drivers.driver import BatchGraphs, SessionOpener, StreamGraphs, affordable_frames
 from voirs_vocoder.runtime.manifest import Manifest
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
@@ -32,6 +33,7 @@ class DirectDriver:
         self._hop_length = manifest.hop_length
         self.provider = self._session.provider
         self.backend = self._session.backend
+        self._batches = BatchGraphs(manifest, opener, config, self.provider)
         self.context_frames = manifest.context_frames
         self.look_ahead_frames = manifest.look_ahead_frames
         context = self.context_frames + self.look_ahead_frames
@@ -49,6 +51,22 @@ class DirectDriver:
         audio = self._session.run({"mel": np.ascontiguousarray(mel)[np.newaxis]})["audio"]
         return audio.reshape(-1)
 
+    def batch_graph(self) -> BatchGraph | None:
+        """See `Driver.batch_graph`."""
+        return self._batches.get()
+
+    def batch_inputs(
+        self, mel: NDArray[np.float32], config: VocodingConfig
+    ) -> dict[str, NDArray[np.float32]]:
+        """See `Driver.batch_inputs`."""
+        del config
+        return {"mel": mel}
+
+    def batches(self, config: VocodingConfig) -> bool:
+        """See `Driver.batches`."""
+        del config
+        return True
+
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
         """See `Driver.open_stream`."""
         del config
@@ -58,6 +76,7 @@ class DirectDriver:
         """See `Driver.close`."""
         self._session.close()
         self._streams.close()
+        self._batches.close()
 
 
 class DirectStream:

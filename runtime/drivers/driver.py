@@ -9,18 +9,20 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.manifest import GraphEntry
+from voirs_vocoder.runtime.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import StreamGraph
 from voirs_vocoder.runtime.window import MelReader
 
-__all__ = ["Driver", "SessionOpener", "StreamGraphs", "affordable_frames", "refuse_latency"]
+__all__ = ["BatchGraphs", "Driver", "SessionOpener", "StreamGraphs", "affordable_frames", "refuse_latency"]
 
 _LEAST_SHARE = 2
+_GPU_PROVIDERS = frozenset({"cuda", "tensorrt", "tensorrt-engine"})
 
 SessionOpener = Callable[[str], tuple[Session, GraphEntry]]
 """From a graph's role to a session that runs it, and its manifest entry."""
@@ -54,6 +56,29 @@ class Driver(Protocol):
         Raises:
             InputError: The setting's value does not suit the model, or there are no frames.
         """
+        ...
+
+    def batch_graph(self) -> BatchGraph | None:
+        """What runs several utterances at once; None where they had better run one by one.
+
+        Raises:
+            ProviderError: `SessionConfig.batching` asks for the batch graph, and the artifact has none.
+        """
+        ...
+
+    def batch_inputs(
+        self, mel: NDArray[np.float32], config: VocodingConfig
+    ) -> dict[str, NDArray[np.float32]]:
+        """The inputs of one utterance's row in `batch_graph`, without the batch axis.
+
+        Args:
+            mel: [n_mels, frames], checked.
+            config: Of the utterance, which `batches` allows.
+        """
+        ...
+
+    def batches(self, config: VocodingConfig) -> bool:
+        """Whether an utterance may be a row of `batch_graph`."""
         ...
 
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
@@ -102,6 +127,45 @@ class StreamGraphs:
         for graph in self._graphs.values():
             graph.session.close()
         self._graphs = {}
+
+
+class BatchGraphs:
+    """A driver's batch graph, loaded when the first batch asks for it.
+
+    Args:
+        manifest: Of the artifact.
+        opener: Loads the graph of a role.
+        config: Says whether to use it.
+        provider: What runs the driver's other graphs.
+    """
+
+    def __init__(
+        self, manifest: Manifest, opener: SessionOpener, config: SessionConfig, provider: str
+    ) -> None:
+        """Nothing is loaded yet."""
+        exists = any(graph.role == "batch" for graph in manifest.graphs)
+        on_gpu = provider in _GPU_PROVIDERS
+        self._wanted = config.batching == "together" or (config.batching == "auto" and on_gpu and exists)
+        self._opener = opener
+        self._config = config
+        self._hop_length = manifest.hop_length
+        self._lock = threading.Lock()
+        self._graph: BatchGraph | None = None
+
+    def get(self) -> BatchGraph | None:
+        """See `Driver.batch_graph`."""
+        with self._lock:
+            if self._wanted and self._graph is None:
+                session, entry = self._opener("batch")
+                frames = affordable_frames(entry, self._config, session.max_frames, 0)
+                self._graph = BatchGraph(session, frames, self._hop_length)
+            return self._graph
+
+    def close(self) -> None:
+        """Free the graph."""
+        if self._graph is not None:
+            self._graph.session.close()
+            self._graph = None
 
 
 def refuse_latency(streaming: StreamingConfig, family: str) -> None:

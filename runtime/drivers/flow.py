@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.denoiser import (
     DENOISER_DELAY_SAMPLES,
@@ -16,6 +17,7 @@ from voirs_vocoder.runtime.denoiser import (
     denoised,
 )
 from voirs_vocoder.runtime.drivers.driver import (
+    BatchGraphs,
     SessionOpener,
     StreamGraphs,
     affordable_frames,
@@ -52,6 +54,7 @@ class FlowDriver:
         self._bias: NDArray[np.float64] | None = None
         self.provider = self._session.provider
         self.backend = self._session.backend
+        self._batches = BatchGraphs(manifest, opener, config, self.provider)
         self.context_frames = manifest.context_frames
         self.look_ahead_frames = manifest.look_ahead_frames
         context = self.context_frames + self.look_ahead_frames
@@ -81,6 +84,21 @@ class FlowDriver:
         }
         return self._session.run(inputs)["audio"].reshape(-1)
 
+    def batch_graph(self) -> BatchGraph | None:
+        """See `Driver.batch_graph`."""
+        return self._batches.get()
+
+    def batch_inputs(
+        self, mel: NDArray[np.float32], config: VocodingConfig
+    ) -> dict[str, NDArray[np.float32]]:
+        """See `Driver.batch_inputs`."""
+        groups = mel.shape[1] * (self._hop_length // self._n_group)
+        return {"mel": mel, "noise": _scaled_noise(config, 0, groups, self._n_group)}
+
+    def batches(self, config: VocodingConfig) -> bool:
+        """See `Driver.batches`."""
+        return not config.denoise
+
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
         """See `Driver.open_stream`."""
         refuse_latency(streaming, "a flow")
@@ -93,6 +111,7 @@ class FlowDriver:
         """See `Driver.close`."""
         self._session.close()
         self._streams.close()
+        self._batches.close()
 
     def _bias_spectrum(self) -> NDArray[np.float64]:
         if self._bias is None:
