@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -90,7 +89,7 @@ class _TorchSession:
         self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
     ) -> Callable[[], None]:
         """See `Session.bind`."""
-        return bound_by_copying(self, nullcontext(), inputs, outputs)
+        return bound_by_copying(self, inputs, outputs)
 
     def close(self) -> None:
         """Nothing is held."""

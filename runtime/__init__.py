@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from voirs_vocoder.runtime.aio import AioConfig, AsyncVocoder
     from voirs_vocoder.runtime.artifact import Artifact
     from voirs_vocoder.runtime.audio import AudioBuffer, read_audio
     from voirs_vocoder.runtime.audio_write import AudioWriter, write_audio
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from voirs_vocoder.runtime.vocoder import MelRangeWarning, Vocoder
 
 __all__ = [
+    "AioConfig",
     "ArrayMelSource",
     "Artifact",
     "ArtifactError",
+    "AsyncVocoder",
     "AudioBuffer",
     "AudioMelSource",
     "AudioWriter",
@@ -60,6 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "aio": ("AioConfig", "AsyncVocoder"),
     "artifact": ("Artifact",),
     "audio": ("AudioBuffer", "read_audio"),
     "audio_write": ("AudioWriter", "write_audio"),

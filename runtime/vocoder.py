@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.aio import AsyncVocoder
 from voirs_vocoder.runtime.artifact import PRECISIONS, Artifact
 from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.batch import BatchError
@@ -47,6 +48,7 @@ class Vocoder:
         self._metadata = metadata
         self._driver = driver
         self._features = features
+        self._aio: AsyncVocoder | None = None
 
     @classmethod
     def load(
@@ -237,6 +239,13 @@ class Vocoder:
             audio = stream.flush()
             if audio.samples.size:
                 yield audio
+
+    @property
+    def aio(self) -> AsyncVocoder:
+        """The same for asyncio, with the default queues: made when it is first asked for, for one event loop."""
+        if self._aio is None:
+            self._aio = AsyncVocoder(self)
+        return self._aio
 
     def close(self) -> None:
         """Free the graph; the vocoder cannot be used afterwards."""

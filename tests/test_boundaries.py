@@ -45,7 +45,7 @@ def rule(eager: str, lazy: str = "") -> Rule:
 RULES = {
     "runtime": rule(
         "ours.runtime numpy soundfile soxr click msgspec",
-        "openvino tensorrt tensorrt_rtx cuda scipy pesq pystoi",
+        "openvino tensorrt tensorrt_rtx cuda scipy pesq pystoi sounddevice",
     ),
     "runtime.providers": rule(
         "ours.runtime numpy msgspec onnxruntime", "openvino tensorrt tensorrt_rtx cuda onnxruntime"
@@ -67,7 +67,7 @@ RULES = {
     ),
 }
 # In the runtime each of these is wrapped by one module, so that its absence is explained in one place.
-ONE_HOME = ("openvino", "tensorrt", "tensorrt_rtx", "cuda", "scipy", "pesq", "pystoi")
+ONE_HOME = ("openvino", "tensorrt", "tensorrt_rtx", "cuda", "scipy", "pesq", "pystoi", "sounddevice")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "build-engine": "build_engine",
     "validate": "validate",
     "vocode": "vocode",
+    "stream": "stream",
     "bench": "bench",
     "inspect": "inspect",
     "doctor": "doctor",

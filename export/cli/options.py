@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from voirs_vocoder.runtime.artifact import PRECISIONS
+from voirs_vocoder.runtime.providers import PROVIDERS
 
 __all__ = [
     "ExampleCommand",
@@ -17,14 +18,15 @@ __all__ = [
     "calibration_option",
     "checkpoint_options",
     "compute_capability_option",
-    "diffusion_options",
     "force_option",
     "json_file_option",
     "json_flag",
     "precision_option",
     "precisions_option",
+    "provider_option",
     "speech_option",
     "threads_option",
+    "vocoding_options",
 ]
 
 _Function = Callable[..., Any]
@@ -95,9 +97,40 @@ def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
     return decorate
 
 
-def diffusion_options(function: _Function) -> _Function:
-    """`--sampler S --schedule S --betas B,B --steps N --eta X --temperature X --guidance G`."""
+def provider_option(function: _Function) -> _Function:
+    """`--provider`."""
+    return click.option(
+        "--provider",
+        type=click.Choice((*PROVIDERS, "auto")),
+        default="cpu",
+        help="What runs the graph. Only `auto` may choose, and says what it chose.",
+    )(function)
+
+
+def vocoding_options(function: _Function) -> _Function:
+    """How an utterance is made: options named as the fields of `VocodingConfig`."""
     declared = (
+        click.option(
+            "--seed",
+            metavar="K",
+            type=click.IntRange(min=0),
+            show_default="0",
+            help="Of the noise, for models that take noise.",
+        ),
+        click.option(
+            "--sigma",
+            metavar="X",
+            type=float,
+            show_default="0.6",
+            help="Standard deviation of a flow's noise.",
+        ),
+        click.option(
+            "--denoise",
+            metavar="X",
+            type=float,
+            show_default="0",
+            help="How strongly a flow's own bias is taken off; the official code takes 0.1.",
+        ),
         click.option(
             "--sampler",
             metavar="S",

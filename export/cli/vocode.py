@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.input import mel_source
 from voirs_vocoder.runtime.artifact import Artifact
 from voirs_vocoder.runtime.audio_write import AudioWriter
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource, range_hint
-from voirs_vocoder.runtime.providers import PROVIDERS
+from voirs_vocoder.runtime.mel import MelSource, range_hint
 from voirs_vocoder.runtime.vocoder import Vocoder
 
 __all__ = ["command"]
@@ -41,12 +42,7 @@ __all__ = ["command"]
     required=True,
     help="Audio file: .wav, .flac, .ogg, .mp3, .raw or .pcm.",
 )
-@click.option(
-    "--provider",
-    type=click.Choice((*PROVIDERS, "auto")),
-    default="cpu",
-    help="What runs the graph. Only `auto` may choose, and says what it chose.",
-)
+@options.provider_option
 @options.precision_option
 @click.option(
     "--bits", type=click.Choice(("16", "24", "32")), show_default="16", help="Bit depth of the output."
@@ -59,24 +55,7 @@ __all__ = ["command"]
     show_default="by memory",
     help="Most mel frames at once; the audio does not depend on it.",
 )
-@click.option(
-    "--seed",
-    metavar="K",
-    type=click.IntRange(min=0),
-    show_default="0",
-    help="Of the noise, for models that take noise.",
-)
-@click.option(
-    "--sigma", metavar="X", type=float, show_default="0.6", help="Standard deviation of a flow's noise."
-)
-@click.option(
-    "--denoise",
-    metavar="X",
-    type=float,
-    show_default="0",
-    help="How strongly a flow's own bias is taken off; the official code takes 0.1.",
-)
-@options.diffusion_options
+@options.vocoding_options
 @click.option(
     "--mel-convention",
     metavar="ID",
@@ -91,17 +70,8 @@ def command(
     bits: str | None,
     threads: int | None,
     window_frames: int | None,
-    seed: int | None,
-    sigma: float | None,
-    denoise: float | None,
-    sampler: str | None,
-    schedule: str | None,
-    betas: tuple[float, ...] | None,
-    steps: int | None,
-    eta: float | None,
-    temperature: float | None,
-    guidance: float | None,
     mel_convention: str | None,
+    **settings: Any,
 ) -> None:
     """Turn IN, a recording or a mel spectrogram in .npy format, into audio with the artifact DIR.
 
@@ -111,21 +81,9 @@ def command(
     convention = Artifact.open(root).manifest.mel
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
-    source = _RangeWatch(_opened(source_file, convention))
+    source = _RangeWatch(mel_source(source_file, convention))
     writer = AudioWriter(output, convention.sample_rate, bits=None if bits is None else int(bits))
-    config = VocodingConfig(
-        window_frames=window_frames,
-        seed=seed,
-        sigma=sigma,
-        denoise=denoise,
-        sampler=sampler,
-        schedule=schedule,
-        betas=betas,
-        steps=steps,
-        eta=eta,
-        temperature=temperature,
-        guidance=guidance,
-    )
+    config = VocodingConfig(window_frames=window_frames, **settings)
     with Vocoder.load(
         root, provider=provider, precision=precision, session=SessionConfig(threads=threads)
     ) as vocoder:
@@ -174,12 +132,6 @@ class _RangeWatch:
         """What `range_hint` says of everything read, which looks at nothing but range and length."""
         extremes = np.array([[self._low], [self._high]], np.float32)
         return range_hint(np.broadcast_to(extremes, (2, self.frames)), self.convention)
-
-
-def _opened(path: Path, convention: MelConvention) -> MelSource:
-    if path.suffix.lower() == ".npy":
-        return NpyMelSource(path, convention)
-    return AudioMelSource(path, convention)
 
 
 def _require_convention(name: str, convention: MelConvention) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +154,7 @@ class OrtSession:
         """See `Session.bind`."""
         if self.provider != "cpu":
             # A binding copies its inputs to the GPU once, when it is made.
-            return bound_by_copying(self, nullcontext(), inputs, outputs)
+            return bound_by_copying(self, inputs, outputs)
         session = self._session
         binding = session.io_binding()
         for name, values in inputs.items():

@@ -57,7 +57,8 @@ class OpenVinoSession:
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """See `Session.run`."""
         try:
-            results = self._request.infer(dict(inputs), share_inputs=True, share_outputs=True)
+            with self._lock:
+                results = self._request.infer(dict(inputs), share_inputs=True)
             return {name: results[name] for name in self._outputs}
         except RuntimeError as error:
             raise ProviderError(
@@ -68,7 +69,7 @@ class OpenVinoSession:
         self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
     ) -> Callable[[], None]:
         """See `Session.bind`. Runs wait for each other."""
-        return bound_by_copying(self, self._lock, inputs, outputs)
+        return bound_by_copying(self, inputs, outputs)
 
     def close(self) -> None:
         """See `Session.close`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -14,16 +13,14 @@ __all__ = ["Session", "bound_by_copying"]
 
 def bound_by_copying(
     session: Session,
-    lock: AbstractContextManager[object],
     inputs: Mapping[str, NDArray[np.generic]],
     outputs: Mapping[str, NDArray[np.float32]],
 ) -> Callable[[], None]:
-    """`Session.bind` for a backend that owns its memory: run, and copy the results before the next run."""
+    """`Session.bind` for a backend that owns its memory: run, and copy the results."""
 
     def run() -> None:
-        with lock:
-            for name, values in session.run(inputs).items():
-                np.copyto(outputs[name], values)
+        for name, values in session.run(inputs).items():
+            np.copyto(outputs[name], values)
 
     return run
 
@@ -48,7 +45,7 @@ class Session(Protocol):
             inputs: One array per graph input, contiguous, of the element type that the graph declares.
 
         Returns:
-            One float32 array per graph output. It may be overwritten by the next call.
+            One new float32 array per graph output. Calls may come from several threads.
 
         Raises:
             ProviderError: The backend failed.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from types import TracebackType
 from typing import Self, cast
 
@@ -135,7 +134,7 @@ class EngineSession:
         self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
     ) -> Callable[[], None]:
         """See `Session.bind`. Runs wait for each other."""
-        return bound_by_copying(self, nullcontext(), inputs, outputs)
+        return bound_by_copying(self, inputs, outputs)
 
     def close(self) -> None:
         """Free the device memory, contexts and engine; the session cannot run afterwards. Closing twice is harmless."""

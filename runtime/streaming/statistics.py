@@ -70,7 +70,7 @@ class StreamClock:
         Args:
             started_s: When it began, by `time.perf_counter`.
             ended_s: When it ended.
-            frames: Mel frames of its chunk.
+            frames: Mel frames of its chunk; 0 at the end of the utterance.
             samples: Audio samples that it finished.
 
         Returns:
@@ -82,7 +82,8 @@ class StreamClock:
         self._frames += frames
         if self._began_s is None:
             self._began_s = started_s
-        in_time = taken_ms <= frames * self._frame_ms
+        # The end of an utterance brings no frames, and nothing that has to be ready before the next ones.
+        in_time = not frames or taken_ms <= frames * self._frame_ms
         self._misses += not in_time
         if samples:
             if self._sounded_s is None:

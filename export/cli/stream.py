@@ -1,0 +1,188 @@
+"""`voirs-vocoder stream`: live audio or mel frames in, audio out as soon as it is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, Self
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.input import mel_source, pcm_blocks
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.audio_write import AudioWriter
+from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel_transform import mel_blocks
+from voirs_vocoder.runtime.playback import Player
+from voirs_vocoder.runtime.streaming import StreamingConfig, StreamStatistics
+from voirs_vocoder.runtime.vocoder import Vocoder
+
+__all__ = ["command"]
+
+_PIPE = Path("-")
+
+
+@click.command(
+    "stream",
+    cls=options.ExampleCommand,
+    short_help="Turn live audio or mel frames into audio as they come.",
+    examples=(
+        "voirs-vocoder stream hifigan-v2 speech.wav -o copy.wav --chunk-frames 8",
+        "voirs-vocoder stream hifigan-v2 mel.npy --play --latency-ms 60",
+        "arecord -t raw -f S16_LE -r 22050 | voirs-vocoder stream hifigan-v2 - -o - | \\\\",
+        "    aplay -t raw -f S16_LE -r 22050",
+    ),
+)
+@options.artifact_argument
+@click.argument("source_file", metavar="IN", type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Audio file, or - for raw PCM on standard output.",
+)
+@click.option(
+    "--chunk-frames",
+    metavar="N",
+    type=click.IntRange(min=1),
+    show_default="16",
+    help="Mel frames that are gathered before the graph runs.",
+)
+@click.option(
+    "--latency-ms",
+    metavar="M",
+    type=float,
+    show_default="the model's look-ahead, exact",
+    help="From a mel frame to its audio, at most; what cannot be awaited is extrapolated, and the audio is no longer "
+    "exactly that of `vocode`.",
+)
+@click.option("--adaptive", is_flag=True, help="Let chunks grow while deadlines are missed.")
+@click.option("--play", is_flag=True, help="Play the audio on this machine.")
+@options.provider_option
+@options.precision_option
+@options.threads_option
+@options.vocoding_options
+def command(
+    root: Path,
+    source_file: Path,
+    output: Path | None,
+    chunk_frames: int | None,
+    latency_ms: float | None,
+    adaptive: bool,
+    play: bool,
+    provider: str,
+    precision: str,
+    threads: int | None,
+    **settings: Any,
+) -> None:
+    """Turn IN into audio with the artifact DIR, chunk by chunk, as it comes.
+
+    IN is a recording, a mel in .npy format, or - for raw PCM on standard input: 16-bit, little-endian, mono, at the
+    artifact's sample rate. The audio is that of `vocode`, later by the model's look-ahead; nothing is computed twice.
+    Figures of the stream's timing go to standard error.
+    """
+    if output is None and not play:
+        raise InputError("a stream must go somewhere; give --output OUT, --play, or both")
+    convention = Artifact.open(root).manifest.mel
+    size = {} if chunk_frames is None else {"chunk_frames": chunk_frames}
+    most = max(chunk_frames or 0, StreamingConfig().max_chunk_frames)
+    streaming = StreamingConfig(**size, adaptive=adaptive, latency_ms=latency_ms, max_chunk_frames=most)
+    config = VocodingConfig(**settings)
+    with (
+        Vocoder.load(
+            root, provider=provider, precision=precision, session=SessionConfig(threads=threads)
+        ) as vocoder,
+        vocoder.open_stream(config, streaming) as stream,
+        contextlib.ExitStack() as sinks,
+    ):
+        targets = [sinks.enter_context(sink) for sink in _sinks(output, play, convention)]
+        started_s = time.perf_counter()
+        for mel in _mel_chunks(source_file, convention, streaming.chunk_frames or 1):
+            _write(targets, stream.push(mel).samples)
+        _write(targets, stream.flush().samples)
+        elapsed_s = time.perf_counter() - started_s
+        click.echo(_summary(stream.statistics, stream.delay_samples, vocoder, precision, elapsed_s), err=True)
+
+
+class _Sink(Protocol):
+    """Where audio goes."""
+
+    def write(self, samples: NDArray[np.float32]) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class _PcmPipe:
+    """Raw PCM, 16-bit little-endian, written as it comes."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe = pipe
+
+    def write(self, samples: NDArray[np.float32]) -> None:
+        scaled = np.clip(np.rint(samples.reshape(-1) * np.float32(32768.0)), -32768, 32767)
+        self._pipe.write(scaled.astype("<i2").tobytes())
+        self._pipe.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The pipe is not ours to close."""
+
+
+def _sinks(output: Path | None, play: bool, convention: MelConvention) -> Iterator[_Sink]:
+    if play:
+        yield Player(convention.sample_rate)
+    if output == _PIPE:
+        yield _PcmPipe(sys.stdout.buffer)
+    elif output is not None:
+        yield AudioWriter(output, convention.sample_rate)
+
+
+def _write(targets: list[_Sink], samples: NDArray[np.float32]) -> None:
+    if samples.size:
+        for target in targets:
+            target.write(samples)
+
+
+def _mel_chunks(path: Path, convention: MelConvention, frames: int) -> Iterator[NDArray[np.float32]]:
+    if path == _PIPE:
+        yield from mel_blocks(pcm_blocks(sys.stdin.buffer, frames * convention.hop_length), convention)
+        return
+    source = mel_source(path, convention)
+    for start in range(0, source.frames, frames):
+        yield source.read(start, start + frames)
+
+
+def _summary(
+    statistics: StreamStatistics, delay_samples: int, vocoder: Vocoder, precision: str, elapsed_s: float
+) -> str:
+    metadata = vocoder.metadata
+    duration_s = statistics.samples / metadata.sample_rate
+    parts = [f"{duration_s:.2f} s of audio in {elapsed_s:.2f} s"]
+    parts.append(f"look-ahead {1e3 * delay_samples / metadata.sample_rate:.0f} ms")
+    if statistics.first_audio_ms is not None:
+        parts.append(f"first audio after {statistics.first_audio_ms:.0f} ms")
+    if statistics.compute_p50_ms is not None:
+        parts.append(
+            f"per chunk {statistics.compute_p50_ms:.1f} ms (p50), {statistics.compute_p99_ms:.1f} ms (p99)"
+        )
+    parts.append(f"{statistics.deadline_misses} of {statistics.chunks} deadlines missed")
+    parts.append(f"{precision} on {metadata.provider} ({metadata.backend})")
+    return ", ".join(parts)

@@ -1,0 +1,260 @@
+"""A vocoder for asyncio: nothing blocks the event loop, every queue is bounded, and what is cancelled is freed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.audio import AudioBuffer
+from voirs_vocoder.runtime.batch import BatchError
+from voirs_vocoder.runtime.config import VocodingConfig
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel import MelSpectrogram
+from voirs_vocoder.runtime.streaming import StreamingConfig
+
+if TYPE_CHECKING:
+    from voirs_vocoder.runtime.vocoder import Vocoder
+
+__all__ = ["AioConfig", "AsyncVocoder"]
+
+_Mel = NDArray[np.float32] | MelSpectrogram
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class AioConfig:
+    """How requests are queued.
+
+    Attributes:
+        workers: Threads that run the vocoder. A graph uses every core by itself (`SessionConfig.threads`), so that more
+            than one pays only with fewer threads per graph.
+        max_pending: Requests that may wait for `vocode`; a further one waits for its place first.
+        max_batch: Most requests that run as one batch.
+        batch_window_ms: How long a request waits for others to run with; 0 takes only what waits already.
+        stream_chunks: Chunks that may wait on each side of a stream.
+    """
+
+    workers: int = 1
+    max_pending: int = 64
+    max_batch: int = 8
+    batch_window_ms: float = 2.0
+    stream_chunks: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("workers", "max_pending", "max_batch", "stream_chunks"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.batch_window_ms <= 10_000.0:
+            raise InputError(f"batch_window_ms must be in [0, 10000], got {self.batch_window_ms}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    mel: _Mel
+    config: VocodingConfig | None
+    answer: asyncio.Future[AudioBuffer]
+
+
+class AsyncVocoder:
+    """A vocoder for one event loop. Close it, or use it as an async context manager.
+
+    Example:
+        async with AsyncVocoder(vocoder) as aio:
+            audio = await aio.vocode(mel)
+            async for piece in aio.vocode_stream(mel_chunks):
+                ...
+    """
+
+    def __init__(self, vocoder: Vocoder, config: AioConfig | None = None) -> None:
+        """Nothing runs before the first request.
+
+        Args:
+            vocoder: Left open when this is closed.
+            config: None takes the defaults.
+        """
+        self._vocoder = vocoder
+        self._config = config or AioConfig()
+        self._pool = ThreadPoolExecutor(self._config.workers, thread_name_prefix="voirs-vocoder")
+        self._queue: asyncio.Queue[_Request] = asyncio.Queue(self._config.max_pending)
+        self._runners: list[asyncio.Task[None]] = []
+        self._streams: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def vocode(self, mel: _Mel, config: VocodingConfig | None = None) -> AudioBuffer:
+        """One utterance; requests that wait at the same time run as one batch. See `Vocoder.vocode`.
+
+        Raises:
+            InputError: As `Vocoder.vocode`, or this is closed.
+            asyncio.CancelledError: It was cancelled; what had not begun does not run.
+        """
+        self._require_open()
+        if not self._runners:
+            self._runners = [asyncio.create_task(self._run()) for _ in range(self._config.workers)]
+        answer: asyncio.Future[AudioBuffer] = asyncio.get_running_loop().create_future()
+        # Waits here while the queue is full: that is the backpressure.
+        await self._queue.put(_Request(mel, config, answer))
+        return await answer
+
+    async def vocode_batch(
+        self,
+        mels: Sequence[_Mel],
+        configs: VocodingConfig | Sequence[VocodingConfig | None] | None = None,
+    ) -> list[AudioBuffer]:
+        """Several utterances. See `Vocoder.vocode_batch`."""
+        self._require_open()
+        return await self._threaded(lambda: self._vocoder.vocode_batch(mels, configs))
+
+    async def vocode_stream(
+        self,
+        mel_chunks: AsyncIterable[_Mel] | Iterable[_Mel],
+        config: VocodingConfig | None = None,
+        streaming: StreamingConfig | None = None,
+    ) -> AsyncIterator[AudioBuffer]:
+        """One utterance from chunks. See `Vocoder.vocode_stream`.
+
+        A consumer that is slow, or stops, holds up the source after a few chunks. Leaving the loop early (or
+        `aclose`) cancels what is under way and frees the stream's state.
+
+        Args:
+            mel_chunks: Read by the event loop; an ordinary iterable must not block.
+            config: As of `Vocoder.vocode`.
+            streaming: As of `Vocoder.open_stream`.
+
+        Yields:
+            Consecutive audio.
+        """
+        self._require_open()
+        ready: asyncio.Queue[AudioBuffer | None] = asyncio.Queue(self._config.stream_chunks)
+        pump = asyncio.create_task(self._pump(mel_chunks, config, streaming, ready))
+        self._streams.add(pump)
+        pump.add_done_callback(self._streams.discard)
+        try:
+            while (audio := await ready.get()) is not None:
+                yield audio
+            await pump
+        finally:
+            pump.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await pump
+
+    async def close(self) -> None:
+        """Refuse new requests, finish those that wait, cancel streams, and stop the threads. Twice does no harm."""
+        if self._closed:
+            return
+        self._closed = True
+        for stream in list(self._streams):
+            stream.cancel()
+        if self._runners:
+            await self._queue.join()
+        for runner in self._runners:
+            runner.cancel()
+        await asyncio.gather(*self._runners, *self._streams, return_exceptions=True)
+        # What still runs in a thread ends by itself within a chunk or an utterance.
+        await asyncio.to_thread(self._pool.shutdown)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise InputError("the async vocoder is closed; make another one")
+
+    async def _threaded(self, call: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    async def _run(self) -> None:
+        """Take what waits, and run it as one batch."""
+        while True:
+            requests = [await self._queue.get()]
+            try:
+                await self._gather(requests)
+                wanted = [request for request in requests if not request.answer.done()]
+                if wanted:
+                    await self._answer(wanted)
+            finally:
+                for _ in requests:
+                    self._queue.task_done()
+
+    async def _gather(self, requests: list[_Request]) -> None:
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self._config.batch_window_ms / 1e3
+        while len(requests) < self._config.max_batch:
+            left_s = deadline_s - loop.time()
+            try:
+                if left_s <= 0:
+                    requests.append(self._queue.get_nowait())
+                else:
+                    requests.append(await asyncio.wait_for(self._queue.get(), left_s))
+            except (asyncio.QueueEmpty, TimeoutError):
+                return
+
+    async def _answer(self, requests: list[_Request]) -> None:
+        mels = [request.mel for request in requests]
+        configs = [request.config for request in requests]
+        try:
+            audios: Sequence[AudioBuffer | None]
+            audios = await self._threaded(lambda: self._vocoder.vocode_batch(mels, configs))
+            failures: dict[int, Exception] = {}
+        except BatchError as error:
+            audios, failures = error.audios, dict(error.failures)
+        except Exception as error:  # whatever it is, the one who asked must hear of it
+            audios, failures = [None] * len(requests), dict.fromkeys(range(len(requests)), error)
+        for position, request in enumerate(requests):
+            if request.answer.done():
+                continue
+            audio = audios[position]
+            if audio is None:
+                request.answer.set_exception(failures[position])
+            else:
+                request.answer.set_result(audio)
+
+    async def _pump(
+        self,
+        mel_chunks: AsyncIterable[_Mel] | Iterable[_Mel],
+        config: VocodingConfig | None,
+        streaming: StreamingConfig | None,
+        ready: asyncio.Queue[AudioBuffer | None],
+    ) -> None:
+        """From the source through a thread to the queue; a full queue holds it up."""
+        stream = None
+        try:
+            stream = await self._threaded(lambda: self._vocoder.open_stream(config, streaming))
+            opened = stream
+            async for chunk in _async_iterated(mel_chunks):
+                audio = await self._threaded(partial(opened.push, chunk))
+                if audio.samples.size:
+                    await ready.put(audio)
+            audio = await self._threaded(opened.flush)
+            if audio.samples.size:
+                await ready.put(audio)
+            await ready.put(None)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            await ready.put(None)
+            raise
+        finally:
+            if stream is not None:
+                # A chunk may be under way in a thread; closing waits for it there, not here.
+                self._pool.submit(stream.close)
+
+
+async def _async_iterated(chunks: AsyncIterable[_Mel] | Iterable[_Mel]) -> AsyncIterator[_Mel]:
+    if isinstance(chunks, AsyncIterable):
+        async for chunk in chunks:
+            yield chunk
+    else:
+        for chunk in chunks:
+            yield chunk

@@ -1,0 +1,58 @@
+"""Plays audio on this machine's default output, through sounddevice (PortAudio)."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.errors import ProviderError
+
+__all__ = ["Player"]
+
+
+class Player:
+    """Plays pieces of audio one after the other. Use it as a context manager.
+
+    Args:
+        sample_rate: In Hz.
+
+    Raises:
+        ProviderError: sounddevice is not installed, or there is no output that plays this.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        """Find the output; nothing is played yet."""
+        try:
+            import sounddevice
+        except (ImportError, OSError) as error:
+            raise ProviderError(
+                "playing needs sounddevice and PortAudio; pip install 'voirs-vocoder[play]' (on Linux also the package "
+                "libportaudio2), or write to a file"
+            ) from error
+        try:
+            self._stream: Any = sounddevice.OutputStream(samplerate=sample_rate, channels=1, dtype="float32")
+        except sounddevice.PortAudioError as error:
+            raise ProviderError(
+                f"no audio output plays {sample_rate} Hz mono ({error}); write to a file"
+            ) from error
+
+    def write(self, samples: NDArray[np.float32]) -> None:
+        """Play [1, samples]; returns when there is room for more."""
+        self._stream.write(np.ascontiguousarray(np.clip(samples.T, -1.0, 1.0)))
+
+    def __enter__(self) -> Self:
+        self._stream.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # stop() waits for what was written, abort() does not.
+        if kind is None:
+            self._stream.stop()
+        else:
+            self._stream.abort()
+        self._stream.close()
