@@ -75,6 +75,7 @@ class _SineStream:
     """See `ChunkStream`."""
 
     delay_samples = 0
+    chunk_frames: int | None = None
     max_chunk_frames = _SineDriver.max_window_frames
 
     def __init__(self, driver: _SineDriver, config: VocodingConfig) -> None:

@@ -45,6 +45,7 @@ class DiffusionStream:
         late = [conditioner.delay_samples, *[network.delay_samples] * (len(plan.steps) - 1)]
         waits = sum(math.ceil(samples / hop_length) * hop_length for samples in late)
         self.delay_samples = waits + network.delay_samples
+        self.chunk_frames: int | None = None
         self.max_chunk_frames = network.max_chunk_frames(session)
         self._hop_length = hop_length
         self._conditioner = GraphStream(conditioner)

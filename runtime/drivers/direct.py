@@ -14,6 +14,17 @@ from voirs_vocoder.runtime.manifest import Manifest
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
+from voirs_vocoder.runtime.streaming.latency_budget import (
+    LatencyPlan,
+    Stopwatch,
+    plan_for_budget,
+    plan_for_look_ahead,
+)
+from voirs_vocoder.runtime.streaming.low_latency import (
+    Extrapolator,
+    LowLatencyStream,
+    repeated_last_frame,
+)
 from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DirectDriver"]
@@ -31,6 +42,8 @@ class DirectDriver:
         self._config = config
         self._streams = StreamGraphs(opener, manifest.hop_length)
         self._hop_length = manifest.hop_length
+        self._sample_rate = manifest.sample_rate
+        self._watch: Stopwatch | None = None
         self.provider = self._session.provider
         self.backend = self._session.backend
         self._batches = BatchGraphs(manifest, opener, config, self.provider)
@@ -70,7 +83,27 @@ class DirectDriver:
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
         """See `Driver.open_stream`."""
         del config
-        return DirectStream(self._streams.get("stream"), self._config)
+        graph = self._streams.get("stream")
+        if streaming.latency_ms is None and streaming.look_ahead_frames is None:
+            return DirectStream(graph, self._config)
+        plan = self._latency_plan(graph, streaming)
+        if plan.look_ahead_frames * self._hop_length >= graph.delay_samples:
+            return DirectStream(graph, self._config, plan.chunk_frames)
+        return LowLatencyStream(graph, plan.chunk_frames, plan.look_ahead_frames, self._extrapolator())
+
+    def _latency_plan(self, graph: StreamGraph, streaming: StreamingConfig) -> LatencyPlan:
+        if self._watch is None:
+            self._watch = Stopwatch(graph)
+        frame_ms = 1e3 * self._hop_length / self._sample_rate
+        if streaming.latency_ms is not None:
+            most = streaming.chunk_frames or streaming.max_chunk_frames
+            return plan_for_budget(graph, self._watch, frame_ms, streaming.latency_ms, most)
+        return plan_for_look_ahead(
+            graph, self._watch, frame_ms, streaming.chunk_frames or 1, streaming.look_ahead_frames or 0
+        )
+
+    def _extrapolator(self) -> Extrapolator:
+        return repeated_last_frame
 
     def close(self) -> None:
         """See `Driver.close`."""
@@ -85,10 +118,12 @@ class DirectStream:
     Args:
         graph: Shared with other streams.
         config: The memory budget.
+        chunk_frames: See `ChunkStream`.
     """
 
-    def __init__(self, graph: StreamGraph, config: SessionConfig) -> None:
+    def __init__(self, graph: StreamGraph, config: SessionConfig, chunk_frames: int | None = None) -> None:
         """A stream at the start of an utterance."""
+        self.chunk_frames = chunk_frames
         self.delay_samples = graph.delay_samples
         self.max_chunk_frames = graph.max_chunk_frames(config)
         self._stream = GraphStream(graph)

@@ -140,6 +140,7 @@ class FlowStream:
     ) -> None:
         """A stream at the start of an utterance."""
         self.delay_samples = graph.delay_samples + (0 if bias is None else DENOISER_DELAY_SAMPLES)
+        self.chunk_frames: int | None = None
         self.max_chunk_frames = graph.max_chunk_frames(session)
         self._stream = GraphStream(graph)
         self._config = config

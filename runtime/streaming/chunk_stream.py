@@ -15,10 +15,12 @@ class ChunkStream(Protocol):
 
     Attributes:
         delay_samples: How far the audio lags behind the mel.
+        chunk_frames: How many it wants gathered; None leaves that to `StreamingConfig`.
         max_chunk_frames: Most mel frames that it takes at once.
     """
 
     delay_samples: int
+    chunk_frames: int | None
     max_chunk_frames: int
 
     def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from types import TracebackType
@@ -43,6 +44,11 @@ class VocoderStream:
     def __init__(self, stream: ChunkStream, convention: MelConvention, config: StreamingConfig) -> None:
         """Use `Vocoder.open_stream`."""
         self._stream = stream
+        if stream.chunk_frames is not None:
+            most = max(config.max_chunk_frames, stream.chunk_frames)
+            config = dataclasses.replace(
+                config, chunk_frames=stream.chunk_frames, adaptive=False, max_chunk_frames=most
+            )
         self._convention = convention
         self._config = config
         self._phase: _Phase = "open"

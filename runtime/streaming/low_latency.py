@@ -1,0 +1,94 @@
+"""Less latency than the look-ahead: the frames that have not come yet are extrapolated, and never committed.
+
+The committed state is exactly that of the exact stream. For every chunk the graph runs once from it on the chunk and
+extrapolated frames behind it, which gives the audio that is due, and once on the chunk alone, which commits it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
+
+__all__ = ["Extrapolator", "LowLatencyStream", "extrapolated_frames", "repeated_last_frame"]
+
+Extrapolator = Callable[[NDArray[np.float32], int], NDArray[np.float32]]
+"""From the past [n_mels, frames], at least one frame, and a count to the frames that follow [n_mels, count]."""
+
+PAST_FRAMES = 16
+"""How much of the past an extrapolator is given, at most."""
+
+
+def repeated_last_frame(past: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """The simplest `Extrapolator`."""
+    return np.repeat(past[:, -1:], count, axis=1)
+
+
+def extrapolated_frames(graph: StreamGraph, look_ahead_frames: int) -> int:
+    """How many frames must be made up so that audio comes after that look-ahead instead of the graph's own."""
+    missing = graph.delay_samples - look_ahead_frames * graph.hop_length
+    return max(0, math.ceil(missing / graph.hop_length))
+
+
+class LowLatencyStream:
+    """One utterance with less look-ahead than the graph has. See `ChunkStream`.
+
+    Args:
+        graph: Of a one-pass model, shared with other streams.
+        chunk_frames: Frames of a chunk.
+        look_ahead_frames: Real frames that are awaited behind a frame before its audio is made.
+        extrapolator: Makes up the others.
+    """
+
+    def __init__(
+        self,
+        graph: StreamGraph,
+        chunk_frames: int,
+        look_ahead_frames: int,
+        extrapolator: Extrapolator = repeated_last_frame,
+    ) -> None:
+        """A stream at the start of an utterance."""
+        self.chunk_frames: int | None = chunk_frames
+        self.max_chunk_frames = chunk_frames
+        self.delay_samples = look_ahead_frames * graph.hop_length
+        self._hop_length = graph.hop_length
+        self._late = graph.delay_samples
+        self._extrapolated = extrapolated_frames(graph, look_ahead_frames)
+        self._extrapolator = extrapolator
+        self._stream = GraphStream(graph)
+        self._past: NDArray[np.float32] | None = None
+        self._sounded = 0
+
+    def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `ChunkStream.push`."""
+        frames = mel.shape[1]
+        past = mel if self._past is None else np.concatenate((self._past, mel), axis=1)
+        self._past = past[:, -PAST_FRAMES:]
+        first = self._stream.frames * self._hop_length - self._late
+        due = max(0, (self._stream.frames + frames) * self._hop_length - self.delay_samples)
+        inputs = self._stream.inputs(frames + self._extrapolated)["mel"][0]
+        inputs[:, :frames] = mel
+        if self._extrapolated:
+            inputs[:, frames:] = self._extrapolator(self._past, self._extrapolated)
+        made = self._stream.look_ahead(frames + self._extrapolated).reshape(-1)
+        audio = made[max(0, self._sounded - first) : max(0, due - first)].copy()
+        self._sounded = due
+        self._stream.inputs(frames)["mel"][0] = mel
+        self._stream.push(frames)
+        return audio
+
+    def finish(self) -> NDArray[np.float32]:
+        """See `ChunkStream.finish`. What is left is exact: nothing follows it."""
+        finished = max(0, self._stream.frames * self._hop_length - self._late)
+        rest = self._stream.finish().reshape(-1)
+        return rest[self._sounded - finished :]
+
+    def reset(self) -> None:
+        """See `ChunkStream.reset`."""
+        self._stream.reset()
+        self._past = None
+        self._sounded = 0
