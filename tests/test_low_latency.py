@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voirs_vocoder.export.cli import main
 from voirs_vocoder.runtime import Artifact, InputError, SessionConfig, StreamingConfig, Vocoder
 from voirs_vocoder.runtime.providers import open_session
 from voirs_vocoder.runtime.streaming.graph_stream import StreamGraph
@@ -152,7 +156,9 @@ def test_a_budget_is_kept_from_end_to_end(vocoder):
     assert audio.shape == (800,)
 
 
-@pytest.mark.parametrize("setting", [{"latency_ms": 100.0}, {"look_ahead_frames": 3}], ids=str)
+@pytest.mark.parametrize(
+    "setting", [{"latency_ms": 100.0}, {"look_ahead_frames": 0}, {"low_latency": True}], ids=str
+)
 @pytest.mark.parametrize("fixture", ["tiny_waveglow", "tiny_diffwave"])
 def test_models_that_need_their_whole_look_ahead_refuse_less_by_name(fixture, setting, request):
     with (
@@ -163,5 +169,42 @@ def test_models_that_need_their_whole_look_ahead_refuse_less_by_name(fixture, se
 
 
 def test_a_budget_and_a_look_ahead_exclude_each_other():
-    with pytest.raises(InputError, match="either"):
+    with pytest.raises(InputError, match="one of look_ahead_frames, low_latency, latency_ms"):
         StreamingConfig(latency_ms=50.0, look_ahead_frames=3)
+
+
+def test_the_least_look_ahead_that_is_good_enough_is_measured_and_becomes_the_default(
+    tiny_artifact, sample_recordings, tmp_path
+):
+    pytest.importorskip("pesq")
+    root, speech = tmp_path / "artifact", tmp_path / "speech"
+    shutil.copytree(tiny_artifact, root)
+    speech.mkdir()
+    shutil.copy(sample_recordings[0], speech)
+    with Vocoder.load(root) as vocoder, pytest.raises(InputError, match="bench DIR --look-ahead"):
+        vocoder.open_stream(streaming=StreamingConfig(low_latency=True))
+    result = CliRunner().invoke(main, ["bench", str(root), "--look-ahead", "--speech", str(speech)])
+    assert result.exit_code == 0, result.output
+    artifact = Artifact.open(root)
+    assert all(problem is None for _, problem in artifact.verify())
+    report = json.loads((root / "validation" / "look-ahead.json").read_bytes())
+    assert [point["look_ahead_frames"] for point in report["points"]] == list(
+        range(artifact.manifest.look_ahead_frames + 1)
+    )
+    # What awaits the whole look-ahead is the offline pass.
+    assert report["points"][-1]["snr_db"] is None or report["points"][-1]["snr_db"] > 100
+    assert report["points"][-1]["pesq_wb"] == pytest.approx(report["offline_pesq_wb"], abs=1e-3)
+    chosen = report["points"][report["chosen"]]["look_ahead_frames"]
+    assert f"awaits {chosen} frames" in result.stdout
+    with Vocoder.load(root) as vocoder:
+        streaming = StreamingConfig(chunk_frames=2, low_latency=True)
+        with vocoder.open_stream(streaming=streaming) as stream:
+            whole = artifact.graph("stream", "fp32", None).details["delay_samples"]
+            assert stream.delay_samples == min(chosen * 16, whole)
+
+
+def test_look_ahead_is_measured_of_one_pass_models_only(tiny_diffwave, calibration_folder):
+    arguments = ["bench", str(tiny_diffwave), "--look-ahead", "--speech", str(calibration_folder)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "only one-pass models" in result.stderr

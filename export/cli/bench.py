@@ -22,6 +22,7 @@ __all__ = ["command"]
     examples=(
         "voirs-vocoder bench hifigan-v1 --threads 2 --json bench.json",
         "voirs-vocoder bench diffwave --sweep --speech speech/held-out",
+        "voirs-vocoder bench hifigan-v2 --look-ahead --speech speech/held-out --threads 1",
     ),
 )
 @options.artifact_argument
@@ -44,7 +45,12 @@ __all__ = ["command"]
     is_flag=True,
     help="Instead: samplers and steps of a diffusion model against quality; the knee becomes the default.",
 )
-@options.speech_option(required=False, help_text="Recordings for --sweep.")
+@click.option(
+    "--look-ahead",
+    is_flag=True,
+    help="Instead: what less look-ahead costs a stream; the least that loses at most 0.05 PESQ becomes the default.",
+)
+@options.speech_option(required=False, help_text="Recordings for --sweep and --look-ahead.")
 @options.precision_option
 @options.threads_option
 @options.json_file_option
@@ -53,6 +59,7 @@ def command(
     seconds: float,
     pairs: int,
     sweep: bool,
+    look_ahead: bool,
     speech: Path | None,
     precision: Precision,
     threads: int | None,
@@ -62,14 +69,20 @@ def command(
 
     With --sweep: PESQ, STOI, LSD and real-time factor of every sampler over numbers of steps, on recordings. Table and
     plot are kept in the artifact, and the cheapest setting within 0.05 PESQ of the best becomes its default.
+
+    With --look-ahead: SNR against the offline pass, PESQ, LSD, latency and computing of a stream that awaits fewer
+    frames than the model hears, in chunks of one frame.
     """
-    if sweep != (speech is not None):
-        raise click.UsageError("--sweep needs --speech DIR with recordings, and only --sweep does")
+    if sweep and look_ahead:
+        raise click.UsageError("--sweep and --look-ahead are two measurements; make them one after the other")
+    if (sweep or look_ahead) != (speech is not None):
+        raise click.UsageError("--sweep and --look-ahead need --speech DIR with recordings, and only they do")
     if json_file is not None:
         require_writable_file(json_file)
 
     if speech is not None:
-        _sweep(root, speech, precision, threads, json_file)
+        measure = _sweep if sweep else _look_ahead
+        measure(root, speech, precision, threads, json_file)
         return
 
     from voirs_vocoder.export.bench import artifact_benchmark, bench_table, encode_bench
@@ -97,4 +110,23 @@ def _sweep(
     click.echo(
         f"\n{report.recordings} recordings, {report.speech_s:.1f} s. Default now: {knee.sampler}{steps}. "
         f"{artifact.root / 'validation' / 'sweep.png'}"
+    )
+
+
+def _look_ahead(
+    root: Path, speech: Path, precision: Precision, threads: int | None, json_file: Path | None
+) -> None:
+    from voirs_vocoder.export.look_ahead import look_ahead_table, measure_look_aheads, record_look_aheads
+
+    with ConsoleProgress() as progress:
+        report = measure_look_aheads(root, speech, precision=precision, threads=threads, progress=progress)
+    artifact = record_look_aheads(root, report)
+    if json_file is not None:
+        write_file(json_file, msgspec.json.encode(report))
+    print_table(look_ahead_table(report))
+    chosen = report.points[report.chosen].look_ahead_frames
+    plot = artifact.root / "validation" / "look-ahead.png"
+    click.echo(
+        f"\n{report.recordings} recordings, {report.speech_s:.1f} s, chunks of {report.chunk_frames} frame. Low "
+        f"latency now awaits {chosen} frames. {plot}"
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers.driver import BatchGraphs, SessionOpener, StreamGraphs, affordable_frames
+from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import Manifest
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
@@ -21,9 +22,7 @@ from voirs_vocoder.runtime.streaming.latency_budget import (
     plan_for_look_ahead,
 )
 from voirs_vocoder.runtime.streaming.low_latency import (
-    Extrapolator,
     LowLatencyStream,
-    repeated_last_frame,
 )
 from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
@@ -84,12 +83,12 @@ class DirectDriver:
         """See `Driver.open_stream`."""
         del config
         graph = self._streams.get("stream")
-        if streaming.latency_ms is None and streaming.look_ahead_frames is None:
+        if streaming.latency_setting is None:
             return DirectStream(graph, self._config)
         plan = self._latency_plan(graph, streaming)
         if plan.look_ahead_frames * self._hop_length >= graph.delay_samples:
             return DirectStream(graph, self._config, plan.chunk_frames)
-        return LowLatencyStream(graph, plan.chunk_frames, plan.look_ahead_frames, self._extrapolator())
+        return LowLatencyStream(graph, plan.chunk_frames, plan.look_ahead_frames)
 
     def _latency_plan(self, graph: StreamGraph, streaming: StreamingConfig) -> LatencyPlan:
         if self._watch is None:
@@ -98,12 +97,12 @@ class DirectDriver:
         if streaming.latency_ms is not None:
             most = streaming.chunk_frames or streaming.max_chunk_frames
             return plan_for_budget(graph, self._watch, frame_ms, streaming.latency_ms, most)
+        look_ahead_frames = streaming.look_ahead_frames
+        if look_ahead_frames is None:
+            look_ahead_frames = _measured_look_ahead(graph)
         return plan_for_look_ahead(
-            graph, self._watch, frame_ms, streaming.chunk_frames or 1, streaming.look_ahead_frames or 0
+            graph, self._watch, frame_ms, streaming.chunk_frames or 1, look_ahead_frames
         )
-
-    def _extrapolator(self) -> Extrapolator:
-        return repeated_last_frame
 
     def close(self) -> None:
         """See `Driver.close`."""
@@ -141,3 +140,13 @@ class DirectStream:
     def reset(self) -> None:
         """See `ChunkStream.reset`."""
         self._stream.reset()
+
+
+def _measured_look_ahead(graph: StreamGraph) -> int:
+    frames = graph.entry.details.get("low_latency_frames")
+    if not isinstance(frames, int) or frames < 0:
+        raise InputError(
+            "low_latency takes the look-ahead that was measured, and none was; run voirs-vocoder bench DIR "
+            "--look-ahead --speech S, or give look_ahead_frames"
+        )
+    return frames

@@ -174,12 +174,12 @@ def refuse_latency(streaming: StreamingConfig, family: str) -> None:
     Raises:
         InputError: There is one.
     """
-    for name in ("latency_ms", "look_ahead_frames"):
-        if getattr(streaming, name) is not None:
-            raise InputError(
-                f"{name} is for one-pass models such as HiFi-GAN, {family} needs its whole look-ahead, got "
-                f"{getattr(streaming, name)}; leave it out"
-            )
+    name = streaming.latency_setting
+    if name is not None:
+        raise InputError(
+            f"{name} is for one-pass models such as HiFi-GAN, {family} needs its whole look-ahead, got "
+            f"{getattr(streaming, name)}; leave it out"
+        )
 
 
 def affordable_frames(

@@ -8,12 +8,14 @@ from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["StreamingConfig"]
 
+_LATENCY_SETTINGS = ("look_ahead_frames", "low_latency", "latency_ms")
+
 _MAX_CHUNK_FRAMES = 4096
 
 
 @dataclass(frozen=True)
 class StreamingConfig:
-    """How a stream runs. The audio does not depend on it, but for `look_ahead_frames` and `latency_ms`.
+    """How a stream runs. The audio does not depend on it, unless a latency is asked for (`latency_setting`).
 
     Attributes:
         chunk_frames: Mel frames that are gathered before the graph runs; None runs it on whatever arrives.
@@ -21,7 +23,9 @@ class StreamingConfig:
         max_chunk_frames: How far they grow.
         look_ahead_frames: Mel frames that are awaited behind a chunk before its audio is made; those that the model
             hears beyond them are extrapolated. None awaits them all and is exact.
-        latency_ms: Instead, a budget from a mel frame to its audio, chunk and computing included. The look-ahead that
+        low_latency: Instead, await what the artifact's own measurement (`bench --look-ahead`) found to lose at most
+            0.05 PESQ.
+        latency_ms: Or a budget from a mel frame to its audio, chunk and computing included. The look-ahead that
             it leaves no time for is extrapolated, and chunks are as small as this machine can keep up with. None is no
             budget.
         max_buffered_ms: Finished audio that may lie ahead of its real-time playback before it counts as an overrun.
@@ -31,6 +35,7 @@ class StreamingConfig:
     adaptive: bool = False
     max_chunk_frames: int = 64
     look_ahead_frames: int | None = None
+    low_latency: bool = False
     latency_ms: float | None = None
     max_buffered_ms: float = 2000.0
 
@@ -48,7 +53,18 @@ class StreamingConfig:
             raise InputError(f"latency_ms must be a duration above 0, got {self.latency_ms}")
         if self.look_ahead_frames is not None and self.look_ahead_frames < 0:
             raise InputError(f"look_ahead_frames must not be negative, got {self.look_ahead_frames}")
-        if self.latency_ms is not None and self.look_ahead_frames is not None:
-            raise InputError("a stream has either latency_ms or look_ahead_frames, got both; leave one out")
+        given = self._latency_settings()
+        if len(given) > 1:
+            raise InputError(f"a stream has one of {', '.join(_LATENCY_SETTINGS)}, got {' and '.join(given)}")
         if not self.max_buffered_ms > 0.0:
             raise InputError(f"max_buffered_ms must be above 0, got {self.max_buffered_ms}")
+
+    @property
+    def latency_setting(self) -> str | None:
+        """The field that gives up exactness for latency; None for an exact stream."""
+        return next(iter(self._latency_settings()), None)
+
+    def _latency_settings(self) -> list[str]:
+        # A look-ahead of 0 is asked for as well.
+        values = {name: getattr(self, name) for name in _LATENCY_SETTINGS}
+        return [name for name, value in values.items() if value is not None and value is not False]
