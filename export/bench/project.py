@@ -33,6 +33,7 @@ from voirs_vocoder.export.bench.paired import (
 )
 from voirs_vocoder.export.bench.project_report import Finding, ProjectReport
 from voirs_vocoder.export.bench.report import this_machine
+from voirs_vocoder.export.bench.streams import stream_findings
 from voirs_vocoder.export.bench.targets import Measured, targets
 from voirs_vocoder.export.progress import Progress
 from voirs_vocoder.runtime import Artifact, Vocoder
@@ -110,6 +111,9 @@ def project_benchmark(settings: ProjectSettings, progress: Progress) -> ProjectR
         )
         findings.append(_memory_finding(f"V1, {_LONG_S:.0f} s through Vocoder.vocode: peak", peak_bytes))
         findings.extend(_command_line_findings(models, settings, folder, progress))
+        progress("streams on one core", 0, 0)
+        artifacts = {variant: model.artifact for variant, model in models.items()}
+        findings.extend(stream_findings(artifacts, folder, settings.pairs))
     file_bytes = {
         "fp32": v1.graph("offline", "fp32").file.size_bytes,
         "int8": v1.graph("offline", "int8", "cpu").file.size_bytes,
