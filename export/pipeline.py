@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.export.artifact_writer import create_artifact, refuse_existing
 from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.extrapolator import extrapolator_graphs
 from voirs_vocoder.export.feeds import feeds_from_mels
 from voirs_vocoder.export.graphs import BuiltGraph, built_graph, fp16_graph, int8_graphs, open_graph
 from voirs_vocoder.export.model_card import with_model_card
@@ -127,6 +128,9 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     offline = list(graphs)
     if request.stream:
         graphs.extend(stream_graphs(offline, convention.hop_length, progress))
+        if calibration is not None and module.description.driver == "direct":
+            look_ahead = max(spec.look_ahead_frames for spec in specs)
+            graphs.extend(extrapolator_graphs([built.entry for built in offline], calibration, look_ahead))
     if request.batch:
         graphs.extend(batch_graphs(offline, convention.hop_length, progress))
     manifest = _manifest(request, module, specs, convention, diffusion, graphs, calibration)

@@ -8,6 +8,7 @@ import msgspec
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest
+from voirs_vocoder.export.extrapolator import EXTRAPOLATOR, extrapolator_graphs
 from voirs_vocoder.export.feeds import feeds_from_mels
 from voirs_vocoder.export.graphs import BuiltGraph, int8_graphs
 from voirs_vocoder.export.model_card import with_model_card
@@ -57,11 +58,17 @@ def quantize_artifact(
         offline, roles = list(graphs), {graph.role for graph in manifest.graphs}
         if roles & set(STREAM_ROLES.values()):
             graphs.extend(stream_graphs(offline, manifest.hop_length, progress))
+            if manifest.driver == "direct":
+                every = [*(g for g in manifest.graphs if g.precision != "int8"), *(g.entry for g in offline)]
+                graphs.extend(extrapolator_graphs(every, calibration, manifest.look_ahead_frames))
         if "batch" in roles:
             graphs.extend(batch_graphs(offline, manifest.hop_length, progress))
         changed = msgspec.structs.replace(
             manifest,
-            graphs=(*(g for g in manifest.graphs if g.precision != "int8"), *(g.entry for g in graphs)),
+            graphs=(
+                *(g for g in manifest.graphs if g.precision != "int8" and g.role != EXTRAPOLATOR),
+                *(g.entry for g in graphs),
+            ),
             engines=tuple(engine for engine in manifest.engines if engine.precision != "int8"),
             calibration=calibration_record(calibration),
         )

@@ -69,7 +69,7 @@ class GraphEntry(_Record, frozen=True, kw_only=True):
     """An ONNX graph.
 
     Attributes:
-        role: `offline`, `stream`, `stream-conditioner`, `conditioner`, `step`, `sampler` or `batch`.
+        role: `offline`, `stream`, `stream-conditioner`, `conditioner`, `step`, `sampler`, `batch` or `extrapolator`.
         precision: `fp32`, `fp16` or `int8`.
         target: Where an INT8 graph is meant to run; None for the other precisions.
         file: Where it lies.

@@ -250,6 +250,7 @@ def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, worksp
         names = [graph.name for graph in Artifact.open(artifact).manifest.graphs]
         assert names[4:] == [
             "offline.int8.cpu", "offline.int8.tensorrt", "stream.int8.cpu", "stream.int8.tensorrt",
+            "extrapolator.fp32", "extrapolator.fp16", "extrapolator.int8.cpu", "extrapolator.int8.tensorrt",
         ]  # fmt: skip
     assert "3 recordings" in run("inspect", artifact).stdout
 

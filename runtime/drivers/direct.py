@@ -22,7 +22,10 @@ from voirs_vocoder.runtime.streaming.latency_budget import (
     plan_for_look_ahead,
 )
 from voirs_vocoder.runtime.streaming.low_latency import (
+    Extrapolator,
+    LinearExtrapolator,
     LowLatencyStream,
+    repeated_last_frame,
 )
 from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
@@ -43,6 +46,7 @@ class DirectDriver:
         self._hop_length = manifest.hop_length
         self._sample_rate = manifest.sample_rate
         self._watch: Stopwatch | None = None
+        self._extrapolates = any(graph.role == "extrapolator" for graph in manifest.graphs)
         self.provider = self._session.provider
         self.backend = self._session.backend
         self._batches = BatchGraphs(manifest, opener, config, self.provider)
@@ -88,7 +92,7 @@ class DirectDriver:
         plan = self._latency_plan(graph, streaming)
         if plan.look_ahead_frames * self._hop_length >= graph.delay_samples:
             return DirectStream(graph, self._config, plan.chunk_frames)
-        return LowLatencyStream(graph, plan.chunk_frames, plan.look_ahead_frames)
+        return LowLatencyStream(graph, plan.chunk_frames, plan.look_ahead_frames, self._extrapolator())
 
     def _latency_plan(self, graph: StreamGraph, streaming: StreamingConfig) -> LatencyPlan:
         if self._watch is None:
@@ -103,6 +107,12 @@ class DirectDriver:
         return plan_for_look_ahead(
             graph, self._watch, frame_ms, streaming.chunk_frames or 1, look_ahead_frames
         )
+
+    def _extrapolator(self) -> Extrapolator:
+        """That of the artifact; one made without calibration has none, and repeats the last frame."""
+        if not self._extrapolates:
+            return repeated_last_frame
+        return LinearExtrapolator(self._streams.get("extrapolator").session)
 
     def close(self) -> None:
         """See `Driver.close`."""

@@ -12,20 +12,46 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
 
-__all__ = ["Extrapolator", "LowLatencyStream", "extrapolated_frames", "repeated_last_frame"]
+__all__ = [
+    "Extrapolator",
+    "LinearExtrapolator",
+    "LowLatencyStream",
+    "extrapolated_frames",
+    "repeated_last_frame",
+]
 
 Extrapolator = Callable[[NDArray[np.float32], int], NDArray[np.float32]]
-"""From the past [n_mels, frames], at least one frame, and a count to the frames that follow [n_mels, count]."""
+"""From the past [n_mels, frames], the last 16 frames or as many as there are, to the next ones [n_mels, count]."""
 
-PAST_FRAMES = 16
-"""How much of the past an extrapolator is given, at most."""
+_PAST_FRAMES = 16
+_FITTED_FRAMES = 4
 
 
 def repeated_last_frame(past: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """The simplest `Extrapolator`."""
     return np.repeat(past[:, -1:], count, axis=1)
+
+
+class LinearExtrapolator:
+    """An `Extrapolator` that was fitted on recordings and lies in the artifact as a small graph.
+
+    Args:
+        session: From `mel` [1, n_mels, past] to `future` [1, n_mels, count].
+    """
+
+    def __init__(self, session: Session) -> None:
+        """Shared by all streams."""
+        self._session = session
+
+    def __call__(self, past: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        """See `Extrapolator`. Before enough has come, the first frame stands for what was before it."""
+        missing = max(0, _FITTED_FRAMES - past.shape[1])
+        known = np.concatenate((np.repeat(past[:, :1], missing, axis=1), past[:, -_FITTED_FRAMES:]), axis=1)
+        future = self._session.run({"mel": known[np.newaxis]})["future"][0, :, :count]
+        return np.concatenate((future, repeated_last_frame(future, count - future.shape[1])), axis=1)
 
 
 def extrapolated_frames(graph: StreamGraph, look_ahead_frames: int) -> int:
@@ -67,7 +93,7 @@ class LowLatencyStream:
         """See `ChunkStream.push`."""
         frames = mel.shape[1]
         past = mel if self._past is None else np.concatenate((self._past, mel), axis=1)
-        self._past = past[:, -PAST_FRAMES:]
+        self._past = past[:, -_PAST_FRAMES:]
         first = self._stream.frames * self._hop_length - self._late
         due = max(0, (self._stream.frames + frames) * self._hop_length - self.delay_samples)
         inputs = self._stream.inputs(frames + self._extrapolated)["mel"][0]
