@@ -67,7 +67,9 @@ def prediction_error(mels: NDArray[np.float32], futures: NDArray[np.float32], kn
 def _cosine_basis(n_mels: int) -> NDArray[np.float64]:
     """Orthonormal DCT-II, its first rows: float64 [16, n_mels]."""
     order = np.arange(min(_COSINES, n_mels))[:, np.newaxis]
-    basis = np.cos(np.pi / n_mels * (np.arange(n_mels) + 0.5) * order) * np.sqrt(2.0 / n_mels)
+    basis: NDArray[np.float64] = np.cos(np.pi / n_mels * (np.arange(n_mels) + 0.5) * order) * np.sqrt(
+        2.0 / n_mels
+    )
     basis[0] /= np.sqrt(2.0)
     return basis
 

@@ -14,7 +14,7 @@ from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.fresh_process import python_command, run_fresh
 from voirs_vocoder.export.bench.paired import interleaved_times, ratio_estimate
 from voirs_vocoder.export.bench.project_report import Finding
-from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder
+from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder, VocoderStream
 from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
 
 __all__ = ["stream_findings"]
@@ -72,9 +72,13 @@ def _costs(variant: str, artifact: Artifact, pairs: int) -> list[Finding]:
     config = SessionConfig(threads=1)
     session = OrtSession(artifact.read(entry.file), entry, "cpu", config)
     context = manifest.context_frames + manifest.look_ahead_frames
-    with Vocoder.load(artifact.root, session=config) as vocoder:
+    streaming = StreamingConfig(chunk_frames=None)
+    with (
+        Vocoder.load(artifact.root, session=config) as vocoder,
+        vocoder.open_stream(streaming=streaming) as stream,
+    ):
         calls = {"offline": partial(session.run, {"mel": mel[np.newaxis]})} | {
-            f"stream {size}": partial(_stream, vocoder, mel, size)
+            f"stream {size}": partial(_stream, stream, mel, size)
             for size in (_CHUNK_FRAMES, _SMALL_CHUNK_FRAMES)
         }
         window = mel[np.newaxis, :, : _SMALL_CHUNK_FRAMES + context].copy()
@@ -94,11 +98,11 @@ def _costs(variant: str, artifact: Artifact, pairs: int) -> list[Finding]:
     return findings
 
 
-def _stream(vocoder: Vocoder, mel: NDArray[np.float32], chunk_frames: int) -> None:
+def _stream(stream: VocoderStream, mel: NDArray[np.float32], chunk_frames: int) -> None:
     """The chunks of an utterance, without its end, whose look-ahead would count as work."""
-    with vocoder.open_stream(streaming=StreamingConfig(chunk_frames=None)) as stream:
-        for start in range(0, mel.shape[1], chunk_frames):
-            stream.push(mel[:, start : start + chunk_frames])
+    stream.reset()
+    for start in range(0, mel.shape[1], chunk_frames):
+        stream.push(mel[:, start : start + chunk_frames])
 
 
 def _discard(session: OrtSession, window: NDArray[np.float32], runs: int) -> None:
