@@ -15,11 +15,20 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
+
 from voirs_vocoder.runtime.artifact import MANIFEST_NAME, Artifact
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.manifest import FileEntry, Manifest, encode_manifest
 
-__all__ = ["create_artifact", "file_entry", "locked_artifact", "refuse_existing", "replace_manifest"]
+__all__ = [
+    "create_artifact",
+    "file_entry",
+    "locked_artifact",
+    "refuse_existing",
+    "replace_manifest",
+    "with_files",
+]
 
 _LOCK_NAME = ".lock"
 
@@ -146,3 +155,15 @@ def _write_flushed(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def with_files(manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+    """The manifest with other files listed, new ones or in place of those of the same path.
+
+    Args:
+        manifest: Left as it is.
+        files: Path to content.
+    """
+    others = tuple(entry for entry in manifest.files if entry.path not in files)
+    listed = (file_entry(path, content) for path, content in files.items())
+    return msgspec.structs.replace(manifest, files=(*others, *listed))

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, replace_manifest
+from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest, with_files
 from voirs_vocoder.export.look_ahead_plot import look_ahead_png
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
@@ -154,19 +154,13 @@ def record_look_aheads(root: Path, report: LookAheadReport) -> Artifact:
     files = {_REPORT_PATH: data, _PLOT_PATH: look_ahead_png(report)}
     frames = report.points[report.chosen].look_ahead_frames
     with locked_artifact(root) as artifact:
-        manifest = artifact.manifest
-        others = tuple(entry for entry in manifest.files if entry.path not in files)
         graphs = tuple(
             msgspec.structs.replace(graph, details={**graph.details, "low_latency_frames": frames})
             if graph.role == "stream"
             else graph
-            for graph in manifest.graphs
+            for graph in artifact.manifest.graphs
         )
-        changed = msgspec.structs.replace(
-            manifest,
-            graphs=graphs,
-            files=(*others, *(file_entry(path, content) for path, content in files.items())),
-        )
+        changed = with_files(msgspec.structs.replace(artifact.manifest, graphs=graphs), files)
         return replace_manifest(artifact, changed, files)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
-from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.export.figures import new_figure, png_of
 
 if TYPE_CHECKING:
     from voirs_vocoder.export.look_ahead import LookAheadReport
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 __all__ = ["look_ahead_png"]
 
 _SIZE_INCHES = (13.0, 4.2)
-_DPI = 110
 _LOSS = 0.05
 
 
@@ -29,15 +27,7 @@ def look_ahead_png(report: LookAheadReport) -> bytes:
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "drawing needs matplotlib, which is not installed; pip install 'voirs-vocoder[eval]'"
-        ) from error
-    figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*_SIZE_INCHES)
     figure.suptitle(
         f"{report.family} {report.variant}, {report.precision}, chunks of {report.chunk_frames}: "
         f"{report.recordings} recordings, {report.speech_s:.0f} s of speech, {report.backend}"
@@ -70,6 +60,4 @@ def look_ahead_png(report: LookAheadReport) -> bytes:
         axes.set_xlabel("look-ahead, frames")
         axes.grid(visible=True, alpha=0.25)
     quality.legend(fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
+    return png_of(figure)

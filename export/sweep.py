@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, replace_manifest
+from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest, with_files
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
@@ -164,12 +164,7 @@ def record_sweep(root: Path, report: SweepReport) -> Artifact:
         if manifest.diffusion is None:
             raise InputError(f"{root}: only a diffusion model has a default sampler; sweep another artifact")
         diffusion = msgspec.structs.replace(manifest.diffusion, sampler=knee.sampler, steps=knee.steps)
-        others = tuple(entry for entry in manifest.files if entry.path not in files)
-        changed = msgspec.structs.replace(
-            manifest,
-            diffusion=diffusion,
-            files=(*others, *(file_entry(path, content) for path, content in files.items())),
-        )
+        changed = with_files(msgspec.structs.replace(manifest, diffusion=diffusion), files)
         changed, card = with_model_card(changed)
         return replace_manifest(artifact, changed, {**files, **card})
 

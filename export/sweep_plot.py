@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
-from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.export.figures import new_figure, png_of
 
 if TYPE_CHECKING:
     from voirs_vocoder.export.sweep import SweepPoint, SweepReport
@@ -14,7 +13,6 @@ __all__ = ["sweep_png"]
 
 _PANELS = (("pesq_wb", "PESQ-WB"), ("stoi", "STOI"), ("lsd", "LSD (lower is better)"))
 _SIZE_INCHES = (13.0, 4.4)
-_DPI = 110
 
 
 def sweep_png(report: SweepReport) -> bytes:
@@ -29,16 +27,9 @@ def sweep_png(report: SweepReport) -> bytes:
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator, NullFormatter
-    except ImportError as error:
-        raise InputError(
-            "drawing needs matplotlib, which is not installed; pip install 'voirs-vocoder[eval]'"
-        ) from error
-    figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*_SIZE_INCHES)
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure.suptitle(
         f"{report.family} {report.variant}, {report.precision}: {report.recordings} recordings, "
         f"{report.speech_s:.0f} s of speech, {report.backend}"
@@ -85,9 +76,7 @@ def sweep_png(report: SweepReport) -> bytes:
         axes.set_ylabel(label)
         axes.grid(visible=True, which="both", alpha=0.25)
     figure.axes[0].legend(fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
+    return png_of(figure)
 
 
 def _steps(point: SweepPoint) -> str:

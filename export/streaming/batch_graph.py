@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from voirs_vocoder.export.streaming.batch_pass import LENGTHS, BatchPass
 from voirs_vocoder.export.streaming.stream_graph import (
     MAX_STREAM_ERROR,
     StreamRefusedError,
+    derived_graphs,
     inferred_axes,
     random_feed,
 )
@@ -40,15 +42,9 @@ def batch_graphs(
     Raises:
         ExportError: An utterance in a batch does not equal itself alone.
     """
-    made = []
-    for graph in graphs:
-        if graph.entry.role == "offline":
-            progress(f"{graph.entry.name}: making the batch graph", 0, 0)
-            try:
-                made.append(batch_graph(graph, hop_length))
-            except StreamRefusedError as error:
-                progress(f"{graph.entry.name}: has no batch graph: {error}", 0, 0)
-    return made
+    return derived_graphs(
+        graphs, ("offline",), partial(batch_graph, hop_length=hop_length), "batch", progress
+    )
 
 
 def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "MAX_STREAM_ERROR",
     "STREAM_ROLES",
     "StreamRefusedError",
+    "derived_graphs",
     "inferred_axes",
     "kept_details",
     "random_feed",
@@ -57,14 +59,35 @@ def stream_graphs(
     Raises:
         ExportError: A stream does not equal its offline pass.
     """
+    return derived_graphs(
+        graphs, STREAM_ROLES, partial(stream_graph, hop_length=hop_length), "stream", progress
+    )
+
+
+def derived_graphs(
+    graphs: Sequence[BuiltGraph],
+    roles: Collection[str],
+    make: Callable[[BuiltGraph], BuiltGraph],
+    kind: str,
+    progress: Progress,
+) -> list[BuiltGraph]:
+    """Graphs made of others, as far as they can be made.
+
+    Args:
+        graphs: Of one artifact.
+        roles: Of those that one is made of.
+        make: Makes it; raises `StreamRefusedError` where it cannot be made.
+        kind: What is made, in words.
+        progress: Told what is being done, and why a graph has none.
+    """
     made = []
     for graph in graphs:
-        if graph.entry.role in STREAM_ROLES:
-            progress(f"{graph.entry.name}: making the stream graph", 0, 0)
+        if graph.entry.role in roles:
+            progress(f"{graph.entry.name}: making the {kind} graph", 0, 0)
             try:
-                made.append(stream_graph(graph, hop_length))
+                made.append(make(graph))
             except StreamRefusedError as error:
-                progress(f"{graph.entry.name}: cannot be streamed: {error}", 0, 0)
+                progress(f"{graph.entry.name}: has no {kind} graph: {error}", 0, 0)
     return made
 
 
