@@ -1,0 +1,125 @@
+"""`voirs-vocoder stream`: files and pipes give the audio of `vocode`, and what is wrong is said in one line."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from voirs_vocoder.export.cli import main
+from voirs_vocoder.runtime import Vocoder, load_mel, mel_spectrogram, read_audio
+
+
+def run(*arguments: object, stdin: bytes | None = None):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """A third of a second at the tiny model's rate."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "recording.wav"
+    soundfile.write(path, 0.1 * rng.standard_normal(2667), 8000, subtype="PCM_16")
+    return path
+
+
+def offline(artifact, recording) -> np.ndarray:
+    audio = read_audio(recording)
+    with Vocoder.load(artifact) as vocoder:
+        mel = mel_spectrogram(audio.samples[0], 8000, convention=vocoder.metadata.convention)
+        return vocoder.vocode(mel).samples[0]
+
+
+@pytest.mark.parametrize("chunk_frames", [1, 7, 64])
+def test_a_streamed_file_is_that_of_vocode(tiny_artifact, recording, tmp_path, chunk_frames):
+    output = tmp_path / "out.wav"
+    result = run("stream", tiny_artifact, recording, "-o", output, "--chunk-frames", chunk_frames)
+    assert result.exit_code == 0, result.output
+    streamed, rate = soundfile.read(output, dtype="float32")
+    assert rate == 8000
+    np.testing.assert_allclose(streamed, offline(tiny_artifact, recording), rtol=0, atol=2 / 32768)
+    assert "look-ahead" in result.stderr
+    assert "deadlines missed" in result.stderr
+
+
+def test_a_streamed_mel_is_that_of_vocode(tiny_artifact, tmp_path):
+    mel = np.random.default_rng(1).standard_normal((10, 40), np.float32)
+    np.save(tmp_path / "mel.npy", mel)
+    assert run("stream", tiny_artifact, tmp_path / "mel.npy", "-o", tmp_path / "out.wav").exit_code == 0
+    with Vocoder.load(tiny_artifact) as vocoder:
+        wanted = vocoder.vocode(load_mel(tmp_path / "mel.npy", vocoder.metadata.convention)).samples[0]
+    streamed, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    np.testing.assert_allclose(streamed, np.clip(wanted, -1, 1), rtol=0, atol=2 / 32768)
+
+
+def test_raw_pcm_goes_from_pipe_to_pipe(tiny_artifact, recording):
+    samples, _ = soundfile.read(recording, dtype="int16")
+    result = run("stream", tiny_artifact, "-", "-o", "-", stdin=samples.astype("<i2").tobytes())
+    assert result.exit_code == 0, result.output
+    streamed = np.frombuffer(result.stdout_bytes, "<i2") / 32768.0
+    np.testing.assert_allclose(streamed, offline(tiny_artifact, recording), rtol=0, atol=2 / 32768)
+
+
+def test_a_low_latency_stream_has_every_sample(tiny_artifact, recording, tmp_path):
+    options = ("--look-ahead-frames", 2, "--chunk-frames", 3)
+    result = run("stream", tiny_artifact, recording, "-o", tmp_path / "out.wav", *options)
+    assert result.exit_code == 0, result.output
+    assert "look-ahead 4 ms" in result.stderr
+    assert soundfile.info(tmp_path / "out.wav").frames == offline(tiny_artifact, recording).size
+
+
+def test_playing_hands_every_sample_to_the_sound_card(tiny_artifact, recording, monkeypatch):
+    played: list[np.ndarray] = []
+
+    class Output:
+        def __init__(self, **settings):
+            assert settings == {"samplerate": 8000, "channels": 1, "dtype": "float32"}
+
+        def write(self, block):
+            played.append(block.copy())
+
+        def start(self): ...
+
+        def stop(self): ...
+
+        def close(self): ...
+
+    stub = types.SimpleNamespace(OutputStream=Output, PortAudioError=RuntimeError)
+    monkeypatch.setitem(sys.modules, "sounddevice", stub)
+    result = run("stream", tiny_artifact, recording, "--play")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_allclose(
+        np.concatenate(played)[:, 0], offline(tiny_artifact, recording), rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((), "must go somewhere"),
+        (("--play",), "pip install 'voirs-vocoder[play]'"),
+        (("-o", "out.wav", "--latency-ms", "0.01"), "is impossible here, the least is"),
+        (("-o", "out.wav", "--latency-ms", "5", "--low-latency"), "one of look_ahead_frames"),
+        (("-o", "out.wav", "--low-latency"), "bench DIR --look-ahead"),
+        (("-o", "out.wav", "--chunk-frames", "0"), "not in the range"),
+        (("-o", "out.wav", "--sigma", "1"), "sigma means nothing to a hifigan"),
+        (("-o", "missing/out.wav"), "missing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(
+    tiny_artifact, recording, refused, monkeypatch, options, reason
+):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert reason in refused("stream", tiny_artifact, recording, *options)
+
+
+def test_pcm_that_ends_within_a_sample_is_refused(tiny_artifact, recording):
+    samples, _ = soundfile.read(recording, dtype="int16")
+    result = run("stream", tiny_artifact, "-", "-o", "-", stdin=samples.astype("<i2").tobytes() + b"\x01")
+    assert result.exit_code == 2
+    assert "ended within one" in result.stderr
