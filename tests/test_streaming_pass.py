@@ -271,6 +271,16 @@ def _small_graph(nodes: list[onnx.NodeProto], *tensors: TensorProto) -> BuiltGra
     )
 
 
+def test_a_graph_without_memory_streams_without_a_state():
+    weight = onnx.numpy_helper.from_array(np.eye(4, dtype=np.float32)[:, :, np.newaxis], "w")
+    nodes = [
+        helper.make_node("Conv", ["mel", "w"], ["x"], "mix"),
+        helper.make_node("Tanh", ["x"], ["audio"], "squash"),
+    ]
+    details = stream_graph(_small_graph(nodes, weight), 1).entry.details
+    assert (details["delay_samples"], details["state_size"]) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("node", "reason"),
     [

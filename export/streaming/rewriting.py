@@ -100,7 +100,7 @@ class Rewriting:
                 self._write(node, rule)
         outputs = [self._visible(value) for value in self._outputs]
         buffers = {history: self._joined[value] for value, history in self._histories.items()}
-        self._finish([begin, end, state], outputs, self._states.put_together(buffers, NEXT_STATE))
+        self._finish([begin, end, state], outputs, self._states.put_together(state, buffers, NEXT_STATE))
 
     def _reaches(self) -> dict[ir.Value, int]:
         """How far into the past each tensor is read, those behind transparent nodes included."""

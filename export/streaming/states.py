@@ -56,6 +56,8 @@ class States:
 
     def take_apart(self, state: ir.Value) -> dict[History, ir.Value]:
         """Nodes that cut the state [batch, size] into [batch, ..., length], in each tensor's own type."""
+        if not self._groups:
+            return {}
         writer = self._writer
         sizes = [sum(history.size for history in group) for group in self._groups]
         flat = [state]
@@ -71,7 +73,7 @@ class States:
         for group, values in zip(self._groups, flat, strict=True):
             length = group[0].length
             channels = [history.axis.channels for history in group]
-            (pieces) = [writer.reshape(values, 0, sum(channels), length, name=f"history.{length}")]
+            pieces = [writer.reshape(values, 0, sum(channels), length, name=f"history.{length}")]
             if len(group) > 1:
                 pieces = writer.add(
                     "Split",
@@ -84,9 +86,11 @@ class States:
                 taken[history] = self._typed(history, piece)
         return taken
 
-    def put_together(self, buffers: dict[History, ir.Value], name: str) -> ir.Value:
-        """Nodes that make the next state of the tensors' buffers, history and chunk joined."""
+    def put_together(self, state: ir.Value, buffers: dict[History, ir.Value], name: str) -> ir.Value:
+        """Nodes that make the next state of the tensors' buffers, history and chunk joined; nothing stays nothing."""
         writer = self._writer
+        if not self._groups:
+            return writer.add("Identity", [state], name=name)[0]
         parts = []
         for group in self._groups:
             length = group[0].length
@@ -107,7 +111,8 @@ class States:
             shape = [size or 0 for size in axis.shape[:-1]]
             piece = writer.reshape(piece, *shape, history.length, name=f"{name}.shaped")
         if history.quantizer is not None:
-            return writer.add("QuantizeLinear", [piece, *history.quantizer.inputs[1:]], name=name)[0]
+            inputs = [piece, *history.quantizer.inputs[1:]]
+            return writer.add("QuantizeLinear", inputs, _channel_axis(history.quantizer), name=name)[0]
         if history.dtype != ir.DataType.FLOAT:
             return writer.add("Cast", [piece], {"to": history.dtype.value}, name=name)[0]
         return piece
@@ -115,11 +120,17 @@ class States:
     def _float(self, history: History, piece: ir.Value) -> ir.Value:
         writer, axis, name = self._writer, history.axis, f"{history.name}.kept"
         if history.quantizer is not None:
-            (piece,) = writer.add(
-                "DequantizeLinear", [piece, *history.quantizer.inputs[1:]], name=f"{name}.float"
-            )
+            inputs = [piece, *history.quantizer.inputs[1:]]
+            attributes = _channel_axis(history.quantizer)
+            (piece,) = writer.add("DequantizeLinear", inputs, attributes, name=f"{name}.float")
         elif history.dtype != ir.DataType.FLOAT:
             (piece,) = writer.add("Cast", [piece], {"to": ir.DataType.FLOAT.value}, name=f"{name}.float")
         if axis.rank != 3:
             piece = writer.reshape(piece, 0, axis.channels, history.length, name=f"{name}.shaped")
         return piece
+
+
+def _channel_axis(quantizer: ir.Node) -> dict[str, int]:
+    """Where a quantizer's scales differ by channel: its attribute, if it has one."""
+    attribute = quantizer.attributes.get("axis")
+    return {} if attribute is None else {"axis": attribute.as_int()}
