@@ -30,7 +30,7 @@ from voirs_vocoder.calibration.sensitivity import (
     multiply_accumulates,
     noise_of_each,
 )
-from voirs_vocoder.calibration.steady_sums import steady_sums
+from voirs_vocoder.calibration.steady_sums import steady_sums_before_quantizers
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import Figures, Int8Target
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
@@ -143,7 +143,7 @@ def int8_from_fp32(
     left_float = costliest_noise(noise, costs, config.max_float_share)
     result = quantize(frozenset(names) - frozenset(left_float))
     if target == "cpu":
-        result = half_stored_weights(steady_sums(result))
+        result = half_stored_weights(steady_sums_before_quantizers(result))
     onnx.checker.check_model(result)
     quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
     details: Figures = {

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
+from voirs_vocoder.calibration.steady_sums import steady_sums
 from voirs_vocoder.export.artifact_writer import create_artifact, refuse_existing
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.extrapolator import extrapolator_graphs
@@ -140,7 +141,7 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
 
 
 def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str], hop_length: int) -> BuiltGraph:
-    model = onnx_from_torch(spec, metadata)
+    model = steady_sums(onnx_from_torch(spec, metadata), spec.steady_parts)
     fp16 = spec.float_parts.fp16
     if spec.role == "sampler":
         fp16 = kept_float(fp16, model)

@@ -80,6 +80,8 @@ class GraphSpec:
         context_frames: Mel frames before a frame that its audio depends on, computed from the configuration.
         look_ahead_frames: Mel frames after a frame that its audio depends on, computed likewise.
         float_parts: Nodes that stay float in the reduced precisions.
+        steady_parts: Convolutions, as patterns of their nodes, whose sums must be the same whatever the length of the
+            input: they are split into parts named `NODE/part.0` and so on, whose sum fits one block of a CPU kernel.
         precisions: In which it is made where they are asked for.
         details: What else the manifest should say of it.
     """
@@ -91,6 +93,7 @@ class GraphSpec:
     context_frames: int
     look_ahead_frames: int
     float_parts: FloatParts = field(default_factory=FloatParts)
+    steady_parts: tuple[str, ...] = ()
     precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
     details: Mapping[str, int | str] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from voirs_vocoder.calibration.steady_sums import steady_sums
+from voirs_vocoder.calibration.steady_sums import steady_sums, steady_sums_before_quantizers
 from voirs_vocoder.export.graphs import BuiltGraph, built_graph, int8_graphs, open_graph
 from voirs_vocoder.export.onnx_from_torch import onnx_from_torch
 from voirs_vocoder.export.streaming import stream_graph, stream_graphs
@@ -228,7 +228,10 @@ def test_steady_sums_compute_what_the_graph_computed():
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    steady = steady_sums(model)
+    steady = steady_sums_before_quantizers(model)
+    named = steady_sums(model, ("con*",))
+    assert named.SerializeToString() == steady.SerializeToString()
+    assert steady_sums(model, ()).SerializeToString() == model.SerializeToString()
     onnx.checker.check_model(steady, full_check=True)
     parts = [node for node in steady.graph.node if node.op_type == "Conv"]
     # 18 channels of 7 taps are 126 terms.
