@@ -95,7 +95,9 @@ def plan_for_budget(
         best: LatencyPlan | None = None
         for look_ahead_frames in range(whole + 1):
             plan = plan_for_look_ahead(graph, watch, frame_ms, chunk_frames, look_ahead_frames)
-            load_ms = plan.compute_ms + watch.compute_ms(chunk_frames)
+            # An exact stream runs the graph once, one that extrapolates a second time to commit the chunk.
+            exact = extrapolated_frames(graph, look_ahead_frames) == 0
+            load_ms = plan.compute_ms + (0.0 if exact else watch.compute_ms(chunk_frames))
             if load_ms > _MAX_LOAD * chunk_frames * frame_ms:
                 continue
             if least is None or plan.latency_ms < least.latency_ms:
