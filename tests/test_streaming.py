@@ -339,3 +339,18 @@ def test_the_dummy_streams_what_it_says_offline():
     assert vocoder.supports(VocoderFeature.STREAMING)
     mel = np.random.default_rng(0).uniform(-8, 1, (80, 50)).astype(np.float32)
     np.testing.assert_array_equal(streamed(vocoder, mel, [7]), vocoder.vocode(mel).samples[0])
+
+
+@pytest.mark.parametrize("name", ["tiny_resblock1", "tiny_resblock2"])
+@pytest.mark.parametrize("sizes", [[1], [8], [5, 13, 2]], ids=str)
+def test_a_stream_says_what_the_official_implementation_says(data_dir, tmp_path, name, sizes):
+    from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+
+    folder = data_dir / "hifigan" / name
+    export_artifact(
+        ExportRequest("hifigan", folder / "generator", folder / "config.json", tmp_path / "golden")
+    )
+    mel = np.load(folder / "mel.npy")[0]
+    with Vocoder.load(tmp_path / "golden") as vocoder:
+        audio = streamed(vocoder, mel, sizes, streaming=StreamingConfig(chunk_frames=None))
+    np.testing.assert_allclose(audio, np.load(folder / "audio.npy").reshape(-1), rtol=0, atol=1e-5)
