@@ -28,6 +28,15 @@ from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Of such small models, several only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
