@@ -51,7 +51,9 @@ RULES = {
         "ours.runtime numpy msgspec onnxruntime", "openvino tensorrt tensorrt_rtx cuda onnxruntime"
     ),
     "reference_models": rule("ours.reference_models numpy torch safetensors"),
-    "reference_models.training": rule("ours.reference_models ours.runtime numpy torch soundfile click"),
+    "reference_models.training": rule(
+        "ours.reference_models ours.runtime numpy torch soundfile click", "matplotlib"
+    ),
     "calibration": rule(
         "ours.calibration ours.runtime numpy msgspec onnx onnx_ir onnxruntime", "ours.reference_models scipy"
     ),

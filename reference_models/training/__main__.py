@@ -1,0 +1,136 @@
+"""`python -m voirs_vocoder.reference_models.training`: train a small vocoder from a folder of recordings."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from voirs_vocoder.reference_models.errors import ReferenceModelError
+from voirs_vocoder.reference_models.training.recipes import RECIPES, get_recipe
+from voirs_vocoder.runtime.errors import VoirsVocoderError
+
+if TYPE_CHECKING:
+    from voirs_vocoder.reference_models.training.loop import TrainingReport
+
+__all__ = ["main"]
+
+_BAD_INPUT = 2
+_BAR_CELLS = 24
+
+
+@click.command()
+@click.argument("family", type=click.Choice(list(RECIPES)))
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of recordings; the last of them by name are held back and evaluated.",
+)
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="For weights, state and curve; a training that lies there goes on.",
+)
+@click.option("--hours", required=True, type=click.FloatRange(0, min_open=True), help="Of training in all.")
+@click.option("--steps", type=click.IntRange(1), help="Stop after so many in all.")
+@click.option("--batch", type=click.IntRange(1), help="Segments per step.  [default: the recipe's]")
+@click.option(
+    "--held-back", type=click.IntRange(1), help="Recordings to evaluate.  [default: the recipe's 12]"
+)
+@click.option(
+    "--evaluate-minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Of training between evaluations.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=os.cpu_count(), show_default=True, help="Of PyTorch."
+)
+def main(
+    family: str,
+    data: Path,
+    output: Path,
+    hours: float,
+    steps: int | None,
+    batch: int | None,
+    held_back: int | None,
+    evaluate_minutes: float,
+    threads: int,
+) -> None:
+    """Train a small vocoder of a FAMILY on speech.
+
+    OUTPUT receives the averaged weights as model.safetensors beside their configuration, loadable and exportable like a
+    published checkpoint, and curve.csv and curve.png. Time in which the process is stopped does not count. Ctrl-C ends
+    the training in a state that the same command goes on from.
+    """
+    try:
+        import torch
+
+        from voirs_vocoder.reference_models.training.loop import Run, train
+
+        torch.set_num_threads(threads)
+        recipe = get_recipe(family)
+        given: dict[str, Any] = {"batch": batch, "held_back": held_back}
+        changes = {name: value for name, value in given.items() if value is not None}
+        recipe = dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, **changes))
+        run = Run(data, output, hours, steps, evaluate_s=60.0 * evaluate_minutes)
+        with _stop_requests() as requests:
+            train(recipe, run, report=_Console(), stop=lambda: bool(requests))
+    except (ReferenceModelError, VoirsVocoderError) as error:
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(_BAD_INPUT)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "safetensors"):
+            raise
+        click.echo(f"error: {error.name} is not installed; pip install 'voirs-vocoder[training]'", err=True)
+        sys.exit(_BAD_INPUT)
+    if requests:
+        sys.exit(128 + requests[0])
+    click.echo(output / "model.safetensors")
+
+
+class _Console:
+    """A line per report; on a terminal, one line with a bar that is redrawn until an evaluation."""
+
+    def __init__(self) -> None:
+        self._on_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def __call__(self, report: TrainingReport) -> None:
+        figures = "  ".join(
+            f"{name} {'-' if value is None else f'{value:.4g}'}" for name, value in report.figures.items()
+        )
+        share = min(1.0, report.spent_s / report.total_s)
+        line = f"{share:4.0%}  step {report.step:,}  {report.spent_s / 60:.1f} min  {figures}"
+        if not self._on_terminal:
+            click.echo(line, err=True)
+            return
+        filled = round(share * _BAR_CELLS)
+        bar = "█" * filled + "░" * (_BAR_CELLS - filled)
+        click.echo(f"\r\x1b[K{bar} {line}", err=True, nl="stoi" in report.figures)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Signals that ask for an end; they are collected, so that a step is never cut in half."""
+    received: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, lambda number, _: received.append(number)) for kind in kinds}
+    try:
+        yield received
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+if __name__ == "__main__":
+    main()
