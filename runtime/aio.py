@@ -133,13 +133,24 @@ class AsyncVocoder:
             Consecutive audio.
         """
         self._require_open()
-        ready: asyncio.Queue[AudioBuffer | None] = asyncio.Queue(self._config.stream_chunks)
+        ready: asyncio.Queue[AudioBuffer] = asyncio.Queue(self._config.stream_chunks)
         pump = asyncio.create_task(self._pump(mel_chunks, config, streaming, ready))
         self._streams.add(pump)
         pump.add_done_callback(self._streams.discard)
         try:
-            while (audio := await ready.get()) is not None:
-                yield audio
+            while not (pump.done() and ready.empty()):
+                taking = asyncio.create_task(ready.get())
+                try:
+                    await asyncio.wait((taking, pump), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    # A cancelled `get` leaves its item in the queue.
+                    finished = taking.done()
+                    if not finished:
+                        taking.cancel()
+                if finished:
+                    yield taking.result()
+            if pump.cancelled():
+                self._require_open()
             await pump
         finally:
             pump.cancel()
@@ -225,7 +236,7 @@ class AsyncVocoder:
         mel_chunks: AsyncIterable[_Mel] | Iterable[_Mel],
         config: VocodingConfig | None,
         streaming: StreamingConfig | None,
-        ready: asyncio.Queue[AudioBuffer | None],
+        ready: asyncio.Queue[AudioBuffer],
     ) -> None:
         """From the source through a thread to the queue; a full queue holds it up."""
         stream = None
@@ -239,12 +250,6 @@ class AsyncVocoder:
             audio = await self._threaded(opened.flush)
             if audio.samples.size:
                 await ready.put(audio)
-            await ready.put(None)
-        except asyncio.CancelledError:
-            raise
-        except BaseException:
-            await ready.put(None)
-            raise
         finally:
             if stream is not None:
                 # A chunk may be under way in a thread; closing waits for it there, not here.

@@ -239,6 +239,29 @@ def test_closing_answers_what_waits_refuses_what_comes_and_may_be_repeated(vocod
     assert [audio.samples.shape[1] for audio in asyncio.run(run())] == [80, 96, 112]
 
 
+def test_closing_ends_a_stream_that_somebody_waits_for(vocoder):
+    (mel,) = mels_of([40])
+
+    async def silent_after_one():
+        yield mel
+        await asyncio.Event().wait()
+
+    async def run():
+        aio = AsyncVocoder(vocoder)
+
+        async def consume():
+            async for _ in aio.vocode_stream(silent_after_one()):
+                pass
+
+        consumer = asyncio.create_task(consume())
+        await asyncio.sleep(0.2)
+        await aio.close()
+        with pytest.raises(InputError, match="closed"):
+            await asyncio.wait_for(consumer, 5)
+
+    asyncio.run(run())
+
+
 def test_the_vocoder_has_one_of_its_own(tiny_artifact):
     (mel,) = mels_of([5])
 
