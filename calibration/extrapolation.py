@@ -8,11 +8,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.streaming.low_latency import FITTED_FRAMES
 
-__all__ = ["PAST_FRAMES", "extrapolator_from_mels", "prediction_error"]
-
-PAST_FRAMES = 4
-"""How many frames the guess is made from."""
+__all__ = ["extrapolator_from_mels", "prediction_error"]
 
 # Cosines across the mel bands: finer detail cannot be foreseen, and is repeated.
 _COSINES = 16
@@ -38,8 +36,8 @@ def extrapolator_from_mels(mels: NDArray[np.float32], future_frames: int) -> onn
         InputError: The segments are too short to learn from.
     """
     _, n_mels, frames = mels.shape
-    if frames <= PAST_FRAMES + future_frames:
-        least = PAST_FRAMES + future_frames + 1
+    if frames <= FITTED_FRAMES + future_frames:
+        least = FITTED_FRAMES + future_frames + 1
         raise InputError(
             f"an extrapolator needs calibration segments of {least} frames or more, got {frames}"
         )
@@ -87,8 +85,8 @@ def _examples(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     places, targets = [], []
     count, _, frames = cosines.shape
-    for known in range(PAST_FRAMES, frames - future_frames + 1):
-        places.append(_features(cosines[:, :, known - PAST_FRAMES : known]))
+    for known in range(FITTED_FRAMES, frames - future_frames + 1):
+        places.append(_features(cosines[:, :, known - FITTED_FRAMES : known]))
         future = cosines[:, :, known : known + future_frames] - cosines[:, :, known - 1 : known]
         targets.append(future.reshape(count, -1))
     return np.concatenate(places), np.concatenate(targets)
@@ -103,7 +101,7 @@ def _model(
         "back": np.ascontiguousarray(basis.T),
         "weight": weight[:-1],
         "bias": weight[-1],
-        "others": np.array([PAST_FRAMES - 1, 1], np.int64),
+        "others": np.array([FITTED_FRAMES - 1, 1], np.int64),
         "flat": np.array([0, -1], np.int64),
         "shape": np.array([0, cosines, future_frames], np.int64),
     }
@@ -123,7 +121,7 @@ def _model(
     graph = helper.make_graph(
         nodes,
         "extrapolator",
-        [helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["batch", n_mels, PAST_FRAMES])],
+        [helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["batch", n_mels, FITTED_FRAMES])],
         [helper.make_tensor_value_info("future", TensorProto.FLOAT, ["batch", n_mels, future_frames])],
         [numpy_helper.from_array(values, name) for name, values in tensors.items()],
     )

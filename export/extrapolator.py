@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
 from voirs_vocoder.calibration.dataset import CalibrationSet
-from voirs_vocoder.calibration.extrapolation import PAST_FRAMES, extrapolator_from_mels, prediction_error
-from voirs_vocoder.export.graphs import BuiltGraph, built_graph, open_graph
-from voirs_vocoder.runtime.manifest import GraphEntry, TensorInfo
+from voirs_vocoder.calibration.extrapolation import extrapolator_from_mels, prediction_error
+from voirs_vocoder.calibration.graph import run_all
+from voirs_vocoder.export.graphs import BuiltGraph, built_graph
+from voirs_vocoder.runtime.manifest import EXTRAPOLATOR_ROLE, Figures, GraphEntry, TensorInfo
+from voirs_vocoder.runtime.streaming.low_latency import FITTED_FRAMES
 
-__all__ = ["EXTRAPOLATOR", "extrapolator_graphs"]
-
-EXTRAPOLATOR = "extrapolator"
+__all__ = ["extrapolator_graphs"]
 
 
 def extrapolator_graphs(
@@ -34,35 +32,24 @@ def extrapolator_graphs(
     mels = calibration.segments
     model = extrapolator_from_mels(mels, future_frames)
     n_mels, known = mels.shape[1], mels.shape[2] - future_frames
-    made: list[BuiltGraph] = []
-    for entry in graphs:
-        if entry.role == "offline":
-            made.append(
-                built_graph(
-                    model,
-                    role=EXTRAPOLATOR,
-                    precision=entry.precision,
-                    target=entry.target,
-                    inputs=(TensorInfo(name="mel", dtype="float32", shape=("batch", n_mels, PAST_FRAMES)),),
-                    outputs=(
-                        TensorInfo(name="future", dtype="float32", shape=("batch", n_mels, future_frames)),
-                    ),
-                    # Nothing in it is worth quantizing.
-                    details={"quantized_convolutions": 0},
-                    keep_float={},
-                )
-            )
-    for graph in made[:1]:
-        past = np.ascontiguousarray(mels[:, :, known - PAST_FRAMES : known])
-        futures = open_graph(graph.data, graph.entry).run({"mel": past})["future"]
-        error = prediction_error(mels, futures, known)
-        made = [
-            dataclasses.replace(
-                built,
-                entry=msgspec.structs.replace(
-                    built.entry, details={**built.entry.details, "error_against_repeating": error}
-                ),
-            )
-            for built in made
-        ]
-    return made
+    past = np.ascontiguousarray(mels[:, :, known - FITTED_FRAMES : known])
+    ((futures,),) = run_all(model, [{"mel": past}])
+    details: Figures = {
+        # Nothing in it is worth quantizing.
+        "quantized_convolutions": 0,
+        "error_against_repeating": prediction_error(mels, futures, known),
+    }
+    return [
+        built_graph(
+            model,
+            role=EXTRAPOLATOR_ROLE,
+            precision=entry.precision,
+            target=entry.target,
+            inputs=(TensorInfo(name="mel", dtype="float32", shape=("batch", n_mels, FITTED_FRAMES)),),
+            outputs=(TensorInfo(name="future", dtype="float32", shape=("batch", n_mels, future_frames)),),
+            details=details,
+            keep_float={},
+        )
+        for entry in graphs
+        if entry.role == "offline"
+    ]

@@ -8,7 +8,7 @@ import msgspec
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest
-from voirs_vocoder.export.extrapolator import EXTRAPOLATOR, extrapolator_graphs
+from voirs_vocoder.export.extrapolator import extrapolator_graphs
 from voirs_vocoder.export.feeds import feeds_from_mels
 from voirs_vocoder.export.graphs import BuiltGraph, int8_graphs
 from voirs_vocoder.export.model_card import with_model_card
@@ -17,7 +17,7 @@ from voirs_vocoder.export.streaming import STREAM_ROLES, batch_graphs, stream_gr
 from voirs_vocoder.runtime.artifact import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Calibration
+from voirs_vocoder.runtime.manifest import EXTRAPOLATOR_ROLE, Calibration
 from voirs_vocoder.runtime.providers import open_session
 
 __all__ = ["calibration_record", "quantize_artifact"]
@@ -66,7 +66,7 @@ def quantize_artifact(
         changed = msgspec.structs.replace(
             manifest,
             graphs=(
-                *(g for g in manifest.graphs if g.precision != "int8" and g.role != EXTRAPOLATOR),
+                *(g for g in manifest.graphs if g.precision != "int8" and g.role != EXTRAPOLATOR_ROLE),
                 *(g.entry for g in graphs),
             ),
             engines=tuple(engine for engine in manifest.engines if engine.precision != "int8"),

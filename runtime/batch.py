@@ -12,7 +12,10 @@ from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.providers.session import Session
 
-__all__ = ["BatchError", "BatchGraph", "groups_within"]
+__all__ = ["LENGTHS", "BatchError", "BatchGraph", "groups_within"]
+
+LENGTHS = "lengths"
+"""The input of a batch graph that says how many mel frames each row has."""
 
 
 class BatchError(VoirsVocoderError):
@@ -64,7 +67,7 @@ class BatchGraph:
             The audio of each, [samples].
         """
         longest = max(lengths)
-        inputs: dict[str, NDArray[np.generic]] = {"lengths": np.array(lengths, np.int64)}
+        inputs: dict[str, NDArray[np.generic]] = {LENGTHS: np.array(lengths, np.int64)}
         for name, values in rows[0].items():
             rate = values.shape[-1] // lengths[0]
             stacked = np.zeros((len(rows), *values.shape[:-1], longest * rate), np.float32)

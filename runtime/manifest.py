@@ -10,6 +10,7 @@ from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import ArtifactError
 
 __all__ = [
+    "EXTRAPOLATOR_ROLE",
     "FORMAT_VERSION",
     "STREAM_ROLES",
     "Calibration",
@@ -34,6 +35,9 @@ FORMAT_VERSION = 1
 Precision = Literal["fp32", "fp16", "int8"]
 Int8Target = Literal["cpu", "tensorrt"]
 Figures = dict[str, float | int | str | bool | None]
+
+EXTRAPOLATOR_ROLE = "extrapolator"
+"""Of the graph that guesses the mel frames which a low-latency stream cannot await."""
 
 STREAM_ROLES = {"offline": "stream", "step": "stream", "conditioner": "stream-conditioner"}
 """Role of a graph to that of the graph which does the same chunk by chunk."""

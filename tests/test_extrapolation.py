@@ -7,9 +7,13 @@ import onnxruntime
 import pytest
 from scipy.fft import idct
 
-from voirs_vocoder.calibration.extrapolation import PAST_FRAMES, extrapolator_from_mels, prediction_error
+from voirs_vocoder.calibration.extrapolation import extrapolator_from_mels, prediction_error
 from voirs_vocoder.runtime import Artifact, InputError, StreamingConfig, Vocoder
-from voirs_vocoder.runtime.streaming.low_latency import LinearExtrapolator, repeated_last_frame
+from voirs_vocoder.runtime.streaming.low_latency import (
+    FITTED_FRAMES,
+    LinearExtrapolator,
+    repeated_last_frame,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
 
@@ -33,7 +37,7 @@ def smooth_mels(seed: int, segments: int = 30, frames: int = 60) -> np.ndarray:
 def test_what_is_linear_in_the_past_is_foreseen():
     model = extrapolator_from_mels(smooth_mels(0), 5)
     fresh = smooth_mels(1)
-    futures = guess(model, fresh[:, :, 20 - PAST_FRAMES : 20])
+    futures = guess(model, fresh[:, :, 20 - FITTED_FRAMES : 20])
     assert futures.shape == (30, 20, 5)
     assert prediction_error(fresh, futures, 20) < 0.02
 
@@ -41,7 +45,7 @@ def test_what_is_linear_in_the_past_is_foreseen():
 def test_a_still_mel_stays_as_it_is():
     rng = np.random.default_rng(0)
     still = np.repeat(rng.normal(-5, 2, (8, 20, 1)), 40, axis=2).astype(np.float32)
-    futures = guess(extrapolator_from_mels(still, 6), still[:, :, :PAST_FRAMES])
+    futures = guess(extrapolator_from_mels(still, 6), still[:, :, :FITTED_FRAMES])
     np.testing.assert_allclose(futures, still[:, :, :6], rtol=0, atol=1e-3)
 
 
@@ -50,7 +54,7 @@ def test_detail_beyond_the_cosines_is_repeated():
     detail[0, 18, 0] = 1.0
     fine = idct(detail, axis=1, norm="ortho")
     model = extrapolator_from_mels(smooth_mels(0), 4)
-    mel = smooth_mels(2, segments=1)[:, :, :PAST_FRAMES]
+    mel = smooth_mels(2, segments=1)[:, :, :FITTED_FRAMES]
     plain, detailed = guess(model, mel), guess(model, mel + fine)
     np.testing.assert_allclose(detailed - plain, np.repeat(fine, 4, axis=2), rtol=0, atol=1e-5)
 

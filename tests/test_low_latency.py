@@ -58,7 +58,7 @@ def test_who_foresees_the_future_hears_the_offline_pass(
     pieces = []
     for start in range(0, frames, chunk_frames):
         known = min(frames, start + chunk_frames)
-        pieces.append(stream.push(mel[:, start : start + chunk_frames]))
+        pieces.append(stream.push(mel[:, start : start + chunk_frames]).copy())
     heard = sum(piece.size for piece in pieces)
     assert heard == max(0, (frames - look_ahead_frames) * 16)
     audio = np.concatenate([*pieces, stream.finish()])

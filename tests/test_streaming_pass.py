@@ -17,7 +17,7 @@ from voirs_vocoder.calibration.steady_sums import steady_sums, steady_sums_befor
 from voirs_vocoder.export.graphs import BuiltGraph, built_graph, int8_graphs, open_graph
 from voirs_vocoder.export.onnx_from_torch import onnx_from_torch
 from voirs_vocoder.export.streaming import stream_graph, stream_graphs
-from voirs_vocoder.export.streaming.stream_graph import StreamRefusedError
+from voirs_vocoder.export.streaming.derived import StreamRefusedError
 from voirs_vocoder.reference_models.hifigan import FAMILY, HifiGan
 from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
 from voirs_vocoder.reference_models.weight_norm import fold_weight_norm

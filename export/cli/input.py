@@ -42,10 +42,10 @@ def pcm_blocks(pipe: BinaryIO, block_samples: int) -> Iterator[NDArray[np.float3
     Raises:
         InputError: The pipe ends within a sample.
     """
+    # read1 returns what is there instead of waiting for all of it.
+    read = getattr(pipe, "read1", pipe.read)
     rest = b""
     while True:
-        # read1 returns what is there instead of waiting for all of it.
-        read = getattr(pipe, "read1", pipe.read)
         data = read(block_samples * _BYTES_PER_SAMPLE)
         if not data:
             break

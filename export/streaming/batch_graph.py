@@ -13,16 +13,17 @@ from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.passes import run_passes
 from voirs_vocoder.export.progress import Progress, silent
-from voirs_vocoder.export.streaming.batch_pass import LENGTHS, BatchPass
-from voirs_vocoder.export.streaming.stream_graph import (
-    MAX_STREAM_ERROR,
+from voirs_vocoder.export.streaming.batch_pass import BatchPass
+from voirs_vocoder.export.streaming.derived import (
     StreamRefusedError,
     derived_graphs,
+    distance_from_offline,
     inferred_axes,
+    kept_details,
     random_feed,
 )
+from voirs_vocoder.runtime.batch import LENGTHS
 from voirs_vocoder.runtime.manifest import Figures, TensorInfo
-from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
 
 __all__ = ["batch_graph", "batch_graphs"]
 
@@ -74,8 +75,7 @@ def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
         target=entry.target,
         inputs=(*entry.inputs, TensorInfo(name=LENGTHS, dtype="int64", shape=("batch",))),
         outputs=entry.outputs,
-        details={name: value for name, value in entry.details.items() if name == "activation_bytes_per_frame"}
-        | _compared(graph, batched, hop_length),
+        details={**kept_details(entry), **_compared(graph, batched, hop_length)},
         keep_float={},
     )
 
@@ -99,13 +99,4 @@ def _compared(offline: BuiltGraph, batched: onnx.ModelProto, hop_length: int) ->
         wanted.append(alone_session.run(alone)[name].reshape(-1).copy())
         got.append(together[row, ..., : wanted[-1].size].reshape(-1))
     reference, result = np.concatenate(wanted), np.concatenate(got)
-    if entry.precision == "fp32":
-        error = max_abs_error(reference, result) / max(1.0, float(np.abs(reference).max()))
-        if not error <= MAX_STREAM_ERROR:
-            raise ExportError(
-                f"batch.{entry.precision}: a row must equal its utterance alone within {MAX_STREAM_ERROR:g}, it is "
-                f"{error:g} away; report the model"
-            )
-        return {"max_error_against_offline": error}
-    ratio = snr_db(reference, result)
-    return {"snr_db_against_offline": ratio if np.isfinite(ratio) else None}
+    return distance_from_offline(f"batch.{entry.precision}", entry, reference, result)

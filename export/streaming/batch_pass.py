@@ -12,10 +12,9 @@ from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.reading import TimeAxis
 from voirs_vocoder.export.streaming.rules import graph_rules, zeroed_values
 from voirs_vocoder.export.streaming.writer import GraphWriter
+from voirs_vocoder.runtime.batch import LENGTHS
 
-__all__ = ["LENGTHS", "BatchPass"]
-
-LENGTHS = "lengths"
+__all__ = ["BatchPass"]
 
 
 class BatchPass(ir.passes.InPlacePass):

@@ -14,10 +14,9 @@ from voirs_vocoder.export.streaming.reading import Rule, StreamingError, TimeAxi
 from voirs_vocoder.export.streaming.rules import graph_rules, parents, zeroed_values
 from voirs_vocoder.export.streaming.states import History, States
 from voirs_vocoder.export.streaming.writer import END, GraphWriter
+from voirs_vocoder.runtime.streaming.graph_stream import BEGIN, END_FRAME, NEXT_STATE, STATE
 
-__all__ = ["BEGIN", "END_FRAME", "NEXT_STATE", "STATE", "Rewriting"]
-
-BEGIN, END_FRAME, STATE, NEXT_STATE = "begin", "end", "state", "next_state"
+__all__ = ["Rewriting"]
 
 
 class Rewriting:
@@ -26,8 +25,7 @@ class Rewriting:
     Args:
         graph: An offline graph.
         found: Tensor name to its time axis.
-        masked: See `StreamingPass`.
-        integer_history: Likewise.
+        integer_history: See `StreamingPass`.
 
     Attributes:
         state_size: Values of the state per utterance.
@@ -37,9 +35,7 @@ class Rewriting:
         StreamingError: The graph cannot be streamed.
     """
 
-    def __init__(
-        self, graph: ir.Graph, found: Mapping[str, TimeAxis], *, masked: bool, integer_history: bool
-    ) -> None:
+    def __init__(self, graph: ir.Graph, found: Mapping[str, TimeAxis], *, integer_history: bool) -> None:
         """Decide everything; nothing is changed yet."""
         self._graph = graph
         self._axes = Axes.of_graph(graph, found)
@@ -49,7 +45,7 @@ class Rewriting:
         self._schedule = scheduled(self._inputs, self._outputs, list(self._rules.items()), self._axes)
         self._parents = parents(self._rules)
         self._reach = self._reaches()
-        self._zeroed = zeroed_values(graph, self._rules) if masked else set()
+        self._zeroed = zeroed_values(graph, self._rules)
         # The names of the old values go to the new ones.
         replaced = {id(value) for node in self._rules for value in node.outputs}
         self._writer = GraphWriter(

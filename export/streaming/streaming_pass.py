@@ -8,7 +8,8 @@ import onnx_ir as ir
 
 from voirs_vocoder.export.passes.precision_checks import refuse_unless_plain
 from voirs_vocoder.export.streaming.reading import TimeAxis
-from voirs_vocoder.export.streaming.rewriting import BEGIN, END_FRAME, NEXT_STATE, STATE, Rewriting
+from voirs_vocoder.export.streaming.rewriting import Rewriting
+from voirs_vocoder.runtime.streaming.graph_stream import BEGIN, END_FRAME, NEXT_STATE, STATE
 
 __all__ = ["StreamingPass"]
 
@@ -26,8 +27,6 @@ class StreamingPass(ir.passes.InPlacePass):
 
     Args:
         axes: Tensor name to its time axis, as `time_axes` finds it.
-        masked: Whether the utterance may begin or end within the chunk. Without masks the graph is for chunks in the
-            middle of an utterance: `begin` and `end` are not looked at.
         integer_history: Whether the past of a quantized tensor is kept in integers, so that ONNX Runtime fuses what
             stands on both sides; TensorRT wants QuantizeLinear and DequantizeLinear side by side.
 
@@ -36,13 +35,10 @@ class StreamingPass(ir.passes.InPlacePass):
         delays: Output name to its delay in samples, likewise.
     """
 
-    def __init__(
-        self, axes: Mapping[str, TimeAxis], *, masked: bool = True, integer_history: bool = False
-    ) -> None:
+    def __init__(self, axes: Mapping[str, TimeAxis], *, integer_history: bool = False) -> None:
         """See the class."""
         super().__init__()
         self._found = axes
-        self._masked = masked
         self._integer_history = integer_history
         self.state_size = 0
         self.delays: dict[str, int] = {}
@@ -59,9 +55,7 @@ class StreamingPass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite in place."""
-        rewriting = Rewriting(
-            model.graph, self._found, masked=self._masked, integer_history=self._integer_history
-        )
+        rewriting = Rewriting(model.graph, self._found, integer_history=self._integer_history)
         rewriting.run()
         self.state_size, self.delays = rewriting.state_size, rewriting.delays
         return ir.passes.PassResult(model, modified=True)

@@ -11,7 +11,7 @@ from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers.driver import BatchGraphs, SessionOpener, StreamGraphs, affordable_frames
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Manifest
+from voirs_vocoder.runtime.manifest import EXTRAPOLATOR_ROLE, Manifest
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
@@ -46,7 +46,7 @@ class DirectDriver:
         self._hop_length = manifest.hop_length
         self._sample_rate = manifest.sample_rate
         self._watch: Stopwatch | None = None
-        self._extrapolates = any(graph.role == "extrapolator" for graph in manifest.graphs)
+        self._extrapolates = any(graph.role == EXTRAPOLATOR_ROLE for graph in manifest.graphs)
         self.provider = self._session.provider
         self.backend = self._session.backend
         self._batches = BatchGraphs(manifest, opener, config, self.provider)
@@ -112,7 +112,7 @@ class DirectDriver:
         """That of the artifact; one made without calibration has none, and repeats the last frame."""
         if not self._extrapolates:
             return repeated_last_frame
-        return LinearExtrapolator(self._streams.get("extrapolator").session)
+        return LinearExtrapolator(self._streams.get(EXTRAPOLATOR_ROLE).session)
 
     def close(self) -> None:
         """See `Driver.close`."""

@@ -15,10 +15,23 @@ from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.manifest import GraphEntry
 from voirs_vocoder.runtime.providers.session import Session
 
-__all__ = ["Advance", "GraphStream", "StreamGraph"]
+__all__ = [
+    "BEGIN",
+    "END_FRAME",
+    "NEXT_STATE",
+    "STATE",
+    "UNKNOWN_END",
+    "Advance",
+    "GraphStream",
+    "StreamGraph",
+]
 
-_BEGIN, _END, _STATE, _NEXT_STATE = "begin", "end", "state", "next_state"
-_UNKNOWN_END = 1 << 20
+BEGIN, END_FRAME, STATE, NEXT_STATE = "begin", "end", "state", "next_state"
+"""What a stream graph takes and gives besides the inputs and the output of its offline graph."""
+
+UNKNOWN_END = 1 << 20
+"""As `end` while the utterance goes on."""
+
 _KEPT_SIZES = 4
 _MAX_CHUNK_FRAMES = 1 << 16
 
@@ -99,7 +112,7 @@ class GraphStream:
         self._whole = {
             info.name: np.zeros(1, np.float32)
             for info in graph.entry.inputs
-            if info.shape == ("batch",) and info.name not in (_BEGIN, _END)
+            if info.shape == ("batch",) and info.name not in (BEGIN, END_FRAME)
         }
         self._advances: OrderedDict[int, Advance] = OrderedDict()
         self._made = 0
@@ -114,7 +127,7 @@ class GraphStream:
         Returns:
             What is finished: [channels, samples], overwritten by the next run.
         """
-        output = self._run(frames, _UNKNOWN_END)
+        output = self._run(frames, UNKNOWN_END)
         self.frames += frames
         return output
 
@@ -144,7 +157,7 @@ class GraphStream:
         """
         advance = self._advance(frames)
         self._begin[0] = -self.frames
-        self._end[0] = _UNKNOWN_END
+        self._end[0] = UNKNOWN_END
         # The state that the run leaves lies in the other array, which the next real chunk overwrites.
         advance.runs[self._current]()
         output: NDArray[np.float32] = advance.output[0]
@@ -161,7 +174,7 @@ class GraphStream:
 
     def _run(self, frames: int, end: int) -> NDArray[np.float32]:
         advance = self._advance(frames)
-        self._begin[0] = -self.frames if end == _UNKNOWN_END else end - self.frames
+        self._begin[0] = -self.frames if end == UNKNOWN_END else end - self.frames
         self._end[0] = end
         advance.runs[self._current]()
         self._current = 1 - self._current
@@ -175,20 +188,20 @@ class GraphStream:
             self._advances.move_to_end(frames)
             return self._advances[frames]
         entry = self._graph.entry
-        kept = {_BEGIN: self._begin, _END: self._end}
+        kept = {BEGIN: self._begin, END_FRAME: self._end}
         inputs = {
             info.name: self._whole[info.name]
             if info.name in self._whole
             else np.zeros(self._shape(info.shape, frames), np.float32)
             for info in entry.inputs
-            if info.name not in (_BEGIN, _END, _STATE)
+            if info.name not in (BEGIN, END_FRAME, STATE)
         }
-        (name, shape) = next((info.name, info.shape) for info in entry.outputs if info.name != _NEXT_STATE)
+        (name, shape) = next((info.name, info.shape) for info in entry.outputs if info.name != NEXT_STATE)
         output = np.zeros(self._shape(shape, frames), np.float32)
         runs = [
             self._graph.session.bind(
-                {**inputs, **kept, _STATE: self._states[source]},
-                {name: output, _NEXT_STATE: self._states[1 - source]},
+                {**inputs, **kept, STATE: self._states[source]},
+                {name: output, NEXT_STATE: self._states[1 - source]},
             )
             for source in range(2)
         ]

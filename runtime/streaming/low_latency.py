@@ -16,6 +16,7 @@ from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
 
 __all__ = [
+    "FITTED_FRAMES",
     "Extrapolator",
     "LinearExtrapolator",
     "LowLatencyStream",
@@ -26,8 +27,10 @@ __all__ = [
 Extrapolator = Callable[[NDArray[np.float32], int], NDArray[np.float32]]
 """From the past [n_mels, frames], the last 16 frames or as many as there are, to the next ones [n_mels, count]."""
 
+FITTED_FRAMES = 4
+"""How many frames a fitted extrapolator guesses from."""
+
 _PAST_FRAMES = 16
-_FITTED_FRAMES = 4
 
 
 def repeated_last_frame(past: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -48,8 +51,8 @@ class LinearExtrapolator:
 
     def __call__(self, past: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         """See `Extrapolator`. Before enough has come, the first frame stands for what was before it."""
-        missing = max(0, _FITTED_FRAMES - past.shape[1])
-        known = np.concatenate((np.repeat(past[:, :1], missing, axis=1), past[:, -_FITTED_FRAMES:]), axis=1)
+        missing = max(0, FITTED_FRAMES - past.shape[1])
+        known = np.concatenate((np.repeat(past[:, :1], missing, axis=1), past[:, -FITTED_FRAMES:]), axis=1)
         future = self._session.run({"mel": known[np.newaxis]})["future"][0, :, :count]
         return np.concatenate((future, repeated_last_frame(future, count - future.shape[1])), axis=1)
 
@@ -101,7 +104,7 @@ class LowLatencyStream:
         if self._extrapolated:
             inputs[:, frames:] = self._extrapolator(self._past, self._extrapolated)
         made = self._stream.look_ahead(frames + self._extrapolated).reshape(-1)
-        audio = made[max(0, self._sounded - first) : max(0, due - first)].copy()
+        audio = made[max(0, self._sounded - first) : max(0, due - first)]
         self._sounded = due
         self._stream.inputs(frames)["mel"][0] = mel
         self._stream.push(frames)

@@ -178,5 +178,5 @@ class VocoderStream:
         return pieces
 
     def _audio(self, pieces: list[NDArray[np.float32]]) -> AudioBuffer:
-        samples = np.concatenate(pieces) if pieces else np.empty(0, np.float32)
+        samples = pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, np.float32), *pieces])
         return AudioBuffer(samples[np.newaxis], self._convention.sample_rate)

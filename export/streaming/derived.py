@@ -1,0 +1,122 @@
+"""What stream and batch graphs share: how they are made of others, tried, and held against what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.graphs import BuiltGraph
+from voirs_vocoder.export.progress import Progress
+from voirs_vocoder.export.streaming.reading import TimeAxis
+from voirs_vocoder.export.streaming.time_axes import time_axes
+from voirs_vocoder.runtime.axes import axis_size
+from voirs_vocoder.runtime.manifest import Figures, GraphEntry
+from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
+
+__all__ = [
+    "MAX_STREAM_ERROR",
+    "StreamRefusedError",
+    "derived_graphs",
+    "distance_from_offline",
+    "inferred_axes",
+    "kept_details",
+    "random_feed",
+]
+
+MAX_STREAM_ERROR = 1e-5
+"""Of an FP32 graph, relative to the offline graph's largest value, or to 1 where that is smaller."""
+
+# Wrong audio is about as far from the offline pass as that is from silence; one rounding may flip a quantization step.
+_MIN_SNR_DB = 10.0
+
+
+class StreamRefusedError(ExportError):
+    """The streaming pass does not know an operator of the graph, or the graph mixes time in a way that it does not."""
+
+
+def derived_graphs(
+    graphs: Sequence[BuiltGraph],
+    roles: Collection[str],
+    make: Callable[[BuiltGraph], BuiltGraph],
+    kind: str,
+    progress: Progress,
+) -> list[BuiltGraph]:
+    """Graphs made of others, as far as they can be made.
+
+    Args:
+        graphs: Of one artifact.
+        roles: Of those that one is made of.
+        make: Makes it; raises `StreamRefusedError` where it cannot be made.
+        kind: What is made, in words.
+        progress: Told what is being done, and why a graph has none.
+    """
+    made = []
+    for graph in graphs:
+        if graph.entry.role in roles:
+            progress(f"{graph.entry.name}: making the {kind} graph", 0, 0)
+            try:
+                made.append(make(graph))
+            except StreamRefusedError as error:
+                progress(f"{graph.entry.name}: has no {kind} graph: {error}", 0, 0)
+    return made
+
+
+def inferred_axes(model: onnx.ModelProto, entry: GraphEntry, hop_length: int) -> dict[str, TimeAxis]:
+    """`time_axes` of a model whose tensors' types are still to be inferred."""
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    return time_axes(inferred, entry.inputs, hop_length)
+
+
+def kept_details(entry: GraphEntry) -> Figures:
+    """What holds of a graph that is made of another one as of that."""
+    kept = ("activation_bytes_per_frame", "quantized_convolutions")
+    return {name: entry.details[name] for name in kept if name in entry.details}
+
+
+def random_feed(
+    entry: GraphEntry, batch: int, frames: int, hop_length: int
+) -> dict[str, NDArray[np.generic]]:
+    """Standard normal values for every input of a graph, seeded."""
+    rng = np.random.default_rng(0)
+    return {
+        info.name: rng.standard_normal(
+            [axis_size(axis, batch=batch, frames=frames, hop_length=hop_length) for axis in info.shape],
+            np.float32,
+        )
+        for info in entry.inputs
+    }
+
+
+def distance_from_offline(
+    name: str, entry: GraphEntry, wanted: NDArray[np.float32], got: NDArray[np.float32]
+) -> Figures:
+    """How far a graph's result is from that of the offline graph.
+
+    Args:
+        name: Of the graph that is judged.
+        entry: Of the offline graph.
+        wanted: Its result.
+        got: What is judged, of the same size.
+
+    Raises:
+        ExportError: It is too far.
+    """
+    wanted, got = wanted.reshape(-1), got.reshape(-1)
+    if entry.precision == "fp32":
+        error = max_abs_error(wanted, got) / max(1.0, float(np.abs(wanted).max()))
+        if not error <= MAX_STREAM_ERROR:
+            raise ExportError(
+                f"{name}: it must equal its offline pass within {MAX_STREAM_ERROR:g}, it is {error:g} away; report the "
+                "model"
+            )
+        return {"max_error_against_offline": error}
+    ratio = snr_db(wanted, got)
+    if not ratio >= _MIN_SNR_DB:
+        raise ExportError(
+            f"{name}: it must follow its offline pass, its SNR is {ratio:.1f} dB; report the model"
+        )
+    return {"snr_db_against_offline": ratio if np.isfinite(ratio) else None}
