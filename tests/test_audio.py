@@ -230,7 +230,7 @@ def test_flac_streams_of_unknown_length_are_read_whole(tmp_path):
 
 
 def test_recordings_too_long_for_memory_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("voirs_vocoder.runtime.audio._MAX_VALUES", 100_000)
+    monkeypatch.setattr("voirs_vocoder.runtime.audio.read._MAX_VALUES", 100_000)
     soundfile.write(tmp_path / "long.flac", np.zeros((60_000, 2)), RATE)
     with pytest.raises(InputError, match="split"):
         read_audio(tmp_path / "long.flac")

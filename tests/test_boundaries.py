@@ -45,7 +45,7 @@ def rule(eager: str, lazy: str = "") -> Rule:
 RULES = {
     "runtime": rule(
         "ours.runtime numpy soundfile soxr click msgspec",
-        "openvino tensorrt tensorrt_rtx cuda scipy pesq pystoi sounddevice",
+        "openvino tensorrt tensorrt_rtx cuda scipy pesq pystoi sounddevice av python_stretch pyloudnorm",
     ),
     "runtime.providers": rule(
         "ours.runtime numpy msgspec onnxruntime", "openvino tensorrt tensorrt_rtx cuda onnxruntime"
@@ -69,7 +69,19 @@ RULES = {
     ),
 }
 # In the runtime each of these is wrapped by one module, so that its absence is explained in one place.
-ONE_HOME = ("openvino", "tensorrt", "tensorrt_rtx", "cuda", "scipy", "pesq", "pystoi", "sounddevice")
+ONE_HOME = (
+    "av",
+    "cuda",
+    "openvino",
+    "pesq",
+    "pyloudnorm",
+    "pystoi",
+    "python_stretch",
+    "scipy",
+    "sounddevice",
+    "tensorrt",
+    "tensorrt_rtx",
+)
 
 
 @dataclass(frozen=True)

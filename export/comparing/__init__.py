@@ -1,0 +1,1 @@
+"""Artifacts, files and folders held against each other."""

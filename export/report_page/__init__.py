@@ -1,0 +1,1 @@
+"""The HTML report: one file to look at and listen to."""

@@ -1,0 +1,1 @@
+"""What audio is like by itself: levels, loudness, spectrum, tone, and checks of an output."""

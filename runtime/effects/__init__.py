@@ -1,0 +1,1 @@
+"""DSP after the vocoder: effects that give the same whole or in chunks, and chains of them."""
