@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from voirs_vocoder.runtime.manifest import Int8Target, Precision
 
-__all__ = ["GATES", "Gate", "GateResult", "judge"]
+__all__ = ["GATES", "Gate", "GateResult", "judge", "judged"]
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -53,8 +53,18 @@ def judge(
         target: Of an INT8 graph.
         figures: As measured; None where nothing could measure.
     """
+    return judged(GATES[precision, target], figures)
+
+
+def judged(gates: Sequence[Gate], figures: Mapping[str, float | None]) -> tuple[GateResult, ...]:
+    """Hold figures against gates.
+
+    Args:
+        gates: Any.
+        figures: As measured; None, or no entry, where nothing could measure.
+    """
     results = []
-    for gate in GATES[precision, target]:
+    for gate in gates:
         measured = figures.get(gate.figure)
         if measured is None:
             results.append(GateResult(gate, None, "not run"))

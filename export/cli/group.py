@@ -21,6 +21,7 @@ _COMMANDS = {
     "quantize": "quantize",
     "build-engine": "build_engine",
     "validate": "validate",
+    "compare": "compare",
     "vocode": "vocode",
     "stream": "stream",
     "bench": "bench",

@@ -24,6 +24,7 @@ __all__ = [
     "precision_option",
     "precisions_option",
     "provider_option",
+    "report_option",
     "speech_option",
     "threads_option",
     "vocoding_options",
@@ -240,6 +241,11 @@ def json_file_option(function: _Function) -> _Function:
     return click.option(
         "--json", "json_file", metavar="FILE", type=_PATH, help="Also write the report to this file."
     )(function)
+
+
+def report_option(help_text: str) -> _Decorator:
+    """`--report FILE`, as `report_file`."""
+    return click.option("--report", "report_file", metavar="FILE", type=_PATH, help=help_text)
 
 
 def json_flag(function: _Function) -> _Function:

@@ -9,12 +9,11 @@ import click
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
+from voirs_vocoder.export.cli.gate_lines import gate_lines
 from voirs_vocoder.export.cli.output import require_writable_file, write_file
 from voirs_vocoder.export.report import Report, encode_report, report_table
 
 __all__ = ["command", "judge_artifact"]
-
-_SIGNS = {"max": "at most", "min": "at least"}
 
 
 @click.command(
@@ -86,12 +85,5 @@ def _print_report(report: Report) -> None:
         "the rest against the recordings."
     )
     for row in report.rows:
-        for result in row.gates:
-            gate = result.gate
-            if result.status == "passed":
-                continue
-            measured = "not measured" if result.measured is None else f"{result.measured:.4g}"
-            click.echo(
-                f"{result.status}: {row.graph} on {row.provider}: {gate.figure} must be {_SIGNS[gate.bound]} "
-                f"{gate.limit:g}, {measured}"
-            )
+        for line in gate_lines(f"{row.graph} on {row.provider}", row.gates):
+            click.echo(line)

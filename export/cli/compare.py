@@ -1,0 +1,155 @@
+"""`voirs-vocoder compare`: do these files, folders or backends still sound the same?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.failure import GATE_FAILED
+from voirs_vocoder.export.cli.gate_lines import gate_lines
+from voirs_vocoder.export.cli.output import require_writable_file, write_file
+from voirs_vocoder.runtime.artifact import MANIFEST_NAME
+from voirs_vocoder.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from voirs_vocoder.export.comparing import CompareReport
+    from voirs_vocoder.export.gates import Gate
+    from voirs_vocoder.export.heard import Heard
+    from voirs_vocoder.export.progress import Progress
+
+__all__ = ["command"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    "compare",
+    cls=options.ExampleCommand,
+    short_help="Hold files, folders or an artifact's backends together.",
+    examples=(
+        "voirs-vocoder compare recording.wav copy.wav --at-most lsd=1 --at-least pesq_wb=3",
+        "voirs-vocoder compare recordings/ copies/ --align --report compare.html",
+        "voirs-vocoder compare hifigan-v1 --speech speech/held-out",
+        "voirs-vocoder compare hifigan-v1 hifigan-v1-tuned --speech speech/held-out",
+    ),
+)
+@click.argument("reference", metavar="A", type=_PATH)
+@click.argument("degraded", metavar="[B]", type=_PATH, required=False)
+@options.speech_option(
+    required=False, help_text="Folder of recordings that artifacts vocode; needed for artifacts."
+)
+@click.option(
+    "--at-least",
+    "at_least",
+    metavar="FIGURE=X",
+    multiple=True,
+    help="Threshold, such as snr_db=30; repeat it for more.",
+)
+@click.option(
+    "--at-most",
+    "at_most",
+    metavar="FIGURE=X",
+    multiple=True,
+    help="Threshold, such as lsd=1; repeat it for more.",
+)
+@click.option(
+    "--align",
+    is_flag=True,
+    help="Resample, move and cut recordings that do not fit, instead of refusing them.",
+)
+@options.json_file_option
+@options.report_option("Also write the page with players, spectrograms and a blind test to this file.")
+def command(
+    reference: Path,
+    degraded: Path | None,
+    speech: Path | None,
+    at_least: tuple[str, ...],
+    at_most: tuple[str, ...],
+    align: bool,
+    json_file: Path | None,
+    report_file: Path | None,
+) -> None:
+    """Measure how far B is from A; exit with 1 when a threshold is missed.
+
+    Two files; two folders, file by file of the same name; or artifacts. One artifact: all its graphs on all backends
+    against each other, on the same recordings, each pair held to the SNR that the gates of both allow. Two artifacts:
+    graph by graph.
+    """
+    for path in (json_file, report_file):
+        if path is not None:
+            require_writable_file(path)
+    artifacts = _is_artifact(reference)
+    if degraded is not None and artifacts != _is_artifact(degraded):
+        raise InputError(
+            f"{reference} and {degraded}: one is an artifact, the other is not; compare like with like"
+        )
+    if artifacts != (speech is not None):
+        raise click.UsageError("artifacts need --speech DIR with recordings to vocode, and only they do")
+    if artifacts and align:
+        raise click.UsageError("--align is for recordings; what one artifact makes is aligned")
+    if not artifacts and degraded is None:
+        raise click.UsageError("name what A is compared with: B")
+
+    from voirs_vocoder.export.comparing import parsed_threshold
+    from voirs_vocoder.export.heard import Heard
+
+    thresholds = [
+        *(parsed_threshold(text, "min") for text in at_least),
+        *(parsed_threshold(text, "max") for text in at_most),
+    ]
+    with Heard() as heard, ConsoleProgress() as progress:
+        report = _compare(reference, degraded, speech, thresholds, align, heard, progress)
+        if report_file is not None:
+            from voirs_vocoder.export.comparing.page import comparison_page
+            from voirs_vocoder.export.report_page import render_page
+
+            write_file(report_file, render_page(comparison_page(report, heard), progress=progress))
+    _print(report, json_file)
+    if not report.passed:
+        raise click.exceptions.Exit(GATE_FAILED)
+
+
+def _compare(
+    reference: Path,
+    degraded: Path | None,
+    speech: Path | None,
+    thresholds: list[Gate],
+    align: bool,
+    heard: Heard,
+    progress: Progress,
+) -> CompareReport:
+    if speech is not None:
+        from voirs_vocoder.export.comparing import compare_artifacts
+
+        roots = [reference] if degraded is None else [reference, degraded]
+        return compare_artifacts(roots, speech, thresholds=thresholds, heard=heard, progress=progress)
+    from voirs_vocoder.export.comparing import compare_recordings
+
+    if degraded is None:
+        raise click.UsageError("name what A is compared with: B")
+    return compare_recordings(
+        reference, degraded, thresholds=thresholds, align=align, heard=heard, progress=progress
+    )
+
+
+def _print(report: CompareReport, json_file: Path | None) -> None:
+    from voirs_vocoder.export.comparing import compare_table, encode_comparison
+
+    if json_file is not None:
+        write_file(json_file, encode_comparison(report))
+    print_table(compare_table(report))
+    for note in report.notes:
+        click.echo(f"note: {note}")
+    for comparison in report.comparisons:
+        for line in gate_lines(f"{comparison.degraded} against {comparison.reference}", comparison.gates):
+            click.echo(line)
+
+
+def _is_artifact(path: Path) -> bool:
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder; check the path")
+    return (path / MANIFEST_NAME).is_file()

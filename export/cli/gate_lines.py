@@ -1,0 +1,28 @@
+"""What is said of gates that were not passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voirs_vocoder.export.gates import GateResult
+
+__all__ = ["gate_lines"]
+
+_SIGNS = {"max": "at most", "min": "at least"}
+
+
+def gate_lines(name: str, results: Sequence[GateResult]) -> Iterator[str]:
+    """A line for each gate that failed or was not run.
+
+    Args:
+        name: Of what was judged.
+        results: How it stands to its gates.
+    """
+    for result in results:
+        if result.status == "passed":
+            continue
+        gate = result.gate
+        measured = "not measured" if result.measured is None else f"{result.measured:.4g}"
+        yield f"{result.status}: {name}: {gate.figure} must be {_SIGNS[gate.bound]} {gate.limit:g}, {measured}"

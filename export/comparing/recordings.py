@@ -1,0 +1,102 @@
+"""Recordings against recordings: two files, or the files of two folders with the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from voirs_vocoder.export.comparing.alignment import Aligned, aligned
+from voirs_vocoder.export.comparing.result import CompareReport, comparison_of
+from voirs_vocoder.export.gates import Gate
+from voirs_vocoder.export.heard import Heard
+from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.export.report import RecordingFigures
+from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, read_audio
+from voirs_vocoder.runtime.convention import MelConvention, get_convention
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.metrics import METRICS, measure
+
+__all__ = ["compare_recordings"]
+
+_CONVENTION = "hifigan-22k"
+# What a mel is compared in, which has a rate of its own.
+_IN_MELS = ("mel_l1", "mcd_db")
+
+
+def compare_recordings(
+    reference: Path,
+    degraded: Path,
+    *,
+    thresholds: Sequence[Gate] = (),
+    align: bool = False,
+    heard: Heard | None = None,
+    progress: Progress = silent,
+) -> CompareReport:
+    """Measure every figure between two files, or between all files of two folders that share a name but for the ending.
+
+    Figures in mels are measured at 22,050 Hz only, in the convention `hifigan-22k`.
+
+    Args:
+        reference: A recording, or a folder of them.
+        degraded: Likewise.
+        thresholds: What the means must keep.
+        align: See `aligned`.
+        heard: Keeps the audio for the report page; None keeps nothing.
+        progress: Told how far it is.
+
+    Raises:
+        InputError: One is a file and the other a folder, no name is shared, or a pair cannot be compared.
+    """
+    pairs, notes = _pairs(reference, degraded)
+    found = []
+    for number, (clean, other) in enumerate(pairs):
+        progress(clean.name, number, len(pairs))
+        pair = aligned(clean.stem, read_audio(clean), read_audio(other), align=align)
+        notes.extend(pair.notes)
+        found.append(RecordingFigures(recording=clean.name, figures=_figures(pair)))
+        if heard is not None:
+            heard.keep_recording(clean.name, pair.reference, pair.sample_rate)
+            heard.keep(clean.name, str(degraded), pair.degraded)
+    comparison = comparison_of(str(reference), str(degraded), found, thresholds)
+    return CompareReport(
+        kind="folders" if reference.is_dir() else "files", comparisons=(comparison,), notes=tuple(notes)
+    )
+
+
+def _pairs(reference: Path, degraded: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+    if reference.is_dir() != degraded.is_dir():
+        raise InputError(
+            f"{reference} and {degraded}: both must be files, or both folders; name the file inside the folder"
+        )
+    if not reference.is_dir():
+        return [(reference, degraded)], []
+    left, right = _by_stem(reference), _by_stem(degraded)
+    shared = sorted(left.keys() & right.keys())
+    if not shared:
+        raise InputError(
+            f"{reference} and {degraded}: no recording has the same name in both; rename them alike"
+        )
+    lonely = sorted(left.keys() ^ right.keys())
+    notes = [f"in one folder only, left out: {', '.join(lonely)}"] if lonely else []
+    return [(left[stem], right[stem]) for stem in shared], notes
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in AUDIO_ENDINGS:
+            continue
+        if path.stem in found:
+            raise InputError(
+                f"{path}: another recording of that name lies beside it, {found[path.stem].name}; "
+                "keep one of them"
+            )
+        found[path.stem] = path
+    return found
+
+
+def _figures(pair: Aligned) -> dict[str, float | None]:
+    convention: MelConvention = get_convention(_CONVENTION)
+    fits = pair.sample_rate == convention.sample_rate
+    names = [name for name in METRICS if fits or name not in _IN_MELS]
+    return measure(pair.reference, pair.degraded, pair.sample_rate, convention, names)

@@ -1,0 +1,121 @@
+"""What a comparison found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from voirs_vocoder.export.gates import Gate, GateResult, judged
+from voirs_vocoder.export.report import RecordingFigures
+from voirs_vocoder.export.speech import mean_figures
+
+__all__ = ["CompareReport", "Comparison", "compare_table", "comparison_of", "encode_comparison"]
+
+_LARGEST = "max_abs_error"
+_COLUMNS = (
+    ("SNR dB", "snr_db", ".1f"),
+    ("largest", "max_abs_error", ".2g"),
+    ("PESQ", "pesq_wb", ".3f"),
+    ("lost", "pesq_lost", "+.3f"),
+    ("STOI", "stoi", ".3f"),
+    ("LSD", "lsd", ".3f"),
+    ("M-STFT", "multi_resolution_stft", ".3f"),
+    ("SI-SDR dB", "si_sdr_db", ".1f"),
+    ("MCD dB", "mcd_db", ".2f"),
+    ("F0 cents", "pitch_error_cents", ".0f"),
+    ("voicing F1", "voicing_f1", ".3f"),
+    ("DNSMOS lost", "dnsmos_ovrl_lost", "+.3f"),
+)
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing heard against another.
+
+    Attributes:
+        reference: What is taken as right.
+        degraded: What is judged.
+        figures: Means over the recordings, but `max_abs_error` the largest; None where nothing could measure one.
+        gates: How the means stand to the thresholds.
+        recordings: The figures of each recording.
+    """
+
+    reference: str
+    degraded: str
+    figures: dict[str, float | None]
+    gates: tuple[GateResult, ...]
+    recordings: tuple[RecordingFigures, ...]
+
+    @property
+    def verdict(self) -> str:
+        """`failed`, `not run`, `passed`, or nothing where no threshold was set."""
+        statuses = {gate.status for gate in self.gates}
+        order = ("failed", "not run", "passed")
+        return next((status for status in order if status in statuses), "")
+
+
+class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All that was compared.
+
+    Attributes:
+        kind: Of what was given.
+        comparisons: In the order of a table.
+        rtf: Of each variant of an artifact, seconds of compute per second of audio, over all recordings together.
+        notes: What was aligned, cut or left out.
+    """
+
+    kind: Literal["files", "folders", "artifacts"]
+    comparisons: tuple[Comparison, ...]
+    rtf: dict[str, float] = {}
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether no threshold was missed."""
+        return all(comparison.verdict != "failed" for comparison in self.comparisons)
+
+
+def comparison_of(
+    reference: str, degraded: str, recordings: Sequence[RecordingFigures], gates: Sequence[Gate]
+) -> Comparison:
+    """Sum up the recordings and hold their means against thresholds."""
+    rows = [recording.figures for recording in recordings]
+    figures = mean_figures(rows)
+    largest = [row.get(_LARGEST) for row in rows]
+    known = [value for value in largest if value is not None]
+    if known:
+        figures[_LARGEST] = max(known)
+    return Comparison(
+        reference=reference,
+        degraded=degraded,
+        figures=figures,
+        gates=judged(gates, figures),
+        recordings=tuple(recordings),
+    )
+
+
+def encode_comparison(report: CompareReport) -> bytes:
+    """The report as indented JSON, with the verdict. An infinite figure, the SNR of equal signals, is null."""
+    document = {"passed": report.passed, **msgspec.to_builtins(report)}
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def compare_table(report: CompareReport) -> list[list[str]]:
+    """The report as rows of text, the first being the header; columns that no comparison fills are left out."""
+    used = [
+        column
+        for column in _COLUMNS
+        if any(comparison.figures.get(column[1]) is not None for comparison in report.comparisons)
+    ]
+    header = ["reference", "against", *(title for title, _, _ in used), "verdict"]
+    return [header, *(_row(comparison, used) for comparison in report.comparisons)]
+
+
+def _row(comparison: Comparison, columns: Sequence[tuple[str, str, str]]) -> list[str]:
+    values = (comparison.figures.get(name) for _, name, _ in columns)
+    cells = [
+        "-" if value is None else format(value, form)
+        for value, (_, _, form) in zip(values, columns, strict=True)
+    ]
+    return [comparison.reference, comparison.degraded, *cells, comparison.verdict]

@@ -1,0 +1,64 @@
+"""Limits that a comparison is held against."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Literal
+
+from voirs_vocoder.export.gates import GATES, Gate
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.manifest import Int8Target, Precision
+from voirs_vocoder.runtime.metrics import METRICS
+
+__all__ = ["consistency_gates", "parsed_threshold"]
+
+_PESQ_LOST = "pesq_lost"
+# Of one graph in two libraries, whose sums differ in their order: in FP32 far below the 16 bits of a file, in INT8 a
+# rounding that flips a quantization step here and there.
+_SAME_GRAPH_SNR_DB: dict[Precision, float] = {"fp32": 80.0, "fp16": 50.0, "int8": 30.0}
+
+
+def parsed_threshold(text: str, bound: Literal["max", "min"]) -> Gate:
+    """A threshold as the command line gives it, such as `snr_db=30`.
+
+    Raises:
+        InputError: It is not NAME=NUMBER, or nothing is measured under that name.
+    """
+    name, found, number = text.partition("=")
+    known = (*METRICS, _PESQ_LOST)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise InputError(f"a threshold must name a figure, got {name!r}; {hint}")
+    try:
+        limit = float(number)
+    except ValueError as error:
+        raise InputError(f"a threshold must be FIGURE=NUMBER, got {text!r}") from error
+    if not found or not math.isfinite(limit):
+        raise InputError(f"a threshold must be a finite number, got {text!r}")
+    return Gate(name, bound, limit)
+
+
+def consistency_gates(
+    reference: tuple[Precision, Int8Target | None], degraded: tuple[Precision, Int8Target | None]
+) -> tuple[Gate, ...]:
+    """What two variants of one artifact owe each other: their SNR.
+
+    One graph on two backends must agree closely. Of two graphs, each may depart from FP32 as far as its own gate
+    allows (`GATES`); were the two errors independent, their energies would add up: 10^(-s/10) = 10^(-a/10) + 10^(-b/10)
+    for gates of a and b dB.
+
+    Args:
+        reference: Precision and INT8 target of one.
+        degraded: Of the other.
+    """
+    if reference == degraded:
+        return (Gate("snr_db", "min", _SAME_GRAPH_SNR_DB[reference[0]]),)
+    noise = sum(10.0 ** (-_snr_gate_db(*kind) / 10.0) for kind in (reference, degraded))
+    return (Gate("snr_db", "min", round(-10.0 * math.log10(noise), 1)),)
+
+
+def _snr_gate_db(precision: Precision, target: Int8Target | None) -> float:
+    limits = [gate.limit for gate in GATES[precision, target] if gate.figure == "snr_db"]
+    return limits[0] if limits else _SAME_GRAPH_SNR_DB["fp32"]

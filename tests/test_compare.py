@@ -1,0 +1,142 @@
+"""`compare`: files, folders and backends, aligned or refused, with thresholds that can fail."""
+
+import json
+import shutil
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from voirs_vocoder.export.cli import main
+from voirs_vocoder.export.comparing import compare_artifacts, parsed_threshold
+from voirs_vocoder.export.comparing.alignment import aligned
+from voirs_vocoder.export.comparing.thresholds import consistency_gates
+from voirs_vocoder.export.heard import Heard
+from voirs_vocoder.runtime import AudioBuffer, InputError
+
+RATE = 22_050
+
+
+def speech_like(seconds=1.0, rate=RATE, seed=0):
+    noise = np.random.default_rng(seed).standard_normal(round(seconds * rate)).astype(np.float32)
+    return np.convolve(noise, np.hanning(9) / 10, "same").astype(np.float32) * 0.2
+
+
+def write(path, samples, rate=RATE):
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["compare", *map(str, arguments)])
+
+
+@pytest.fixture
+def pair(tmp_path):
+    clean = speech_like()
+    noise = np.random.default_rng(1).standard_normal(clean.size).astype(np.float32)
+    noise *= np.sqrt(np.mean(clean**2) / np.mean(noise**2)) / 10  # 20 dB below
+    return write(tmp_path / "clean.wav", clean), write(tmp_path / "noisy.wav", clean + noise)
+
+
+def test_the_snr_of_known_noise_is_found_and_judged(pair, tmp_path):
+    path = tmp_path / "compare.json"
+    passed = run(*pair, "--at-least", "snr_db=19.9", "--at-most", "snr_db=20.1", "--json", path)
+    assert passed.exit_code == 0, passed.output
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert report["passed"]
+    assert report["comparisons"][0]["figures"]["snr_db"] == pytest.approx(20.0, abs=0.05)
+    failed = run(*pair, "--at-least", "snr_db=21")
+    assert failed.exit_code == 1
+    assert "snr_db must be at least 21, 20" in failed.output
+
+
+def test_folders_are_compared_file_by_file_and_what_lacks_a_partner_is_named(tmp_path):
+    for name in ("left", "right"):
+        (tmp_path / name).mkdir()
+    for index in range(2):
+        write(tmp_path / "left" / f"{index}.wav", speech_like(seed=index))
+        write(tmp_path / "right" / f"{index}.wav", speech_like(seed=index) * 0.5)
+    write(tmp_path / "left" / "lonely.wav", speech_like())
+    result = run(
+        tmp_path / "left", tmp_path / "right", "--at-least", "snr_db=6.01", "--at-most", "snr_db=6.03"
+    )
+    assert result.exit_code == 0, result.output
+    assert "left out: lonely" in result.output
+
+
+@pytest.mark.parametrize("late_samples", [0, 1, 700, -321])
+def test_a_shift_is_found_and_undone(late_samples):
+    clean = speech_like()
+    silence = np.zeros(abs(late_samples), np.float32)
+    other = np.concatenate([silence, clean]) if late_samples > 0 else clean[-late_samples:]
+    found = aligned("x", AudioBuffer(clean[None], RATE), AudioBuffer(other[None], RATE), align=True)
+    np.testing.assert_array_equal(found.reference, found.degraded)
+
+
+def test_other_rates_and_lengths_are_refused_with_the_remedy_and_aligned_on_request(tmp_path):
+    clean = write(tmp_path / "clean.wav", speech_like())
+    other_rate = write(tmp_path / "rate.wav", speech_like(rate=16_000), 16_000)
+    longer = write(tmp_path / "longer.wav", speech_like(1.2))
+    for other, rule in ((other_rate, "rates must be equal"), (longer, "lengths must agree")):
+        refused = run(clean, other)
+        assert refused.exit_code == 2
+        assert rule in refused.output
+        assert "--align" in refused.output
+        accepted = run(clean, other, "--align")
+        assert accepted.exit_code == 0, accepted.output
+    assert "resampled from 16000 to 22050 Hz" in run(clean, other_rate, "--align").output
+
+
+def test_a_threshold_must_name_a_figure():
+    with pytest.raises(InputError, match="did you mean snr_db"):
+        parsed_threshold("snr_dB=3", "min")
+    for text in ("snr_db", "snr_db=", "snr_db=high", "snr_db=nan"):
+        with pytest.raises(InputError):
+            parsed_threshold(text, "max")
+
+
+def test_usage_that_makes_no_sense_is_refused(pair, tiny_artifact):
+    for arguments in ((pair[0],), (tiny_artifact,), (*pair, "--speech", "x"), (tiny_artifact, pair[0])):
+        assert run(*arguments).exit_code == 2, arguments
+    assert run("nowhere.wav", pair[0]).exit_code == 2
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory, sample_recordings):
+    folder = tmp_path_factory.mktemp("speech")
+    shutil.copy(sample_recordings[0], folder)
+    return folder
+
+
+def test_every_backend_is_held_against_every_other(tiny_artifact, speech):
+    with Heard() as heard:
+        report = compare_artifacts([tiny_artifact], speech, heard=heard)
+        assert list(report.rtf) == list(heard.variants)
+    assert len(report.comparisons) == 6 * 5 // 2
+    assert report.comparisons[0].reference == "fp32 on cpu"
+    same = next(c for c in report.comparisons if c.degraded == "fp32 on openvino")
+    assert same.verdict == "passed"
+    assert same.figures["snr_db"] > 80
+
+
+def test_an_artifact_equals_its_copy_and_not_another(tiny_artifact, tmp_path, speech):
+    copy = shutil.copytree(tiny_artifact, tmp_path / "copy")
+    result = run(tiny_artifact, copy, "--speech", speech, "--at-most", "max_abs_error=0")
+    assert result.exit_code == 0, result.output
+    assert "copy: int8.tensorrt on openvino" in result.output
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    manifest["mel"]["f_max_hz"] = 3000.0
+    (copy / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    refused = run(tiny_artifact, copy, "--speech", speech)
+    assert refused.exit_code == 2
+    assert "one mel" in refused.output
+
+
+def test_errors_of_two_graphs_may_add_up():
+    (gate,) = consistency_gates(("int8", "cpu"), ("int8", "cpu"))
+    assert gate.limit == 30.0
+    (gate,) = consistency_gates(("int8", "cpu"), ("int8", "tensorrt"))
+    assert gate.limit == pytest.approx(-10 * np.log10(10**-2.2 + 10**-1.8), abs=0.05)
