@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from voirs_vocoder.runtime.errors import InputError
@@ -30,6 +30,7 @@ _MAX_SEED = (1 << 64) - 1
 _MAX_SIGMA = 10.0
 _MAX_DENOISE = 10.0
 _MAX_GUIDANCE = 10.0
+_PROSODY_RANGES = {"speed": (0.5, 2.0), "pitch_semitones": (-12.0, 12.0), "energy_db": (-60.0, 24.0)}
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ class VocodingConfig:
         temperature: Scales all noise of a diffusion model; None is 1.
         guidance: How far the prediction is driven from that without a mel; None is 1, the prediction itself.
             For models that were trained with dropped conditioning.
+        speed: Of speaking, in [0.5, 2]; 2 halves the length.
+        pitch_semitones: In [-12, 12]; the formants move along.
+        energy_db: Gain on the audio, in [-60, 24].
     """
 
     window_frames: int | None = None
@@ -102,6 +106,9 @@ class VocodingConfig:
     eta: float | None = None
     temperature: float | None = None
     guidance: float | None = None
+    speed: float = 1.0
+    pitch_semitones: float = 0.0
+    energy_db: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -115,3 +122,11 @@ class VocodingConfig:
             raise InputError(f"denoise must be in [0, {_MAX_DENOISE:g}], got {self.denoise}")
         if self.guidance is not None and not 0.0 <= self.guidance <= _MAX_GUIDANCE:
             raise InputError(f"guidance must be in [0, {_MAX_GUIDANCE:g}], got {self.guidance}")
+        for name, (low, high) in _PROSODY_RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{name} must be in [{low:g}, {high:g}], got {getattr(self, name)}")
+
+    @property
+    def without_prosody(self) -> VocodingConfig:
+        """The same, spoken as the mel says."""
+        return replace(self, speed=1.0, pitch_semitones=0.0, energy_db=0.0)

@@ -23,6 +23,7 @@ from voirs_vocoder.runtime.manifest import Manifest, Precision
 from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
 from voirs_vocoder.runtime.mel_values import require_convention
 from voirs_vocoder.runtime.metadata import VocoderFeature, VocoderMetadata
+from voirs_vocoder.runtime.prosody import Prosody
 from voirs_vocoder.runtime.providers import open_session
 from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream
 
@@ -123,15 +124,16 @@ class Vocoder:
             config: None takes the defaults.
 
         Returns:
-            Audio [1, frames * hop_length], nominally in [-1, 1].
+            Audio [1, frames * hop_length], nominally in [-1, 1]; another length where `config.speed` is not 1.
 
         Raises:
             InputError: The mel has another convention, type, number of bands, or values that are not finite.
             ProviderError: The provider failed.
         """
         source = ArrayMelSource(self._checked(mel), self._metadata.convention)
-        hop_length = self._metadata.hop_length
-        samples = np.empty((1, source.values.shape[1] * hop_length), np.float32)
+        prosody = Prosody.of(config or VocodingConfig(), self._metadata.sample_rate)
+        length = prosody.samples(source.values.shape[1], self._metadata.hop_length)
+        samples = np.empty((1, length), np.float32)
         position = 0
         for audio in self._windows(source, config):
             samples[0, position : position + audio.shape[0]] = audio
@@ -176,10 +178,14 @@ class Vocoder:
         """
         chosen = _configs_for(len(mels), configs)
         requests: dict[int, Request] = {}
+        prosodies: dict[int, Prosody] = {}
         refused: dict[int, VoirsVocoderError] = {}
         for position, mel in enumerate(mels):
             try:
-                requests[position] = Request(self._checked(mel), self._checked_config(chosen[position]))
+                config = self._checked_config(chosen[position])
+                prosody = Prosody.of(config, self._metadata.sample_rate)
+                requests[position] = Request(prosody.mel(self._checked(mel)), config.without_prosody)
+                prosodies[position] = prosody
             except VoirsVocoderError as error:
                 refused[position] = error
         result = run_batch(
@@ -188,10 +194,11 @@ class Vocoder:
             lambda request: self.vocode(request.mel, request.config),
             self._metadata.sample_rate,
         )
+        audios = {position: prosodies[position].buffer(audio) for position, audio in result.audios.items()}
         failures = refused | result.failures
         if failures:
-            raise BatchError([result.audios.get(position) for position in range(len(mels))], failures)
-        return [result.audios[position] for position in range(len(mels))]
+            raise BatchError([audios.get(position) for position in range(len(mels))], failures)
+        return [audios[position] for position in range(len(mels))]
 
     def open_stream(
         self, config: VocodingConfig | None = None, streaming: StreamingConfig | None = None
@@ -207,8 +214,10 @@ class Vocoder:
             ProviderError: The artifact has no stream graph of this precision, or the provider cannot run it.
         """
         streaming = streaming or StreamingConfig()
-        stream = self._driver.open_stream(self._checked_config(config), streaming)
-        return VocoderStream(stream, self._metadata.convention, streaming)
+        checked = self._checked_config(config)
+        stream = self._driver.open_stream(checked, streaming)
+        prosody = Prosody.of(checked, self._metadata.sample_rate)
+        return VocoderStream(stream, self._metadata.convention, streaming, prosody)
 
     def vocode_stream(
         self,
@@ -260,7 +269,9 @@ class Vocoder:
         self.close()
 
     def _windows(self, source: MelSource, config: VocodingConfig | None) -> Iterator[NDArray[np.float32]]:
-        return self._driver.vocode(source, self._checked_config(config))
+        checked = self._checked_config(config)
+        prosody = Prosody.of(checked, self._metadata.sample_rate)
+        return prosody.audio(self._driver.vocode(prosody.source(source), checked))
 
     def _checked_config(self, config: VocodingConfig | None) -> VocodingConfig:
         chosen = config or VocodingConfig()

@@ -108,6 +108,21 @@ def provider_option(function: _Function) -> _Function:
     )(function)
 
 
+_PROSODY_OPTIONS = (
+    click.option(
+        "--speed", metavar="X", type=float, default=1.0, help="Of speaking, in [0.5, 2]; 2 halves the length."
+    ),
+    click.option(
+        "--pitch-semitones",
+        metavar="N",
+        type=float,
+        default=0.0,
+        help="Raises or lowers the voice, formants included.",
+    ),
+    click.option("--energy-db", metavar="X", type=float, default=0.0, help="Gain on the audio."),
+)
+
+
 def vocoding_options(function: _Function) -> _Function:
     """How an utterance is made: options named as the fields of `VocodingConfig`."""
     declared = (
@@ -169,7 +184,7 @@ def vocoding_options(function: _Function) -> _Function:
             help="How far the mel drives the result, for models trained for it.",
         ),
     )
-    for option in reversed(declared):
+    for option in reversed((*declared, *_PROSODY_OPTIONS)):
         function = option(function)
     return function
 

@@ -10,7 +10,38 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio.buffer import array_blocks
 
-__all__ = ["resample", "resampled_blocks", "resampled_length"]
+__all__ = ["BlockResampler", "resample", "resampled_blocks", "resampled_length"]
+
+
+class BlockResampler:
+    """Changes the rate of mono audio that is pushed (soxr, VHQ); the result does not depend on the blocks."""
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        """Begin.
+
+        Args:
+            from_rate: Of what comes, in Hz.
+            to_rate: The rate wanted, in Hz; the same changes nothing.
+        """
+        self._stream = (
+            None
+            if from_rate == to_rate
+            else soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="VHQ")
+        )
+
+    def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take [samples], give what is ready."""
+        if self._stream is None:
+            return block
+        ready: NDArray[np.float32] = self._stream.resample_chunk(block)
+        return ready
+
+    def finish(self) -> NDArray[np.float32]:
+        """The rest."""
+        rest: NDArray[np.float32] = np.empty(0, np.float32)
+        if self._stream is not None:
+            rest = self._stream.resample_chunk(rest, last=True)
+        return rest
 
 
 def resampled_blocks(
@@ -29,10 +60,10 @@ def resampled_blocks(
     if from_rate == to_rate:
         yield from blocks
         return
-    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="VHQ")
+    resampler = BlockResampler(from_rate, to_rate)
     for block in blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+        yield resampler.push(block)
+    yield resampler.finish()
 
 
 def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:

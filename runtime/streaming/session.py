@@ -16,6 +16,7 @@ from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import MelSpectrogram
 from voirs_vocoder.runtime.mel_values import check_chunk
+from voirs_vocoder.runtime.prosody import Prosody, ProsodyStream
 from voirs_vocoder.runtime.streaming.chunk_size import ChunkSize
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
@@ -41,7 +42,9 @@ class VocoderStream:
             play(stream.flush())
     """
 
-    def __init__(self, stream: ChunkStream, convention: MelConvention, config: StreamingConfig) -> None:
+    def __init__(
+        self, stream: ChunkStream, convention: MelConvention, config: StreamingConfig, prosody: Prosody
+    ) -> None:
         """Use `Vocoder.open_stream`."""
         self._stream = stream
         if stream.chunk_frames is not None:
@@ -54,12 +57,14 @@ class VocoderStream:
         self._phase: _Phase = "open"
         self._lock = threading.RLock()
         self._size = ChunkSize(config)
-        self._clock = StreamClock(convention.sample_rate, convention.hop_length, config.max_buffered_ms)
+        self._prosody = prosody
+        self._shaper = ProsodyStream(prosody, convention.n_mels)
+        self._clock = StreamClock(prosody.made_rate_hz, convention.hop_length, config.max_buffered_ms)
         self._waiting = np.empty((convention.n_mels, 0), np.float32)
 
     @property
     def delay_samples(self) -> int:
-        """How far the audio lags behind the mel, besides the gathering of chunks."""
+        """How far the audio lags behind the mel, besides the gathering of chunks and what another pitch takes."""
         return self._stream.delay_samples
 
     @property
@@ -86,7 +91,7 @@ class VocoderStream:
             self._require_open()
             try:
                 values = check_chunk(mel, self._convention)
-                return self._audio(self._gathered(values))
+                return self._audio(self._gathered(self._shaper.push(values)), last=False)
             except Exception:
                 self._phase = "failed"
                 raise
@@ -95,7 +100,7 @@ class VocoderStream:
         """End the utterance.
 
         Returns:
-            The rest of its audio; with what `push` returned, exactly frames * hop_length samples.
+            The rest of its audio; with what `push` returned, exactly as long as `vocode` makes it.
 
         Raises:
             InputError: The stream has ended already, failed, or is closed.
@@ -104,7 +109,8 @@ class VocoderStream:
         with self._lock:
             self._require_open()
             try:
-                pieces = self._runs(self._waiting, self._waiting.shape[1] or 1)
+                pieces = self._gathered(self._shaper.finish())
+                pieces += self._runs(self._waiting, self._waiting.shape[1] or 1)
                 self._waiting = self._waiting[:, :0]
                 started_s = time.perf_counter()
                 rest = self._stream.finish()
@@ -113,7 +119,7 @@ class VocoderStream:
                 self._phase = "failed"
                 raise
             self._phase = "ended"
-            return self._audio([*pieces, rest])
+            return self._audio([*pieces, rest], last=True)
 
     def reset(self) -> None:
         """Begin a new utterance; what was on its way is lost.
@@ -126,6 +132,7 @@ class VocoderStream:
                 raise InputError(_REFUSALS["closed"])
             self._stream.reset()
             self._clock.reset()
+            self._shaper = ProsodyStream(self._prosody, self._convention.n_mels)
             self._size = ChunkSize(self._config)
             self._waiting = self._waiting[:, :0]
             self._phase = "open"
@@ -177,6 +184,7 @@ class VocoderStream:
                 pieces.append(audio.copy())
         return pieces
 
-    def _audio(self, pieces: list[NDArray[np.float32]]) -> AudioBuffer:
+    def _audio(self, pieces: list[NDArray[np.float32]], *, last: bool) -> AudioBuffer:
         samples = pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, np.float32), *pieces])
-        return AudioBuffer(samples[np.newaxis], self._convention.sample_rate)
+        shaped = self._shaper.audio(samples, last=last)
+        return AudioBuffer(shaped[np.newaxis], self._convention.sample_rate)
