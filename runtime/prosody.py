@@ -93,8 +93,7 @@ class Prosody:
     def places(self, start: int, stop: int) -> NDArray[np.float64]:
         """Where in the mel the vocoder's frames lie, counted from its first: float64 [stop - start]."""
         # Frames are intervals whose middles stand for them.
-        places: NDArray[np.float64] = (np.arange(start, stop) + 0.5) * self.frame_step - 0.5
-        return places
+        return (np.arange(start, stop, dtype=np.float64) + 0.5) * self.frame_step - 0.5
 
 
 class ProsodyStream:

@@ -1,20 +1,31 @@
 """The one home of metrics: how far degraded audio is from its reference."""
 
+from voirs_vocoder.runtime.metrics.cepstral import mcd_db
+from voirs_vocoder.runtime.metrics.dnsmos import Dnsmos, dnsmos, dnsmos_ovrl_lost
 from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError
 from voirs_vocoder.runtime.metrics.perceptual import pesq_wb, stoi
+from voirs_vocoder.runtime.metrics.pitch import f0_hz, pitch_error_cents, voicing_f1
 from voirs_vocoder.runtime.metrics.spectral import lsd, mel_l1, multi_resolution_stft
 from voirs_vocoder.runtime.metrics.suite import METRICS, measure
-from voirs_vocoder.runtime.metrics.waveform import max_abs_error, snr_db
+from voirs_vocoder.runtime.metrics.waveform import max_abs_error, si_sdr_db, snr_db
 
 __all__ = [
     "METRICS",
+    "Dnsmos",
     "MetricUnavailableError",
+    "dnsmos",
+    "dnsmos_ovrl_lost",
+    "f0_hz",
     "lsd",
     "max_abs_error",
+    "mcd_db",
     "measure",
     "mel_l1",
     "multi_resolution_stft",
     "pesq_wb",
+    "pitch_error_cents",
+    "si_sdr_db",
     "snr_db",
     "stoi",
+    "voicing_f1",
 ]

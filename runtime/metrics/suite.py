@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.metrics.cepstral import mcd_db
+from voirs_vocoder.runtime.metrics.dnsmos import dnsmos_ovrl_lost
 from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError
 from voirs_vocoder.runtime.metrics.perceptual import pesq_wb, stoi
+from voirs_vocoder.runtime.metrics.pitch import pitch_error_cents, voicing_f1
 from voirs_vocoder.runtime.metrics.spectral import lsd, mel_l1, multi_resolution_stft
-from voirs_vocoder.runtime.metrics.waveform import max_abs_error, snr_db
+from voirs_vocoder.runtime.metrics.waveform import max_abs_error, si_sdr_db, snr_db
 
 __all__ = ["METRICS", "measure"]
 
@@ -28,6 +31,15 @@ _METRICS: dict[str, Callable[[Any, Any, int, MelConvention], float]] = {
     "mel_l1": mel_l1,
     "pesq_wb": lambda reference, degraded, rate, convention: pesq_wb(reference, degraded, rate),
     "stoi": lambda reference, degraded, rate, convention: stoi(reference, degraded, rate),
+    "si_sdr_db": lambda reference, degraded, rate, convention: si_sdr_db(reference, degraded),
+    "mcd_db": mcd_db,
+    "pitch_error_cents": lambda reference, degraded, rate, convention: pitch_error_cents(
+        reference, degraded, rate
+    ),
+    "voicing_f1": lambda reference, degraded, rate, convention: voicing_f1(reference, degraded, rate),
+    "dnsmos_ovrl_lost": lambda reference, degraded, rate, convention: dnsmos_ovrl_lost(
+        reference, degraded, rate
+    ),
 }
 
 METRICS = tuple(_METRICS)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.metrics.pair import check_pair
+from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, check_pair
 
-__all__ = ["max_abs_error", "snr_db"]
+__all__ = ["max_abs_error", "si_sdr_db", "snr_db"]
 
 
 def snr_db(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[Any]]) -> float:
@@ -31,6 +31,30 @@ def snr_db(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[A
         return float("inf")
     with np.errstate(divide="ignore"):
         return float(10.0 * np.log10(np.sum(clean**2) / noise_energy))
+
+
+def si_sdr_db(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[Any]]) -> float:
+    """Scale-invariant signal-to-distortion ratio, in dB: 10 log10(|a r|² / |a r - d|²), a = <d, r> / |r|².
+
+    J. Le Roux et al., SDR - half-baked or well done?, ICASSP 2019, equation 5. No mean is taken off.
+
+    Args:
+        reference: Float32 or float64 [samples].
+        degraded: The same length.
+
+    Returns:
+        Infinity where one is a multiple of the other; minus infinity where they have nothing in common.
+
+    Raises:
+        InputError: As `check_pair`.
+        MetricUnavailableError: One of them is silent.
+    """
+    clean, other = check_pair(reference, degraded)
+    if not clean.any() or not other.any():
+        raise MetricUnavailableError("SI-SDR is undefined for silence; measure speech")
+    target = clean * (np.dot(other, clean) / np.dot(clean, clean))
+    with np.errstate(divide="ignore"):
+        return float(10.0 * np.log10(np.sum(target**2) / np.sum((target - other) ** 2)))
 
 
 def max_abs_error(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[Any]]) -> float:
