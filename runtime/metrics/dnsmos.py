@@ -62,8 +62,9 @@ def dnsmos(samples: NDArray[np.floating[Any]], sample_rate: int) -> Dnsmos:
     while heard.size < length:
         heard = np.append(heard, heard)
     count = int(heard.size // _RATE - _SEGMENT_S) + 1
-    starts = (number * _RATE for number in range(count))
-    segments = [heard[start : start + length] for start in starts if start + length <= heard.size]
+    # As the package rounds: some segments end a sample early and are left out.
+    cut = (heard[number * _RATE : int((number + _SEGMENT_S) * _RATE)] for number in range(count))
+    segments = [segment for segment in cut if segment.size == length]
     raw = np.array([session.run(None, {"input_1": segment[np.newaxis]})[0][0] for segment in segments])
     sig, bak, ovrl = (
         float(np.mean(np.polyval(polynomial, raw[:, place])))
