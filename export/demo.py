@@ -12,9 +12,9 @@ from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.engines import build_engines
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.report import report_table
+from voirs_vocoder.export.signed_off import validate_and_record
 from voirs_vocoder.export.speech import speech_recordings
 from voirs_vocoder.export.tensorrt import EngineConfig
-from voirs_vocoder.export.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import (
     Artifact,
     AudioMelSource,
@@ -52,14 +52,13 @@ def main() -> int:
         )
         export_artifact(request, progress)
         engines = _build_engines(progress)
-        report = validate_artifact(_OUTPUT, _SAMPLES, checkpoint=_CHECKPOINT, progress=progress)
-        record_validation(_OUTPUT, report)
+        report = validate_and_record(_OUTPUT, _SAMPLES, checkpoint=_CHECKPOINT, progress=progress)
         spoken = _speak()
     click.echo(f"\nCopy synthesis of {len(report.recordings)} recordings that the model never heard:\n")
     print_table(report_table(report))
     click.echo("\nSNR is against PyTorch; PESQ, STOI, LSD, M-STFT and mel L1 are against the recording.")
     click.echo(f"\nartifact  {_relative(_OUTPUT)}")
-    click.echo(f"report    {_relative(_OUTPUT / 'validation' / 'report.json')}")
+    click.echo(f"report    {_relative(_OUTPUT / 'validation' / 'report.html')}")
     for line in engines:
         click.echo(f"engine    {line}")
     for path in spoken:

@@ -9,7 +9,11 @@ import msgspec
 
 from voirs_vocoder.runtime.manifest import Int8Target, Precision
 
-__all__ = ["GATES", "Gate", "GateResult", "judge", "judged"]
+__all__ = ["GATES", "Gate", "GateResult", "Status", "gate_text", "judge", "judged", "verdict_of"]
+
+
+Status = Literal["passed", "failed", "not run"]
+"""How a graph stands to a gate."""
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -31,7 +35,7 @@ class GateResult(msgspec.Struct, frozen=True):
 
     gate: Gate
     measured: float | None
-    status: Literal["passed", "failed", "not run"]
+    status: Status
 
 
 # The limits follow what is inaudible (FP32, FP16) or a fair price for speed (INT8): README, "Gates".
@@ -72,3 +76,18 @@ def judged(gates: Sequence[Gate], figures: Mapping[str, float | None]) -> tuple[
         within = measured <= gate.limit if gate.bound == "max" else measured >= gate.limit
         results.append(GateResult(gate, measured, "passed" if within else "failed"))
     return tuple(results)
+
+
+def verdict_of(results: Sequence[GateResult]) -> Status | None:
+    """The worst of the results; None for none."""
+    statuses = {result.status for result in results}
+    order: tuple[Status, ...] = ("failed", "not run", "passed")
+    return next((status for status in order if status in statuses), None)
+
+
+def gate_text(result: GateResult) -> str:
+    """A result in words."""
+    gate = result.gate
+    sign = "at most" if gate.bound == "max" else "at least"
+    measured = "not measured" if result.measured is None else f"{result.measured:.4g}"
+    return f"{gate.figure} must be {sign} {gate.limit:g}, {measured}"

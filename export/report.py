@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from voirs_vocoder.export.gates import GateResult
+from voirs_vocoder.export.gates import GateResult, Status, verdict_of
 from voirs_vocoder.runtime.manifest import Int8Target, Precision, Recording
 
-__all__ = ["REPORT_PATH", "RecordingFigures", "Report", "Row", "encode_report", "report_table"]
+__all__ = ["PAGE_PATH", "REPORT_PATH", "RecordingFigures", "Report", "Row", "encode_report", "report_table"]
 
 REPORT_PATH = "validation/report.json"
+PAGE_PATH = "validation/report.html"
 
 
 class RecordingFigures(msgspec.Struct, frozen=True):
@@ -45,10 +46,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     recordings: tuple[RecordingFigures, ...]
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Status:
         """`failed` if a gate failed, `not run` if one was not run, `passed` otherwise."""
-        statuses = {gate.status for gate in self.gates}
-        return next((status for status in ("failed", "not run") if status in statuses), "passed")
+        return verdict_of(self.gates) or "passed"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

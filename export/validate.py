@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, replace_manifest
 from voirs_vocoder.export.gates import judge
+from voirs_vocoder.export.heard import Heard
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.progress import Progress, silent
-from voirs_vocoder.export.report import REPORT_PATH, RecordingFigures, Report, Row, encode_report
+from voirs_vocoder.export.report import PAGE_PATH, REPORT_PATH, RecordingFigures, Report, Row, encode_report
 from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
+from voirs_vocoder.export.validation_page import REFERENCE, row_name
 from voirs_vocoder.export.variants import Variant, pytorch_vocoder, variants
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import Artifact, Vocoder
@@ -38,6 +40,7 @@ def validate_artifact(
     *,
     checkpoint: Path | None = None,
     config: Path | None = None,
+    heard: Heard | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Measure every graph of an artifact on recordings.
@@ -47,6 +50,7 @@ def validate_artifact(
         speech: Folder of recordings, none of which was calibrated on.
         checkpoint: The source checkpoint: PyTorch is then the reference. None: the FP32 graph is.
         config: The checkpoint's configuration; None looks beside it.
+        heard: Keeps the audio for the page; None keeps nothing.
         progress: Told how far it is.
 
     Raises:
@@ -60,6 +64,10 @@ def validate_artifact(
     with reference:
         references = [_vocode(reference, utterance)[0] for utterance in utterances]
         backend = reference.metadata.backend
+    if heard is not None:
+        for utterance, audio in zip(utterances, references, strict=True):
+            heard.keep_recording(utterance.recording.name, utterance.samples, manifest.sample_rate)
+            heard.keep(utterance.recording.name, REFERENCE, audio)
     kinds = variants(artifact)
     reference_figures = [
         measure(u.samples, audio, manifest.sample_rate, manifest.mel, _AGAINST_RECORDING)
@@ -76,8 +84,13 @@ def validate_artifact(
                     number * len(utterances) + index,
                     len(kinds) * len(utterances),
                 )
+                audio, elapsed_s = _vocode(vocoder, utterance)
+                if heard is not None:
+                    heard.keep(utterance.recording.name, row_name(variant.name, variant.backend), audio)
                 figures.append(
-                    _figures(vocoder, utterance, references[index], reference_figures[index], manifest)
+                    _figures(
+                        audio, elapsed_s, utterance, references[index], reference_figures[index], manifest
+                    )
                 )
             rows.append(_row(variant, vocoder.metadata.backend, figures))
     progress("measured", 1, 1)
@@ -94,8 +107,13 @@ def validate_artifact(
     )
 
 
-def record_validation(root: Path, report: Report) -> Artifact:
+def record_validation(root: Path, report: Report, page: bytes | None = None) -> Artifact:
     """Write a report and its figures into the artifact that it speaks of.
+
+    Args:
+        root: The artifact.
+        report: What was measured.
+        page: The same to look at and listen to; None leaves none there, lest it speak of an earlier report.
 
     Raises:
         ArtifactError: The artifact is damaged or another process is changing it.
@@ -103,7 +121,7 @@ def record_validation(root: Path, report: Report) -> Artifact:
     """
     with locked_artifact(root) as artifact:
         manifest = artifact.manifest
-        data = encode_report(report)
+        reports = {REPORT_PATH: encode_report(report), **({} if page is None else {PAGE_PATH: page})}
         figures = {(row.precision, row.target): row.figures for row in reversed(report.rows)}
 
         def validated(graph: GraphEntry) -> GraphEntry:
@@ -114,14 +132,14 @@ def record_validation(root: Path, report: Report) -> Artifact:
             kept = {name: value for name, value in measured.items() if name != "rtf"}
             return msgspec.structs.replace(graph, validation=kept)
 
-        others = tuple(entry for entry in manifest.files if entry.path != REPORT_PATH)
+        others = tuple(entry for entry in manifest.files if entry.path not in (REPORT_PATH, PAGE_PATH))
         changed = msgspec.structs.replace(
             manifest,
             graphs=tuple(validated(graph) for graph in manifest.graphs),
-            files=(*others, file_entry(REPORT_PATH, data)),
+            files=(*others, *(file_entry(path, data) for path, data in reports.items())),
         )
         changed, card = with_model_card(changed)
-        return replace_manifest(artifact, changed, {REPORT_PATH: data, **card})
+        return replace_manifest(artifact, changed, {**reports, **card})
 
 
 def load_reference(artifact: Artifact, checkpoint: Path, config: Path | None) -> Vocoder:
@@ -149,13 +167,13 @@ def _vocode(vocoder: Vocoder, speech: Speech) -> tuple[NDArray[np.float32], floa
 
 
 def _figures(
-    vocoder: Vocoder,
+    audio: NDArray[np.float32],
+    elapsed_s: float,
     speech: Speech,
     reference: NDArray[np.float32],
     reference_figures: dict[str, float | None],
     manifest: Manifest,
 ) -> RecordingFigures:
-    audio, elapsed = _vocode(vocoder, speech)
     against_reference = measure(reference, audio, manifest.sample_rate, manifest.mel, _AGAINST_REFERENCE)
     against_recording = measure(speech.samples, audio, manifest.sample_rate, manifest.mel, _AGAINST_RECORDING)
     wanted, got = reference_figures["pesq_wb"], against_recording["pesq_wb"]
@@ -168,7 +186,7 @@ def _figures(
             },
             **against_recording,
             "pesq_lost": None if wanted is None or got is None else wanted - got,
-            "rtf": elapsed / (speech.samples.size / manifest.sample_rate),
+            "rtf": elapsed_s / (speech.samples.size / manifest.sample_rate),
         },
     )
 

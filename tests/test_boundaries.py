@@ -60,7 +60,7 @@ RULES = {
     "export": rule(
         "ours.export ours.calibration ours.reference_models ours.runtime "
         "numpy click msgspec soundfile torch onnx onnx_ir onnxscript onnxsim onnxruntime",
-        "tensorrt tensorrt_rtx cuda matplotlib scipy auraloss",
+        "tensorrt tensorrt_rtx cuda matplotlib PIL scipy auraloss python_stretch",
     ),
     "export.streaming": rule("ours.export ours.runtime numpy msgspec onnx onnx_ir onnxruntime scipy"),
     "export.cli": rule(
@@ -282,6 +282,10 @@ def test_the_wheel_holds_every_module_and_one_top_level_name(tmp_path):
     assert metadata.endswith(".dist-info")
     expected = {path.relative_to(ROOT).as_posix() for path in python_files()}
     expected |= {f"{package}/py.typed" for package in PACKAGES}
+    page = ROOT / "export" / "report_page"
+    expected |= {
+        path.relative_to(ROOT).as_posix() for kind in ("css", "js") for path in page.glob(f"*.{kind}")
+    }
     assert {
         name.removeprefix("voirs_vocoder/") for name in names if not name.startswith(metadata)
     } == expected

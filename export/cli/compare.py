@@ -82,6 +82,10 @@ def command(
     for path in (json_file, report_file):
         if path is not None:
             require_writable_file(path)
+    if report_file is not None:
+        from voirs_vocoder.export.report_page import require_drawing
+
+        require_drawing()
     artifacts = _is_artifact(reference)
     if degraded is not None and artifacts != _is_artifact(degraded):
         raise InputError(

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 __all__ = ["gate_lines"]
 
-_SIGNS = {"max": "at most", "min": "at least"}
-
 
 def gate_lines(name: str, results: Sequence[GateResult]) -> Iterator[str]:
     """A line for each gate that failed or was not run.
@@ -20,9 +18,8 @@ def gate_lines(name: str, results: Sequence[GateResult]) -> Iterator[str]:
         name: Of what was judged.
         results: How it stands to its gates.
     """
+    from voirs_vocoder.export.gates import gate_text
+
     for result in results:
-        if result.status == "passed":
-            continue
-        gate = result.gate
-        measured = "not measured" if result.measured is None else f"{result.measured:.4g}"
-        yield f"{result.status}: {name}: {gate.figure} must be {_SIGNS[gate.bound]} {gate.limit:g}, {measured}"
+        if result.status != "passed":
+            yield f"{result.status}: {name}: {gate_text(result)}"

@@ -62,11 +62,10 @@ def judge_artifact(
     if json_file is not None:
         require_writable_file(json_file)
 
-    from voirs_vocoder.export.validate import record_validation, validate_artifact
+    from voirs_vocoder.export.signed_off import validate_and_record
 
     with ConsoleProgress() as progress:
-        report = validate_artifact(root, speech, checkpoint=checkpoint, config=config, progress=progress)
-    record_validation(root, report)
+        report = validate_and_record(root, speech, checkpoint=checkpoint, config=config, progress=progress)
     if json_file is not None:
         write_file(json_file, encode_report(report))
     _print_report(report)

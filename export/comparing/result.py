@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from voirs_vocoder.export.gates import Gate, GateResult, judged
+from voirs_vocoder.export.gates import Gate, GateResult, Status, judged, verdict_of
 from voirs_vocoder.export.report import RecordingFigures
 from voirs_vocoder.export.speech import mean_figures
 
@@ -48,11 +48,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     recordings: tuple[RecordingFigures, ...]
 
     @property
-    def verdict(self) -> str:
-        """`failed`, `not run`, `passed`, or nothing where no threshold was set."""
-        statuses = {gate.status for gate in self.gates}
-        order = ("failed", "not run", "passed")
-        return next((status for status in order if status in statuses), "")
+    def verdict(self) -> Status | None:
+        """The worst of its gates; None where no threshold was set."""
+        return verdict_of(self.gates)
 
 
 class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,4 +116,4 @@ def _row(comparison: Comparison, columns: Sequence[tuple[str, str, str]]) -> lis
         "-" if value is None else format(value, form)
         for value, (_, _, form) in zip(values, columns, strict=True)
     ]
-    return [comparison.reference, comparison.degraded, *cells, comparison.verdict]
+    return [comparison.reference, comparison.degraded, *cells, comparison.verdict or ""]

@@ -1,0 +1,96 @@
+"""A comparison as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from voirs_vocoder.export.comparing.result import CompareReport, Comparison
+from voirs_vocoder.export.heard import Heard
+from voirs_vocoder.export.page_figures import (
+    FIGURES,
+    PAGE_RECORDINGS,
+    figure_texts,
+    gate_reasons,
+    this_place,
+)
+from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
+
+__all__ = ["comparison_page"]
+
+
+def comparison_page(report: CompareReport, heard: Heard) -> PageContent:
+    """Everything that `compare` found, with the audio that it heard.
+
+    Args:
+        report: What was measured.
+        heard: What was kept while it was.
+    """
+    names = [name for name in FIGURES if any(c.figures.get(name) is not None for c in report.comparisons)]
+    judged = any(comparison.gates for comparison in report.comparisons)
+    first = report.comparisons[0]
+    many = len(report.comparisons) > 1
+    count = len(first.recordings)
+    return PageContent(
+        title=f"{first.reference}: do its variants agree?"
+        if many
+        else f"{first.degraded} against {first.reference}",
+        subtitle=f"{count} recording{'s' * (count != 1)}; figures between the two signals of each row",
+        passed=report.passed if judged else None,
+        verdict=_sentence(report, judged),
+        columns=(
+            PageColumn("reference", numeric=False),
+            PageColumn("against", numeric=False),
+            *(FIGURES[name][0] for name in names),
+        ),
+        rows=tuple(_row(comparison, names) for comparison in report.comparisons),
+        notes=report.notes,
+        rtf=tuple(report.rtf.items()),
+        utterances=tuple(_utterances(report, heard)),
+        provenance=(("Compared", f"{len(report.comparisons)} pairs of {report.kind}"), *this_place()),
+    )
+
+
+def _sentence(report: CompareReport, judged: bool) -> str:
+    if not judged:
+        return "No threshold was set."
+    failed = sum(comparison.verdict == "failed" for comparison in report.comparisons)
+    total = len(report.comparisons)
+    pairs = "The pair keeps" if total == 1 else f"All {total} pairs keep"
+    return (
+        f"{failed} of {total} pairs miss a threshold."
+        if failed
+        else f"{pairs} every threshold that was measured."
+    )
+
+
+def _row(comparison: Comparison, names: list[str]) -> PageRow:
+    cells = []
+    for name in names:
+        value = comparison.figures.get(name)
+        cells.append("-" if value is None else format(value, FIGURES[name][1]))
+    names_and_cells = (comparison.reference, comparison.degraded, *cells)
+    return PageRow(names_and_cells, comparison.verdict, gate_reasons(comparison.gates))
+
+
+def _utterances(report: CompareReport, heard: Heard) -> Iterator[PageUtterance]:
+    first = report.comparisons[0]
+    files = report.kind != "artifacts"
+    reference = first.reference
+    # Only what is held against the first reference differs from what is heard beside it by what the table says.
+    figures = {
+        (entry.recording, comparison.degraded): entry.figures
+        for comparison in report.comparisons
+        if comparison.reference == reference
+        for entry in comparison.recordings
+    }
+    for name in list(heard.recordings)[:PAGE_RECORDINGS]:
+        recording = PageClip(reference if files else "recording", heard.recording(name))
+        made = (
+            PageClip(
+                variant,
+                heard.audio(name, variant),
+                tuple(figure_texts(figures.get((name, variant), {}), list(FIGURES))),
+            )
+            for variant in heard.variants
+        )
+        yield PageUtterance(name, heard.recordings[name], (recording, *made), reference)

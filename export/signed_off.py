@@ -1,0 +1,58 @@
+"""From an artifact to a report that somebody can sign: measured, drawn, and kept in the artifact."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from voirs_vocoder.export.heard import Heard
+from voirs_vocoder.export.page_figures import PAGE_RECORDINGS
+from voirs_vocoder.export.progress import Progress, silent
+from voirs_vocoder.export.report import Report
+from voirs_vocoder.export.report_page import render_page, require_drawing
+from voirs_vocoder.export.validate import record_validation, validate_artifact
+from voirs_vocoder.export.validation_page import validation_page
+from voirs_vocoder.runtime import Artifact
+from voirs_vocoder.runtime.errors import InputError
+
+__all__ = ["validate_and_record"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def validate_and_record(
+    root: Path,
+    speech: Path,
+    *,
+    checkpoint: Path | None = None,
+    config: Path | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Validate an artifact, and keep report and page in it; no page, and a warning, where nothing can draw.
+
+    Args:
+        root: The artifact.
+        speech: Folder of recordings, none of which was calibrated on.
+        checkpoint: See `validate_artifact`.
+        config: Likewise.
+        progress: Told how far it is.
+
+    Raises:
+        InputError: As `validate_artifact` and `record_validation`.
+        ArtifactError: As `record_validation`.
+    """
+    try:
+        require_drawing()
+    except InputError as error:
+        _LOG.warning("no report page: %s", error)
+        report = validate_artifact(root, speech, checkpoint=checkpoint, config=config, progress=progress)
+        record_validation(root, report)
+        return report
+    with Heard(PAGE_RECORDINGS) as heard:
+        report = validate_artifact(
+            root, speech, checkpoint=checkpoint, config=config, heard=heard, progress=progress
+        )
+        content = validation_page(report, Artifact.open(root).manifest, heard)
+        page = render_page(content, progress=progress)
+    record_validation(root, report, page)
+    return report

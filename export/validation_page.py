@@ -1,0 +1,117 @@
+"""A validation as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from voirs_vocoder.export.heard import Heard
+from voirs_vocoder.export.page_figures import FIGURES, figure_texts, gate_reasons, this_place
+from voirs_vocoder.export.report import Report, Row
+from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
+from voirs_vocoder.runtime.manifest import Manifest
+
+__all__ = ["REFERENCE", "row_name", "validation_page"]
+
+REFERENCE = "reference"
+"""The clip that the graphs are held against."""
+
+_NAMES = ("snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd", "multi_resolution_stft", "mel_l1")
+_RECORDING = "recording"
+
+
+def row_name(graph: str, provider: str) -> str:
+    """How a graph on a backend is called on the page."""
+    return f"{graph} on {provider}"
+
+
+def validation_page(report: Report, manifest: Manifest, heard: Heard) -> PageContent:
+    """Everything that `validate` found, with the audio that it heard.
+
+    Args:
+        report: What was measured.
+        manifest: Of the artifact.
+        heard: What was kept while it was.
+    """
+    model = "the PyTorch model" if report.reference == "pytorch" else "the FP32 graph"
+    count = len(report.recordings)
+    return PageContent(
+        title=f"{report.family} {report.variant}",
+        subtitle=f"{count} recording{'s' * (count != 1)}, {report.speech_s:.1f} s of speech, against {model}",
+        passed=report.passed,
+        verdict=_sentence(report),
+        columns=(
+            PageColumn("graph", numeric=False),
+            PageColumn("runs on", numeric=False),
+            PageColumn("RTF", "Seconds of compute per second of audio, the median."),
+            *(FIGURES[name][0] for name in _NAMES),
+        ),
+        rows=(_reference_row(report), *(_row(row) for row in report.rows)),
+        notes=(
+            f"SNR is against {model}; PESQ, STOI, LSD, M-STFT and mel L1 are against the recordings.",
+            "PESQ lost is what the reference has more.",
+        ),
+        rtf=tuple(
+            (row_name(row.graph, row.provider), rtf)
+            for row in report.rows
+            if (rtf := row.figures.get("rtf")) is not None
+        ),
+        utterances=tuple(_utterances(report, heard)),
+        provenance=tuple(_provenance(report, manifest)),
+    )
+
+
+def _sentence(report: Report) -> str:
+    verdicts = [row.verdict for row in report.rows]
+    failed, missing = verdicts.count("failed"), verdicts.count("not run")
+    if failed:
+        return f"{failed} of {len(verdicts)} graphs miss a gate."
+    tail = f"; for {missing} of them a figure could not be measured" if missing else ""
+    return f"{len(verdicts)} graphs, none misses a gate{tail}."
+
+
+def _reference_row(report: Report) -> PageRow:
+    figures = report.reference_figures
+    return PageRow((REFERENCE, report.reference_backend, "-", *_cells(figures)), None)
+
+
+def _row(row: Row) -> PageRow:
+    rtf = row.figures.get("rtf")
+    cells = (row.graph, row.provider, "-" if rtf is None else f"{rtf:.4f}", *_cells(row.figures))
+    return PageRow(cells, row.verdict, gate_reasons(row.gates))
+
+
+def _cells(figures: dict[str, float | None]) -> Iterator[str]:
+    for name in _NAMES:
+        value = figures.get(name)
+        yield "-" if value is None else format(value, FIGURES[name][1])
+
+
+def _utterances(report: Report, heard: Heard) -> Iterator[PageUtterance]:
+    figures = {
+        (entry.recording, row_name(row.graph, row.provider)): entry.figures
+        for row in report.rows
+        for entry in row.recordings
+    }
+    for name, sample_rate in heard.recordings.items():
+        made = (
+            PageClip(
+                variant,
+                heard.audio(name, variant),
+                tuple(figure_texts(figures.get((name, variant), {}), _NAMES)),
+            )
+            for variant in heard.variants
+        )
+        yield PageUtterance(
+            name, sample_rate, (PageClip(_RECORDING, heard.recording(name)), *made), REFERENCE
+        )
+
+
+def _provenance(report: Report, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    yield "Checkpoint, SHA-256", report.checkpoint_sha256 or "not recorded"
+    yield "Mel", f"{manifest.mel.id}, {manifest.sample_rate} Hz, hop {manifest.hop_length}"
+    yield "Licence of the weights", manifest.licence or "not stated"
+    yield "Recordings", ", ".join(f"{entry.name} ({entry.sha256[:12]})" for entry in report.recordings)
+    calibration = manifest.calibration
+    if calibration is not None:
+        yield "Calibrated on", ", ".join(entry.name for entry in calibration.recordings)
+    yield from this_place()
