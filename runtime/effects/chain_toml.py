@@ -1,0 +1,135 @@
+"""Chains as TOML files: what a person writes, and what an artifact keeps."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from voirs_vocoder.runtime.effects.chain import Automation, EffectChain, Link
+from voirs_vocoder.runtime.effects.effect import Effect
+from voirs_vocoder.runtime.effects.kinds import EFFECTS
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.input_file import require_file
+
+__all__ = ["chain_from_toml", "read_chain", "toml_from_chain"]
+
+_MAX_BYTES = 1 << 20
+_OWN_KEYS = ("type", "bypass", "wet", "automation")
+
+
+def read_chain(path: Path) -> EffectChain:
+    """Read a chain from a file.
+
+    Raises:
+        InputError: It is missing, too large, no TOML, or as `chain_from_toml`.
+    """
+    require_file(path)
+    data = path.read_bytes()[: _MAX_BYTES + 1]
+    return chain_from_toml(data, str(path))
+
+
+def chain_from_toml(data: bytes, where: str) -> EffectChain:
+    """A chain from the text of a file: `name`, and an `[[effect]]` table for each effect, in order.
+
+    Args:
+        data: UTF-8.
+        where: Named in errors.
+
+    Raises:
+        InputError: It is no TOML, a key is unknown or missing, or a value is of another type or out of range.
+    """
+    if len(data) > _MAX_BYTES:
+        raise InputError(f"{where}: a chain takes at most {_MAX_BYTES} bytes, got more; this is another file")
+    try:
+        document = tomllib.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{where}: not TOML ({error}); mend the file") from error
+    _require_known(document, ("name", "effect"), where)
+    tables = document.get("effect", [])
+    name = document.get("name", "")
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise InputError(f"{where}: effects are tables [[effect]], got {tables!r}; write each as one")
+    if not isinstance(name, str):
+        raise InputError(f"{where}: name must be a text, got {name!r}")
+    links = tuple(_link(table, f"{where}: effect {number}") for number, table in enumerate(tables, 1))
+    try:
+        return EffectChain(links, name)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def toml_from_chain(chain: EffectChain) -> bytes:
+    """A file that `read_chain` gives the chain from."""
+    lines = [f"name = {_literal(chain.name)}"]
+    for link in chain.links:
+        lines += ["", "[[effect]]", f"type = {_literal(link.effect.NAME)}"]
+        if link.bypass:
+            lines.append("bypass = true")
+        if link.wet != 1.0:
+            lines.append(f"wet = {_literal(link.wet)}")
+        lines += [f"{name} = {_literal(value)}" for name, value in msgspec.to_builtins(link.effect).items()]
+        if link.automation:
+            moving = [{"parameter": each.parameter, "points": each.points} for each in link.automation]
+            lines.append(f"automation = {_literal(moving)}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _link(table: Mapping[str, Any], where: str) -> Link:
+    kind = table.get("type")
+    if kind not in EFFECTS:
+        raise InputError(
+            f"{where}: type must name an effect, got {kind!r}; {_nearest(str(kind), list(EFFECTS))}"
+        )
+    effect_type = EFFECTS[kind]
+    fields = effect_type.__struct_fields__
+    where = f"{where}, {kind}"
+    _require_known(table, (*_OWN_KEYS, *fields), where)
+    settings = {name: value for name, value in table.items() if name in fields}
+    own = {name: table[name] for name in ("bypass", "wet") if name in table}
+    try:
+        effect: Effect = msgspec.convert(settings, effect_type)
+        links = msgspec.convert({**own, "automation": table.get("automation", [])}, _LinkTable)
+        automation = tuple(Automation(each.parameter, each.points) for each in links.automation)
+        return Link(effect, links.bypass, links.wet, automation)
+    except (msgspec.ValidationError, InputError) as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+class _AutomationTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    parameter: str
+    points: tuple[tuple[float, float], ...]
+
+
+class _LinkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    bypass: bool = False
+    wet: float = 1.0
+    automation: tuple[_AutomationTable, ...] = ()
+
+
+def _require_known(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise InputError(f"{where}: unknown key {key!r}; {_nearest(key, known)}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # A JSON string is a TOML string.
+        return msgspec.json.encode(value).decode()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_literal(each) for each in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{name} = {_literal(each)}' for name, each in value.items())} }}"
+    return repr(value)

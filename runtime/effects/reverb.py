@@ -1,0 +1,119 @@
+"""A room: noise that dies away, convolved with the signal."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.effects.effect import Curves, Effect, EffectState, Samples
+from voirs_vocoder.runtime.effects.sections import Sections, butterworth
+
+__all__ = ["Reverb", "room_response"]
+
+_DECAY_DB = 60.0
+
+
+class Reverb(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The sound of a room, without the direct sound: mix it in with the chain's `wet`.
+
+    A response of Gaussian noise that falls by 60 dB in `decay_s`, low-passed at `damping_hz`, `pre_delay_ms` late, of
+    unit energy; one of its own for each channel. J. Moorer, About this reverberation business, Computer Music Journal
+    3(2), 1979. Convolved in blocks no longer than the pre-delay, which hides what they take: no latency.
+    """
+
+    NAME: ClassVar[str] = "reverb"
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {
+        "decay_s": (0.05, 5.0),
+        "pre_delay_ms": (2.0, 200.0),
+        "damping_hz": (500.0, 20_000.0),
+        "seed": (0, 2**32 - 1),
+    }
+
+    decay_s: float = 0.5
+    pre_delay_ms: float = 15.0
+    damping_hz: float = 5_000.0
+    seed: int = 0
+
+    def open(self, sample_rate: int, channels: int) -> EffectState:
+        """See `Effect.open`."""
+        pre_delay = max(1, round(self.pre_delay_ms * sample_rate / 1000.0))
+        # A power of two, for the FFT.
+        partition = 1 << (pre_delay.bit_length() - 1)
+        responses = [room_response(self, sample_rate, channel) for channel in range(channels)]
+        return _Convolving(np.stack(responses), partition, pre_delay - partition)
+
+    def tail_s(self) -> float:
+        """See `Effect.tail_s`."""
+        return self.decay_s + self.pre_delay_ms / 1000.0
+
+
+def room_response(reverb: Reverb, sample_rate: int, channel: int) -> NDArray[np.float64]:
+    """The response of a room, without its pre-delay.
+
+    Args:
+        reverb: Of the room.
+        sample_rate: In Hz.
+        channel: Each has its own noise.
+
+    Returns:
+        Float64 [samples], of unit energy.
+    """
+    length = max(2, round(reverb.decay_s * sample_rate))
+    noise = np.random.default_rng([reverb.seed, channel]).standard_normal((1, length))
+    if reverb.damping_hz < 0.49 * sample_rate:
+        noise = Sections(butterworth("lowpass", reverb.damping_hz, 1, sample_rate), 1).filtered(noise)
+    fall = 10.0 ** (-_DECAY_DB / 20.0 * np.arange(length) / length)
+    response: NDArray[np.float64] = noise[0] * fall
+    response /= np.sqrt(np.sum(response**2))
+    return response
+
+
+class _Convolving:
+    """Uniformly partitioned convolution, a partition late, on a grid of its own.
+
+    W. Gardner, Efficient convolution without input-output delay, JAES 43(3), 1995, section 2, with overlap-save.
+    """
+
+    def __init__(self, responses: NDArray[np.float64], partition: int, further: int) -> None:
+        channels, length = responses.shape
+        count = -(-length // partition)
+        padded = np.pad(responses, ((0, 0), (0, count * partition - length)))
+        self._spectra = np.fft.rfft(padded.reshape(channels, count, partition), 2 * partition)
+        self._partition = partition
+        self._past = np.zeros_like(self._spectra)
+        self._newest = 0
+        self._before = np.zeros((channels, partition))
+        self._waiting = np.empty((channels, 0), np.float32)
+        self._ready = np.empty((channels, 0), np.float32)
+        self._lead = partition + further
+
+    def process(self, block: Samples, moving: Curves) -> Samples:
+        """See `EffectState.process`."""
+        del moving
+        waiting = np.concatenate((self._waiting, block), axis=1)
+        pieces = [self._ready]
+        while waiting.shape[1] >= self._partition:
+            pieces.append(self._convolved(waiting[:, : self._partition]))
+            waiting = waiting[:, self._partition :]
+        self._waiting = waiting
+        ready = np.concatenate(pieces, axis=1)
+        lead = min(block.shape[1], self._lead)
+        self._lead -= lead
+        count = block.shape[1] - lead
+        self._ready = ready[:, count:]
+        return np.concatenate((np.zeros((block.shape[0], lead), np.float32), ready[:, :count]), axis=1)
+
+    def _convolved(self, block: Samples) -> Samples:
+        joined = np.concatenate((self._before, block), axis=1)
+        self._before = block.astype(np.float64)
+        count = self._spectra.shape[1]
+        self._newest = (self._newest - 1) % count
+        self._past[:, self._newest] = np.fft.rfft(joined)
+        # The newest block meets the first partition, the one before it the second, and so on.
+        split = count - self._newest
+        total = np.einsum("cpf,cpf->cf", self._past[:, self._newest :], self._spectra[:, :split])
+        if self._newest:
+            total += np.einsum("cpf,cpf->cf", self._past[:, : self._newest], self._spectra[:, split:])
+        return np.fft.irfft(total)[:, self._partition :].astype(np.float32)

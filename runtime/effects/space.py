@@ -1,0 +1,187 @@
+"""Effects on space: stereo width and the direction that a voice comes from; and gain, the simplest effect of all."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.dsp import scipy_signal
+from voirs_vocoder.runtime.effects.control import Delay
+from voirs_vocoder.runtime.effects.effect import Curves, Effect, EffectState, Samples
+from voirs_vocoder.runtime.errors import InputError
+
+__all__ = ["Binaural", "Gain", "StereoWidth"]
+
+_SPEED_OF_SOUND_M_S = 343.0
+_HEAD_RADIUS_M = 0.0875
+_SINC_TAPS = 31
+_ALL_PASS_MS = (7.1, 11.3, 17.9)
+_ALL_PASS_GAIN = 0.6
+
+
+class Gain(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Louder or softer; `gain_db` can be automated."""
+
+    NAME: ClassVar[str] = "gain"
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"gain_db": (-120.0, 40.0)}
+    MOVING: ClassVar[tuple[str, ...]] = ("gain_db",)
+
+    gain_db: float = 0.0
+
+    def open(self, sample_rate: int, channels: int) -> EffectState:
+        """See `Effect.open`."""
+        del sample_rate, channels
+        return _Gaining(self.gain_db)
+
+
+class StereoWidth(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Scales the difference of two channels by `width`: 0 is mono, 1 unchanged. `width` can be automated.
+
+    A mono signal gets a second channel: its difference is the signal through three all-pass filters (M. Schroeder,
+    Natural sounding artificial reverberation, JAES 10(3), 1962), which mixes back to the mono signal exactly.
+    """
+
+    NAME: ClassVar[str] = "stereo_width"
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"width": (0.0, 2.0)}
+    MOVING: ClassVar[tuple[str, ...]] = ("width",)
+
+    width: float = 0.5
+
+    def open(self, sample_rate: int, channels: int) -> EffectState:
+        """See `Effect.open`."""
+        if channels > 2:
+            raise InputError(f"{self.NAME}: needs one or two channels, got {channels}; mix them down")
+        return _Widening(self.width, sample_rate, channels)
+
+    def channels(self, channels: int) -> int:
+        """See `Effect.channels`."""
+        del channels
+        return 2
+
+
+class Binaural(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Places a voice for headphones at `azimuth_degrees`, right of the middle being positive.
+
+    C. Brown and R. Duda, A structural model for binaural sound synthesis, IEEE TSAP 6(5), 1998: the far ear hears it
+    later, by Woodworth's (a/c)(|x| + sin |x|) on a sphere of 8.75 cm, and each through the one-pole head shadow of
+    equation 3.
+    """
+
+    NAME: ClassVar[str] = "binaural"
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"azimuth_degrees": (-90.0, 90.0)}
+
+    azimuth_degrees: float = 30.0
+
+    def open(self, sample_rate: int, channels: int) -> EffectState:
+        """See `Effect.open`."""
+        if channels != 1:
+            raise InputError(f"{self.NAME}: places one channel, got {channels}; mix them down before")
+        return _Placing(math.radians(self.azimuth_degrees), sample_rate)
+
+    def latency_samples(self, sample_rate: int) -> int:
+        """See `Effect.latency_samples`."""
+        del sample_rate
+        return _SINC_TAPS // 2
+
+    def channels(self, channels: int) -> int:
+        """See `Effect.channels`."""
+        del channels
+        return 2
+
+
+class _Gaining:
+    def __init__(self, gain_db: float) -> None:
+        self._gain = np.float32(10.0 ** (gain_db / 20.0))
+
+    def process(self, block: Samples, moving: Curves) -> Samples:
+        """See `EffectState.process`."""
+        curve = moving.get("gain_db")
+        gain = self._gain if curve is None else (10.0 ** (curve / 20.0)).astype(np.float32)
+        return block * gain
+
+
+class _Widening:
+    def __init__(self, width: float, sample_rate: int, channels: int) -> None:
+        self._width = width
+        self._all_passes = (
+            [_AllPass(round(ms * sample_rate / 1000.0)) for ms in _ALL_PASS_MS] if channels == 1 else []
+        )
+
+    def process(self, block: Samples, moving: Curves) -> Samples:
+        """See `EffectState.process`."""
+        if block.shape[0] == 1:
+            middle = block[0]
+            side = middle
+            for each in self._all_passes:
+                side = each.process(side)
+        else:
+            middle, side = (block[0] + block[1]) / 2, (block[0] - block[1]) / 2
+        width = moving.get("width", np.float64(self._width))
+        side = (side * width).astype(np.float32)
+        return np.stack((middle + side, middle - side))
+
+
+class _AllPass:
+    """y[n] = -g x[n] + x[n - d] + g y[n - d], d samples at a time."""
+
+    def __init__(self, delay: int) -> None:
+        numerator = np.zeros(delay + 1)
+        numerator[0], numerator[-1] = -_ALL_PASS_GAIN, 1.0
+        denominator = np.zeros(delay + 1)
+        denominator[0], denominator[-1] = 1.0, -_ALL_PASS_GAIN
+        self._coefficients = (numerator, denominator)
+        self._state = np.zeros(delay)
+        self._filter = scipy_signal().lfilter
+
+    def process(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not samples.size:
+            return samples
+        made, self._state = self._filter(*self._coefficients, samples, zi=self._state)
+        through: NDArray[np.float32] = made.astype(np.float32)
+        return through
+
+
+class _Placing:
+    def __init__(self, azimuth: float, sample_rate: int) -> None:
+        self._right_is_near = azimuth >= 0.0
+        self._near = _Ear(0.0, math.pi / 2 - abs(azimuth), sample_rate)
+        late_s = _HEAD_RADIUS_M / _SPEED_OF_SOUND_M_S * (abs(azimuth) + math.sin(abs(azimuth)))
+        self._far = _Ear(late_s * sample_rate, math.pi / 2 + abs(azimuth), sample_rate)
+
+    def process(self, block: Samples, moving: Curves) -> Samples:
+        """See `EffectState.process`."""
+        del moving
+        near, far = self._near.process(block), self._far.process(block)
+        return np.concatenate((far, near) if self._right_is_near else (near, far))
+
+
+class _Ear:
+    """Delay and head shadow at an angle of incidence."""
+
+    def __init__(self, late_samples: float, incidence: float, sample_rate: int) -> None:
+        signal = scipy_signal()
+        whole = math.floor(late_samples)
+        places = np.arange(_SINC_TAPS) - _SINC_TAPS // 2 - (late_samples - whole)
+        taps = np.sinc(places) * np.blackman(_SINC_TAPS)
+        self._delay = Delay(1, whole)
+        self._taps = taps / taps.sum()
+        # Equation 3, H(s) = (1 + alpha s / 2 w0) / (1 + s / 2 w0), w0 = c / a, alpha by equation 4.
+        alpha = 1.05 + 0.95 * math.cos(incidence * 180.0 / 150.0)
+        corner = 2.0 * _SPEED_OF_SOUND_M_S / _HEAD_RADIUS_M
+        self._shadow = signal.bilinear([alpha / corner, 1.0], [1.0 / corner, 1.0], sample_rate)
+        self._filter = signal.lfilter
+        self._taps_state = np.zeros((1, _SINC_TAPS - 1))
+        self._shadow_state = np.zeros((1, 1))
+
+    def process(self, block: Samples) -> Samples:
+        if not block.shape[1]:
+            return block
+        late, self._taps_state = self._filter(
+            self._taps, [1.0], self._delay.process(block), zi=self._taps_state
+        )
+        shadowed, self._shadow_state = self._filter(*self._shadow, late, zi=self._shadow_state)
+        heard: Samples = shadowed.astype(np.float32)
+        return heard
