@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.calibration.steady_sums import steady_sums
-from voirs_vocoder.export.artifact_writer import create_artifact, refuse_existing
+from voirs_vocoder.export.artifact_writer import create_artifact, refuse_existing, with_files
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.extrapolator import extrapolator_graphs
 from voirs_vocoder.export.feeds import feeds_from_mels
@@ -33,9 +33,11 @@ from voirs_vocoder.export.streaming import batch_graphs, stream_graphs
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact_effects import EFFECTS_PATH
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
+from voirs_vocoder.runtime.effects import EffectChain, toml_from_chain
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import FORMAT_VERSION, Diffusion, Manifest, Precision, Source, TensorInfo
 
@@ -60,6 +62,7 @@ class ExportRequest:
         sampler_graph: Of a diffusion model: make the default sampling as one graph as well.
         stream: Make a stream graph of every graph that can have one.
         batch: Make a batch graph of every offline graph that can have one.
+        effects: Chain that the artifact brings along; None for none.
         force: Replace an artifact that is there.
     """
 
@@ -73,6 +76,7 @@ class ExportRequest:
     sampler_graph: bool = False
     stream: bool = True
     batch: bool = False
+    effects: EffectChain | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -136,6 +140,10 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
         graphs.extend(batch_graphs(offline, convention.hop_length, progress))
     manifest = _manifest(request, module, specs, convention, diffusion, graphs, calibration)
     files = {graph.entry.file.path: graph.data for graph in graphs}
+    if request.effects is not None:
+        effects = {EFFECTS_PATH: toml_from_chain(request.effects)}
+        files |= effects
+        manifest = with_files(manifest, effects)
     manifest, card = with_model_card(manifest)
     return create_artifact(request.output, manifest, {**files, **card}, force=request.force)
 

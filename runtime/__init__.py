@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from voirs_vocoder.runtime.aio import AioConfig, AsyncVocoder
     from voirs_vocoder.runtime.artifact import Artifact
-    from voirs_vocoder.runtime.audio import AudioBuffer, read_audio
+    from voirs_vocoder.runtime.audio import AudioBuffer, AudioTags, StreamEncoder, read_audio
     from voirs_vocoder.runtime.audio_write import AudioWriter, write_audio
     from voirs_vocoder.runtime.batch import BatchError
     from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
     from voirs_vocoder.runtime.convention import MelConvention, get_convention
     from voirs_vocoder.runtime.dummy import DummyVocoder
+    from voirs_vocoder.runtime.effects import EffectChain, load_chain
     from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError, VoirsVocoderError
     from voirs_vocoder.runtime.mel import (
         ArrayMelSource,
@@ -36,9 +37,11 @@ __all__ = [
     "AsyncVocoder",
     "AudioBuffer",
     "AudioMelSource",
+    "AudioTags",
     "AudioWriter",
     "BatchError",
     "DummyVocoder",
+    "EffectChain",
     "InputError",
     "MelConvention",
     "MelRangeWarning",
@@ -47,6 +50,7 @@ __all__ = [
     "NpyMelSource",
     "ProviderError",
     "SessionConfig",
+    "StreamEncoder",
     "StreamStatistics",
     "StreamingConfig",
     "Vocoder",
@@ -56,6 +60,7 @@ __all__ = [
     "VocodingConfig",
     "VoirsVocoderError",
     "get_convention",
+    "load_chain",
     "load_mel",
     "mel_spectrogram",
     "read_audio",
@@ -65,12 +70,13 @@ __all__ = [
 _HOMES = {
     "aio": ("AioConfig", "AsyncVocoder"),
     "artifact": ("Artifact",),
-    "audio": ("AudioBuffer", "read_audio"),
+    "audio": ("AudioBuffer", "AudioTags", "StreamEncoder", "read_audio"),
     "audio_write": ("AudioWriter", "write_audio"),
     "batch": ("BatchError",),
     "config": ("SessionConfig", "VocodingConfig"),
     "convention": ("MelConvention", "get_convention"),
     "dummy": ("DummyVocoder",),
+    "effects": ("EffectChain", "load_chain"),
     "errors": ("ArtifactError", "InputError", "ProviderError", "VoirsVocoderError"),
     "mel": (
         "ArrayMelSource",

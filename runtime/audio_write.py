@@ -10,25 +10,15 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.audio import AudioBuffer, SequentialSoundFile, array_blocks
+from voirs_vocoder.runtime.audio.buffer import AudioBuffer
+from voirs_vocoder.runtime.audio.encoder import AudioEncoder, AudioTags
+from voirs_vocoder.runtime.audio.formats import SampleFormat, format_of_file
 from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["AudioWriter", "write_audio"]
 
-# Ending -> libsndfile's format and the bit depths that it can hold; none for the lossy ones.
-_FORMATS: dict[str, tuple[str, tuple[int, ...]]] = {
-    ".wav": ("WAV", (16, 24, 32)),
-    ".flac": ("FLAC", (16, 24)),
-    ".ogg": ("OGG", ()),
-    ".mp3": ("MP3", ()),
-    ".pcm": ("RAW", (16, 24, 32)),
-    ".raw": ("RAW", (16, 24, 32)),
-}
-_LOSSY_SUBTYPES = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
-_DEFAULT_BITS = 16
 _WAV_MAX_BYTES = 2**32 - 2**16  # the RIFF size field, less room for the header
 
 
@@ -38,9 +28,6 @@ class AudioWriter:
     The target appears, or is replaced, only when the block ends without an exception; otherwise nothing is left
     behind and an existing target stays as it was.
 
-    Attributes:
-        saturated_samples: How many samples so far were beyond [-1, 1] and were clipped to it.
-
     Example:
         with AudioWriter("speech.flac", 22050, bits=24) as writer:
             for chunk in chunks:
@@ -48,32 +35,60 @@ class AudioWriter:
     """
 
     def __init__(
-        self, path: Path | str, sample_rate: int, channels: int = 1, *, bits: int | None = None
+        self,
+        path: Path | str,
+        sample_rate: int,
+        channels: int = 1,
+        *,
+        bits: SampleFormat | None = None,
+        dither_seed: int | None = None,
+        tags: AudioTags | None = None,
     ) -> None:
         """Check what is asked for; nothing is created yet.
 
         Args:
-            path: Ends in .wav, .flac, .ogg (Vorbis), .mp3, or .pcm or .raw (little-endian, interleaved, no header).
-            sample_rate: In Hz.
+            path: Ends in .wav, .flac, .ogg (Vorbis), .opus, .mp3, .m4a (AAC; needs the extra `codecs`), or .pcm or .raw
+                (little-endian, interleaved, no header).
+            sample_rate: In Hz; one that the format lacks is changed, with a `ResampledWarning`.
             channels: Number of channels.
-            bits: 16, 24 or 32 (FLAC: 16 or 24); None takes 16, and is the only choice for OGG and MP3.
+            bits: 16, 24, 32 or `float` (FLAC: 16 or 24); None takes 16, and is the only choice for lossy formats.
+            dither_seed: Of TPDF dither of 16 or 24 bits; None adds none.
+            tags: What the file says of itself; None says nothing.
 
         Raises:
             InputError: The ending or bit depth cannot be written, or the target is no regular file.
         """
         self._path = Path(path)
-        self._sample_rate = sample_rate
         self._channels = channels
-        self._format, self._subtype = _format_of(self._path, bits)
-        self._sample_bytes = (bits or _DEFAULT_BITS) // 8
+        audio_format = format_of_file(self._path)
+        self._encoder = AudioEncoder(
+            audio_format,
+            sample_rate,
+            channels,
+            samples=bits,
+            dither_seed=dither_seed,
+            tags=tags,
+            where=str(self._path),
+        )
+        samples = audio_format.checked_samples(bits, str(self._path))
+        self._sample_bytes = samples // 8 if isinstance(samples, int) else 4
         self._data_bytes = 0
-        self.saturated_samples = 0
         try:
             occupied = self._path.exists() and not self._path.is_file()
         except OSError as error:
             raise self._failure(error) from error
         if occupied:
             raise InputError(f"{self._path}: output must be a regular file; give the path of one")
+
+    @property
+    def file_rate(self) -> int:
+        """Sample rate of the file, in Hz."""
+        return self._encoder.file_rate
+
+    @property
+    def saturated_samples(self) -> int:
+        """How many samples so far were beyond [-1, 1] and were limited to it."""
+        return self._encoder.saturated_samples
 
     def __enter__(self) -> Self:
         self._temporary = self._path.with_name(f".voirs-{secrets.token_hex(8)}.part")
@@ -82,70 +97,55 @@ class AudioWriter:
         except OSError as error:
             raise self._failure(error) from error
         try:
-            self._sound = SequentialSoundFile(
-                self._file,
-                "w",
-                samplerate=self._sample_rate,
-                channels=self._channels,
-                format=self._format,
-                subtype=self._subtype,
-                endian="LITTLE" if self._format == "RAW" else None,
-            )
-        except (soundfile.SoundFileError, ValueError) as error:
+            self._encoder.open(self._file, streamed=False)
+        except InputError:
             self._discard()
             self._raise_recorded()
-            raise InputError(
-                f"{self._path}: {self._format} cannot hold {self._channels} channels at {self._sample_rate} Hz "
-                f"({error}); choose another format"
-            ) from error
+            raise
         return self
 
     def write(self, samples: NDArray[np.float32]) -> None:
         """Append samples.
 
         Args:
-            samples: Float32 [channels, samples], or [samples] for one channel; clipped to [-1, 1].
+            samples: Float32 [channels, samples], or [samples] for one channel; limited to [-1, 1] unless written as
+                `float`.
 
         Raises:
             InputError: The samples are not finite or have another shape, or the file cannot be written, as on a full
                 disk.
         """
-        block = samples[np.newaxis] if samples.ndim == 1 else samples
-        if block.ndim != 2 or block.shape[0] != self._channels:
-            raise InputError(
-                f"{self._path}: samples must be [{self._channels}, samples], got shape {samples.shape}; reshape them"
-            )
-        if not np.isfinite(block).all():
-            raise InputError(f"{self._path}: audio must be finite, got NaN or infinity; check the mel")
-        self._data_bytes += block.size * self._sample_bytes
-        if self._format == "WAV" and self._data_bytes > _WAV_MAX_BYTES:
+        self._data_bytes += samples.size * self._sample_bytes
+        if self._encoder.format.name == "wav" and self._data_bytes > _WAV_MAX_BYTES:
             raise InputError(f"{self._path}: a WAV file cannot exceed 4 GiB; write .flac or .raw")
-        self.saturated_samples += int(np.count_nonzero(np.abs(block) > 1))
-        # libsndfile's Vorbis encoder needs stack in proportion to what it is given at once.
-        for part in array_blocks(block):
-            try:
-                self._sound.write(np.clip(part.T, -1, 1).astype(np.float32))
-            except (soundfile.SoundFileError, AssertionError) as error:
-                raise self._failure(self._file.error or error) from error
-            self._raise_recorded()
+        try:
+            self._encoder.write(samples)
+        except InputError:
+            raise
+        except Exception as error:  # whatever the encoder's library raises when the disk is full
+            raise self._failure(self._file.error or error) from error
+        self._raise_recorded()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            # Closed first: collected later, it would write to a file that is no longer open.
-            with suppress(soundfile.SoundFileError):
-                self._sound.close()
+            # Ended first: collected later, it would write to a file that is no longer open.
+            with suppress(Exception):
+                self._encoder.finish()
             self._discard()
             return
         try:
-            self._sound.close()
+            self._encoder.finish()
             self._raise_recorded()
             self._file.close_synced()
             self._temporary.replace(self._path)
-        except (soundfile.SoundFileError, OSError) as failure:
+        except InputError:
             self._discard()
-            raise self._failure(failure) from failure
+            raise
+        except Exception as failure:  # as in `write`
+            self._discard()
+            raise self._failure(self._file.error or failure) from failure
         except BaseException:
             self._discard()
             raise
@@ -164,7 +164,7 @@ class AudioWriter:
 
 
 class _RecordingFile:
-    """The file that libsndfile writes to, which keeps the error that libsndfile would hide.
+    """The file that encoders write to, which keeps the error that libsndfile would hide.
 
     An exception in one of soundfile's callbacks is printed and forgotten, and a failed write at close goes unnoticed.
     """
@@ -197,33 +197,31 @@ class _RecordingFile:
         self._file.close()
 
 
-def write_audio(path: Path | str, audio: AudioBuffer, bits: int | None = None) -> int:
+def write_audio(
+    path: Path | str,
+    audio: AudioBuffer,
+    bits: SampleFormat | None = None,
+    *,
+    dither_seed: int | None = None,
+    tags: AudioTags | None = None,
+) -> int:
     """Write a whole recording.
 
     Args:
         path: As in `AudioWriter`.
         audio: What to write.
         bits: As in `AudioWriter`.
+        dither_seed: Likewise.
+        tags: Likewise.
 
     Returns:
-        How many samples were beyond [-1, 1] and were clipped.
+        How many samples were beyond [-1, 1] and were limited to it.
 
     Raises:
         InputError: As `AudioWriter`.
     """
-    with AudioWriter(path, audio.sample_rate, audio.channels, bits=bits) as writer:
+    with AudioWriter(
+        path, audio.sample_rate, audio.channels, bits=bits, dither_seed=dither_seed, tags=tags
+    ) as writer:
         writer.write(audio.samples)
     return writer.saturated_samples
-
-
-def _format_of(path: Path, bits: int | None) -> tuple[str, str]:
-    ending = path.suffix.lower()
-    if ending not in _FORMATS:
-        raise InputError(
-            f"{path}: cannot write {ending or 'a file without ending'}; use {', '.join(_FORMATS)}"
-        )
-    name, depths = _FORMATS[ending]
-    if bits is not None and bits not in depths:
-        allowed = f"{', '.join(map(str, depths))} bits" if depths else "no bit depth"
-        raise InputError(f"{path}: {ending} takes {allowed}, got {bits}; choose among them or use .wav")
-    return name, _LOSSY_SUBTYPES.get(name, f"PCM_{bits or _DEFAULT_BITS}")

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import soundfile
 
+from voirs_vocoder.runtime.audio.encoder_av import av_problem
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.manifest import FileEntry, GraphEntry, TensorInfo
@@ -269,4 +270,5 @@ def _audio_formats() -> tuple[str, ...]:
     formats = soundfile.available_formats()
     found = [name for name in ("WAV", "FLAC", "MP3") if name in formats]
     ogg = soundfile.available_subtypes("OGG") if "OGG" in formats else {}
-    return (*found, *(f"OGG {name.title()}" for name in ("VORBIS", "OPUS") if name in ogg))
+    found += [f"OGG {name.title()}" for name in ("VORBIS", "OPUS") if name in ogg]
+    return (*found, *(["AAC"] if av_problem() is None else []))

@@ -18,12 +18,13 @@ class Player:
 
     Args:
         sample_rate: In Hz.
+        channels: Of what is played.
 
     Raises:
         ProviderError: sounddevice is not installed, or there is no output that plays this.
     """
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, channels: int = 1) -> None:
         """Find the output; nothing is played yet."""
         try:
             import sounddevice
@@ -33,14 +34,16 @@ class Player:
                 "libportaudio2), or write to a file"
             ) from error
         try:
-            self._stream: Any = sounddevice.OutputStream(samplerate=sample_rate, channels=1, dtype="float32")
+            self._stream: Any = sounddevice.OutputStream(
+                samplerate=sample_rate, channels=channels, dtype="float32"
+            )
         except sounddevice.PortAudioError as error:
             raise ProviderError(
-                f"no audio output plays {sample_rate} Hz mono ({error}); write to a file"
+                f"no audio output plays {channels} channels at {sample_rate} Hz ({error}); write to a file"
             ) from error
 
     def write(self, samples: NDArray[np.float32]) -> None:
-        """Play [1, samples]; returns when there is room for more."""
+        """Play [channels, samples]; returns when there is room for more."""
         self._stream.write(np.ascontiguousarray(np.clip(samples.T, -1.0, 1.0)))
 
     def __enter__(self) -> Self:

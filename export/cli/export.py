@@ -11,6 +11,7 @@ from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
 from voirs_vocoder.export.cli.summary import print_summary
 from voirs_vocoder.export.cli.validate import judge_artifact
+from voirs_vocoder.runtime.effects import load_chain
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import Precision
 
@@ -64,6 +65,11 @@ __all__ = ["command"]
     default=False,
     help="Make batch graphs as well, for utterances of different lengths at once on a GPU.",
 )
+@click.option(
+    "--effects",
+    metavar="CHAIN",
+    help="A preset or .toml file of DSP that the artifact brings along, for `vocode --effects artifact`.",
+)
 @options.force_option("Replace an artifact that is there.")
 def command(
     family: str,
@@ -79,6 +85,7 @@ def command(
     sampler_graph: bool,
     stream: bool,
     batch: bool,
+    effects: str | None,
     force: bool,
 ) -> None:
     """Export a checkpoint of FAMILY (hifigan, waveglow, diffwave or diffwave-unet) to an artifact.
@@ -106,6 +113,7 @@ def command(
         sampler_graph=sampler_graph,
         stream=stream,
         batch=batch,
+        effects=None if effects is None else load_chain(effects),
         force=force,
     )
     with ConsoleProgress() as progress:

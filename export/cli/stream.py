@@ -15,8 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source, pcm_blocks
+from voirs_vocoder.export.cli.vocoding_options import vocoding_options
 from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact_tags import tags_of_artifact
+from voirs_vocoder.runtime.audio import AUDIO_FORMATS, StreamEncoder
+from voirs_vocoder.runtime.audio.formats import SampleFormat
 from voirs_vocoder.runtime.audio_write import AudioWriter
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention
@@ -38,6 +43,7 @@ _PIPE = Path("-")
     examples=(
         "voirs-vocoder stream hifigan-v2 speech.wav -o copy.wav --chunk-frames 8",
         "voirs-vocoder stream hifigan-v2 mel.npy --play --latency-ms 60",
+        "voirs-vocoder stream hifigan-v2 speech.wav -o - --format opus --effects speech > copy.opus",
         "arecord -t raw -f S16_LE -r 22050 | voirs-vocoder stream hifigan-v2 - -o - | \\\\",
         "    aplay -t raw -f S16_LE -r 22050",
     ),
@@ -49,8 +55,17 @@ _PIPE = Path("-")
     "--output",
     metavar="OUT",
     type=click.Path(path_type=Path, allow_dash=True),
-    help="Audio file, or - for raw PCM on standard output.",
+    help="Audio file, or - for standard output.",
 )
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(tuple(AUDIO_FORMATS)),
+    show_default="pcm",
+    help="Of what goes to standard output; files go by their ending.",
+)
+@options.bits_option
+@options.effects_option
 @click.option(
     "--chunk-frames",
     metavar="N",
@@ -82,11 +97,14 @@ _PIPE = Path("-")
 @options.provider_option
 @options.precision_option
 @options.threads_option
-@options.vocoding_options
+@vocoding_options
 def command(
     root: Path,
     source_file: Path,
     output: Path | None,
+    format_name: str | None,
+    bits: SampleFormat | None,
+    effects: str | None,
     chunk_frames: int | None,
     latency_ms: float | None,
     look_ahead_frames: int | None,
@@ -106,7 +124,11 @@ def command(
     """
     if output is None and not play:
         raise InputError("a stream must go somewhere; give --output OUT, --play, or both")
-    convention = Artifact.open(root).manifest.mel
+    if format_name is not None and output != _PIPE:
+        raise InputError(f"--format is for standard output, -o -; a file goes by its ending, got {output}")
+    artifact = Artifact.open(root)
+    convention = artifact.manifest.mel
+    finishing = Finishing(effects, artifact, check=False)
     size = {} if chunk_frames is None else {"chunk_frames": chunk_frames}
     most = max(chunk_frames or 0, StreamingConfig().max_chunk_frames)
     streaming = StreamingConfig(
@@ -125,13 +147,18 @@ def command(
         vocoder.open_stream(config, streaming) as stream,
         contextlib.ExitStack() as sinks,
     ):
-        targets = [sinks.enter_context(sink) for sink in _sinks(output, play, convention)]
+        targets = [
+            sinks.enter_context(sink)
+            for sink in _sinks(output, play, format_name, bits, finishing, artifact, precision)
+        ]
         started_s = time.perf_counter()
         for mel in _mel_chunks(source_file, convention, streaming.chunk_frames or 1):
-            _write(targets, stream.push(mel).samples)
-        _write(targets, stream.flush().samples)
+            _write(targets, finishing.process(stream.push(mel).samples))
+        _write(targets, finishing.process(stream.flush().samples))
+        _write(targets, finishing.finish())
         elapsed_s = time.perf_counter() - started_s
-        click.echo(_summary(stream.statistics, stream.delay_samples, vocoder, precision, elapsed_s), err=True)
+        delay_samples = stream.delay_samples + finishing.latency_samples
+        click.echo(_summary(stream.statistics, delay_samples, vocoder, precision, elapsed_s), err=True)
 
 
 class _Sink(Protocol):
@@ -146,16 +173,15 @@ class _Sink(Protocol):
     ) -> None: ...
 
 
-class _PcmPipe:
-    """Raw PCM, 16-bit little-endian, written as it comes."""
+class _Pipe:
+    """Encoded audio, written as it comes."""
 
-    def __init__(self, pipe: BinaryIO) -> None:
+    def __init__(self, pipe: BinaryIO, encoder: StreamEncoder) -> None:
         self._pipe = pipe
+        self._encoder = encoder
 
     def write(self, samples: NDArray[np.float32]) -> None:
-        scaled = np.clip(np.rint(samples.reshape(-1) * np.float32(32768.0)), -32768, 32767)
-        self._pipe.write(scaled.astype("<i2").tobytes())
-        self._pipe.flush()
+        self._send(self._encoder.encode(samples))
 
     def __enter__(self) -> Self:
         return self
@@ -164,15 +190,32 @@ class _PcmPipe:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """The pipe is not ours to close."""
+        if kind is None:
+            self._send(self._encoder.finish())
+
+    def _send(self, data: bytes) -> None:
+        self._pipe.write(data)
+        self._pipe.flush()
 
 
-def _sinks(output: Path | None, play: bool, convention: MelConvention) -> Iterator[_Sink]:
+def _sinks(
+    output: Path | None,
+    play: bool,
+    format_name: str | None,
+    bits: SampleFormat | None,
+    finishing: Finishing,
+    artifact: Artifact,
+    precision: str,
+) -> Iterator[_Sink]:
+    rate, channels = artifact.manifest.sample_rate, finishing.channels
+    tags = tags_of_artifact(artifact, precision)
     if play:
-        yield Player(convention.sample_rate)
+        yield Player(rate, channels)
     if output == _PIPE:
-        yield _PcmPipe(sys.stdout.buffer)
+        encoder = StreamEncoder(format_name or "pcm", rate, channels, samples=bits, tags=tags)
+        yield _Pipe(sys.stdout.buffer, encoder)
     elif output is not None:
-        yield AudioWriter(output, convention.sample_rate)
+        yield AudioWriter(output, rate, channels, bits=bits, tags=tags)
 
 
 def _write(targets: list[_Sink], samples: NDArray[np.float32]) -> None:

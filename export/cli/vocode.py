@@ -11,8 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source
+from voirs_vocoder.export.cli.vocoding_options import vocoding_options
 from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact_tags import tags_of_artifact
+from voirs_vocoder.runtime.audio.formats import SampleFormat
 from voirs_vocoder.runtime.audio_write import AudioWriter
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention, get_convention
@@ -22,6 +26,8 @@ from voirs_vocoder.runtime.vocoder import Vocoder
 
 __all__ = ["command"]
 
+_DITHER_SEED = 0
+
 
 @click.command(
     "vocode",
@@ -30,6 +36,7 @@ __all__ = ["command"]
     examples=(
         "voirs-vocoder vocode hifigan-v1 speech.wav -o copy.wav",
         "voirs-vocoder vocode hifigan-v1 mel.npy -o speech.flac --precision int8 --bits 24",
+        "voirs-vocoder vocode hifigan-v1 speech.wav -o copy.m4a --effects speech --speed 1.1 --check",
     ),
 )
 @options.artifact_argument
@@ -40,13 +47,14 @@ __all__ = ["command"]
     metavar="OUT",
     type=click.Path(path_type=Path),
     required=True,
-    help="Audio file: .wav, .flac, .ogg, .mp3, .raw or .pcm.",
+    help="Audio file: .wav, .flac, .ogg, .opus, .mp3, .m4a, .pcm or .raw.",
 )
 @options.provider_option
 @options.precision_option
-@click.option(
-    "--bits", type=click.Choice(("16", "24", "32")), show_default="16", help="Bit depth of the output."
-)
+@options.bits_option
+@options.dither_option
+@options.effects_option
+@options.check_option
 @options.threads_option
 @click.option(
     "--window-frames",
@@ -55,7 +63,7 @@ __all__ = ["command"]
     show_default="by memory",
     help="Most mel frames at once; the audio does not depend on it.",
 )
-@options.vocoding_options
+@vocoding_options
 @click.option(
     "--mel-convention",
     metavar="ID",
@@ -67,7 +75,10 @@ def command(
     output: Path,
     provider: str,
     precision: str,
-    bits: str | None,
+    bits: SampleFormat | None,
+    dither: bool,
+    effects: str | None,
+    check: bool,
     threads: int | None,
     window_frames: int | None,
     mel_convention: str | None,
@@ -78,11 +89,20 @@ def command(
     Input of any length is read, vocoded and written window by window, in bounded memory. OUT appears, or is replaced,
     only when it is complete.
     """
-    convention = Artifact.open(root).manifest.mel
+    artifact = Artifact.open(root)
+    convention = artifact.manifest.mel
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
     source = _RangeWatch(mel_source(source_file, convention))
-    writer = AudioWriter(output, convention.sample_rate, bits=None if bits is None else int(bits))
+    finishing = Finishing(effects, artifact, check=check)
+    writer = AudioWriter(
+        output,
+        convention.sample_rate,
+        finishing.channels,
+        bits=bits,
+        dither_seed=_DITHER_SEED if dither else None,
+        tags=tags_of_artifact(artifact, precision),
+    )
     config = VocodingConfig(window_frames=window_frames, **settings)
     with Vocoder.load(
         root, provider=provider, precision=precision, session=SessionConfig(threads=threads)
@@ -91,8 +111,9 @@ def command(
         samples = 0
         with writer:
             for audio in vocoder.vocode_source(source, config):
-                writer.write(audio.samples)
+                writer.write(finishing.process(audio.samples))
                 samples += audio.samples.shape[1]
+            writer.write(finishing.finish())
         elapsed_s = time.perf_counter() - started_s
         metadata = vocoder.metadata
     hint = source.hint()
@@ -104,6 +125,7 @@ def command(
         f"{click.format_filename(output)}: {duration_s:.2f} s of audio in {elapsed_s:.2f} s "
         f"(RTF {elapsed_s / duration_s:.4f}), {precision} on {metadata.provider} ({metadata.backend}){saturated}"
     )
+    finishing.judge()
 
 
 class _RangeWatch:

@@ -1,6 +1,9 @@
-"""Audio: in memory, read from files that nobody vouches for, and changed in rate."""
+"""Audio: in memory, read from files that nobody vouches for, changed, and encoded."""
 
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, array_blocks, mono
+from voirs_vocoder.runtime.audio.encoder import AudioTags, ResampledWarning
+from voirs_vocoder.runtime.audio.formats import AUDIO_FORMATS
+from voirs_vocoder.runtime.audio.pcm import float_from_pcm, pcm_from_float
 from voirs_vocoder.runtime.audio.read import (
     AUDIO_ENDINGS,
     AudioInfo,
@@ -10,16 +13,23 @@ from voirs_vocoder.runtime.audio.read import (
     read_audio,
 )
 from voirs_vocoder.runtime.audio.resample import resample, resampled_blocks, resampled_length
+from voirs_vocoder.runtime.audio.stream_encoder import StreamEncoder
 
 __all__ = [
     "AUDIO_ENDINGS",
+    "AUDIO_FORMATS",
     "AudioBuffer",
     "AudioInfo",
+    "AudioTags",
+    "ResampledWarning",
     "SequentialSoundFile",
+    "StreamEncoder",
     "array_blocks",
     "audio_blocks",
     "audio_info",
+    "float_from_pcm",
     "mono",
+    "pcm_from_float",
     "read_audio",
     "resample",
     "resampled_blocks",

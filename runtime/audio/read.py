@@ -17,7 +17,7 @@ from voirs_vocoder.runtime.input_file import require_file
 
 __all__ = ["AUDIO_ENDINGS", "AudioInfo", "SequentialSoundFile", "audio_blocks", "audio_info", "read_audio"]
 
-AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 """Of the files in a folder that are taken for recordings."""
 
 _MAX_VALUES = 2**28  # 1 GiB of float32: 3.4 hours of mono at 22,050 Hz

@@ -1,0 +1,30 @@
+"""What a file of audio says of the artifact that made it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.audio.encoder import AudioTags
+
+__all__ = ["tags_of_artifact"]
+
+_HASH_CHARACTERS = 12
+
+
+def tags_of_artifact(artifact: Artifact, precision: str) -> AudioTags:
+    """Name and version: the artifact's folder, its model, and the hash of the checkpoint that it was made from.
+
+    Args:
+        artifact: What speaks.
+        precision: Of the graph that does.
+    """
+    manifest = artifact.manifest
+    checkpoint = (manifest.source.checkpoint_sha256 or "unknown")[:_HASH_CHARACTERS]
+    return AudioTags(
+        comment=(
+            f"synthetic speech by {artifact.root.resolve().name} "
+            f"({manifest.family} {manifest.variant} {precision}, checkpoint {checkpoint})"
+        ),
+        software=f"voirs-vocoder {version('voirs-vocoder')}",
+    )

@@ -1,0 +1,205 @@
+"""Encoding: float samples in, bytes of a format out, into a file or as they come."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.audio.formats import AudioFormat, SampleFormat
+from voirs_vocoder.runtime.audio.pcm import PcmQuantizer
+from voirs_vocoder.runtime.audio.resample import BlockResampler
+from voirs_vocoder.runtime.errors import InputError
+
+__all__ = ["AudioEncoder", "AudioTags", "Backend", "ByteTarget", "ResampledWarning"]
+
+
+class ResampledWarning(UserWarning):
+    """A format lacks the audio's sample rate, so it is written at another."""
+
+
+@dataclass(frozen=True)
+class AudioTags:
+    """What a file says of itself; an empty text says nothing. Raw PCM has no room for it.
+
+    Attributes:
+        title: Of the recording.
+        artist: Who speaks.
+        comment: Free.
+        software: What made it.
+    """
+
+    title: str = ""
+    artist: str = ""
+    comment: str = ""
+    software: str = ""
+
+
+class ByteTarget(Protocol):
+    """Where bytes go, as soundfile and PyAV ask for it."""
+
+    def write(self, data: bytes) -> int:
+        """Take bytes at the position, give their number."""
+        ...
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position, give it."""
+        ...
+
+    def tell(self) -> int:
+        """The position."""
+        ...
+
+
+class Backend(Protocol):
+    """What writes one format."""
+
+    def write(self, values: NDArray[np.int32] | NDArray[np.float32]) -> None:
+        """Take [channels, samples]: int32 of the sample format's bits, or float32 in [-1, 1]."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left."""
+        ...
+
+
+class AudioEncoder:
+    """Encodes audio that comes in blocks.
+
+    Attributes:
+        format: What is written.
+        file_rate: Its sample rate in Hz; another than that of the audio where the format lacks it.
+        saturated_samples: How many samples so far were beyond [-1, 1] and were limited.
+    """
+
+    def __init__(
+        self,
+        audio_format: AudioFormat,
+        sample_rate: int,
+        channels: int = 1,
+        *,
+        samples: SampleFormat | None = None,
+        dither_seed: int | None = None,
+        tags: AudioTags | None = None,
+        where: str = "audio",
+    ) -> None:
+        """Check what is asked for; nothing is written yet.
+
+        Args:
+            audio_format: What to write.
+            sample_rate: Of the audio, in Hz; a rate that the format lacks is changed, with a `ResampledWarning`.
+            channels: Of the audio.
+            samples: Bits, or `float`; None takes the format's default.
+            dither_seed: Of TPDF dither of 16 or 24 bits; None adds none.
+            tags: What the file says of itself; None says nothing.
+            where: Named in errors.
+
+        Raises:
+            InputError: The format cannot hold it.
+        """
+        self.format = audio_format
+        self._where = where
+        self._channels = channels
+        self._samples = audio_format.checked_samples(samples, where)
+        self._tags = tags or AudioTags()
+        self.file_rate = audio_format.rate_for(sample_rate)
+        whole = None if self._samples in (None, "float") else self._samples
+        if dither_seed is not None and (whole is None or whole == 32):
+            raise InputError(
+                f"{where}: dither is for 16 or 24 bits, got {self._samples or 'a lossy format'}; drop it"
+            )
+        self._quantizer = None if whole is None or whole == "float" else PcmQuantizer(whole, dither_seed)
+        self._saturated = 0
+        self._resamplers = (
+            [BlockResampler(sample_rate, self.file_rate) for _ in range(channels)]
+            if self.file_rate != sample_rate
+            else []
+        )
+        if self._resamplers:
+            warnings.warn(
+                f"{where}: {audio_format.name} has no {sample_rate} Hz, written at {self.file_rate} Hz",
+                ResampledWarning,
+                stacklevel=3,
+            )
+
+    @property
+    def saturated_samples(self) -> int:
+        """See the class."""
+        return self._saturated + (0 if self._quantizer is None else self._quantizer.saturated_samples)
+
+    def open(self, target: ByteTarget, *, streamed: bool) -> None:
+        """Begin to write.
+
+        Args:
+            target: Where the bytes go.
+            streamed: Whether what was written cannot be changed any more.
+
+        Raises:
+            InputError: The format cannot hold so many channels, or its library is not installed.
+        """
+        self._backend = self._backend_for(target, streamed)
+
+    def write(self, samples: NDArray[np.float32]) -> None:
+        """Encode the next samples.
+
+        Args:
+            samples: Float32 [channels, samples], or [samples] for one channel.
+
+        Raises:
+            InputError: They are not finite, or of another shape.
+        """
+        block = samples[np.newaxis] if samples.ndim == 1 else samples
+        if block.ndim != 2 or block.shape[0] != self._channels:
+            raise InputError(
+                f"{self._where}: samples must be [{self._channels}, samples], got shape {samples.shape}; reshape them"
+            )
+        if not np.isfinite(block).all():
+            raise InputError(f"{self._where}: audio must be finite, got NaN or infinity; check the mel")
+        if self._resamplers:
+            rows = [
+                resampler.push(np.ascontiguousarray(row))
+                for resampler, row in zip(self._resamplers, block, strict=True)
+            ]
+            block = np.stack(rows)
+        self._encode(block)
+
+    def finish(self) -> None:
+        """Encode what is left and end."""
+        if self._resamplers:
+            self._encode(np.stack([resampler.finish() for resampler in self._resamplers]))
+        self._backend.close()
+
+    def _encode(self, block: NDArray[np.float32]) -> None:
+        if not block.shape[1]:
+            return
+        if self._quantizer is not None:
+            self._backend.write(self._quantizer.quantize(block))
+        elif self._samples == "float":
+            self._backend.write(block)
+        else:
+            self._saturated += int(np.count_nonzero(np.abs(block) > 1))
+            self._backend.write(np.clip(block, -1.0, 1.0))
+
+    def _backend_for(self, target: ByteTarget, streamed: bool) -> Backend:
+        # The backends take this module's contract, so they are known only here.
+        kind = self.format.library
+        if kind == "av":
+            from voirs_vocoder.runtime.audio.encoder_av import AvBackend
+
+            return AvBackend(
+                target, self.format, self.file_rate, self._channels, self._tags, streamed, self._where
+            )
+        if kind == "pcm" or (streamed and self.format.name == "wav"):
+            from voirs_vocoder.runtime.audio.encoder_pcm import PcmBackend, endless_wav_header
+
+            layout = (self.file_rate, self._channels, self._samples)
+            return PcmBackend(target, self._samples, b"" if kind == "pcm" else endless_wav_header(*layout))
+        from voirs_vocoder.runtime.audio.encoder_soundfile import SoundfileBackend
+
+        return SoundfileBackend(
+            target, self.format, self.file_rate, self._channels, self._samples, self._tags, self._where
+        )
