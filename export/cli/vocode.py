@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source
+from voirs_vocoder.export.cli.quality_options import quality_options, refuse_contradictions
 from voirs_vocoder.export.cli.vocoding_options import vocoding_options
 from voirs_vocoder.runtime.artifact import Artifact
 from voirs_vocoder.runtime.artifact_tags import tags_of_artifact
@@ -22,6 +23,7 @@ from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import MelSource, range_hint
+from voirs_vocoder.runtime.quality import PerformanceMode, QualityLevel, estimate_cost, quality_plan
 from voirs_vocoder.runtime.vocoder import Vocoder
 
 __all__ = ["command"]
@@ -64,6 +66,7 @@ _DITHER_SEED = 0
     help="Most mel frames at once; the audio does not depend on it.",
 )
 @vocoding_options
+@quality_options
 @click.option(
     "--mel-convention",
     metavar="ID",
@@ -82,6 +85,9 @@ def command(
     threads: int | None,
     window_frames: int | None,
     mel_convention: str | None,
+    quality: QualityLevel | None,
+    performance: PerformanceMode | None,
+    estimate: bool,
     **settings: Any,
 ) -> None:
     """Turn IN, a recording or a mel spectrogram in .npy format, into audio with the artifact DIR.
@@ -94,6 +100,15 @@ def command(
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
     source = _RangeWatch(mel_source(source_file, convention))
+    session = SessionConfig(threads=threads)
+    if quality is not None or performance is not None:
+        refuse_contradictions(click.get_current_context(), quality, performance)
+        plan = quality_plan(artifact, quality or "high", performance or "balanced", provider)
+        session = plan.session
+        if quality is not None:
+            precision = plan.precision
+            settings |= {"sampler": plan.sampler, "steps": plan.steps}
+            click.echo(f"quality {quality}: {'; '.join(plan.reasons)}", err=True)
     finishing = Finishing(effects, artifact, check=check)
     writer = AudioWriter(
         output,
@@ -104,9 +119,12 @@ def command(
         tags=tags_of_artifact(artifact, precision),
     )
     config = VocodingConfig(window_frames=window_frames, **settings)
-    with Vocoder.load(
-        root, provider=provider, precision=precision, session=SessionConfig(threads=threads)
-    ) as vocoder:
+    with Vocoder.load(root, provider=provider, precision=precision, session=session) as vocoder:
+        if quality is not None or estimate:
+            cost = estimate_cost(vocoder, artifact, config, source.frames, session)
+            click.echo(f"expected: RTF {cost.rtf:.4f}, {cost.peak_bytes / 1e6:.0f} MB", err=True)
+        if estimate:
+            return
         started_s = time.perf_counter()
         samples = 0
         with writer:

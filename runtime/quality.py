@@ -1,0 +1,241 @@
+"""Levels of quality and modes of performance: what they choose of an artifact, and what it will cost."""
+
+from __future__ import annotations
+
+import mmap
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+import numpy as np
+
+from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.diffusion.choice import FAST
+from voirs_vocoder.runtime.drivers import driver_roles
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.manifest import GraphEntry, Precision
+from voirs_vocoder.runtime.providers import int8_target
+from voirs_vocoder.runtime.vocoder import Vocoder
+
+__all__ = [
+    "PERFORMANCE_MODES",
+    "QUALITY_LEVELS",
+    "CostEstimate",
+    "PerformanceMode",
+    "QualityLevel",
+    "QualityPlan",
+    "estimate_cost",
+    "quality_plan",
+]
+
+QualityLevel = Literal["low", "medium", "high", "ultra"]
+PerformanceMode = Literal["economy", "balanced", "speed"]
+QUALITY_LEVELS: tuple[QualityLevel, ...] = get_args(QualityLevel)
+PERFORMANCE_MODES: tuple[PerformanceMode, ...] = get_args(PerformanceMode)
+
+_SWEEP_PATH = "validation/sweep.json"
+# In PESQ, below the artifact's best setting.
+_ALLOWED_LOSS: dict[QualityLevel, float] = {"low": 0.5, "medium": 0.2, "high": 0.05, "ultra": 0.0}
+# Of INT8 below FP32, for `medium`: what its gate allows.
+_INT8_PESQ_LOSS = 0.1
+# Where no sweep was made.
+_STEPS: dict[QualityLevel, int] = {"low": 3, "medium": 6, "high": 12, "ultra": 24}
+_SESSIONS: dict[PerformanceMode, SessionConfig] = {
+    "economy": SessionConfig(threads=1, spinning=False, activation_budget_bytes=8 << 20),
+    "balanced": SessionConfig(),
+    "speed": SessionConfig(activation_budget_bytes=192 << 20),
+}
+_GPU_PROVIDERS = ("cuda", "tensorrt", "tensorrt-engine")
+_TRIAL_S = 0.5
+_TRIALS = 3
+
+
+@dataclass(frozen=True)
+class QualityPlan:
+    """What was chosen.
+
+    Attributes:
+        precision: Of the graphs.
+        session: Threads and memory.
+        sampler: Of a diffusion model; None takes the artifact's, as for the others.
+        steps: Likewise.
+        reasons: Why, a line each.
+    """
+
+    precision: Precision
+    session: SessionConfig
+    sampler: str | None
+    steps: int | None
+    reasons: tuple[str, ...]
+
+
+class CostEstimate(msgspec.Struct, frozen=True):
+    """What vocoding will cost here.
+
+    Attributes:
+        rtf: Seconds of compute per second of audio, from a short trial.
+        peak_bytes: Of the whole process: what it has now, the largest window's intermediate results, mel and audio.
+    """
+
+    rtf: float
+    peak_bytes: int
+
+
+def quality_plan(
+    artifact: Artifact,
+    quality: QualityLevel,
+    performance: PerformanceMode = "balanced",
+    provider: str = "cpu",
+) -> QualityPlan:
+    """Choose precision, sampler, steps and session.
+
+    `ultra`: FP32, and of a diffusion model the best setting that was measured. `high`: what nobody hears: FP16 on a
+    GPU, at most 0.05 PESQ by fewer steps. `medium`: INT8 if it was measured to lose at most 0.1 PESQ, at most 0.2 by
+    fewer steps. `low`: INT8 if the artifact has it, at most 0.5 PESQ by fewer steps. Settings come from the artifact's
+    sweep; where none was made, 24, 12, 6 and 3 steps.
+
+    `economy`: one thread that sleeps between runs, small windows. `balanced`: the defaults. `speed`: large windows.
+
+    Args:
+        artifact: What is there to choose from.
+        quality: One of `QUALITY_LEVELS`.
+        performance: One of `PERFORMANCE_MODES`.
+        provider: What will run the graphs.
+
+    Raises:
+        InputError: A level or mode is unknown.
+        ArtifactError: The sweep in the artifact is damaged.
+    """
+    if quality not in QUALITY_LEVELS or performance not in PERFORMANCE_MODES:
+        raise InputError(
+            f"quality must be one of {', '.join(QUALITY_LEVELS)}, performance one of "
+            f"{', '.join(PERFORMANCE_MODES)}; got {quality!r} and {performance!r}"
+        )
+    precision, why = _precision(artifact, quality, provider)
+    sampler, steps, how = _sampling(artifact, quality)
+    return QualityPlan(precision, _SESSIONS[performance], sampler, steps, (why, *how))
+
+
+def estimate_cost(
+    vocoder: Vocoder, artifact: Artifact, config: VocodingConfig, frames: int, session: SessionConfig
+) -> CostEstimate:
+    """Vocode half a second of noise a few times, and add up memory.
+
+    Args:
+        vocoder: Loaded.
+        artifact: That it was loaded from.
+        config: How it will be called.
+        frames: Length of the mel.
+        session: That it was loaded with.
+
+    Raises:
+        ProviderError: The provider failed.
+    """
+    manifest = artifact.manifest
+    trial_frames = max(1, round(_TRIAL_S * manifest.sample_rate / manifest.hop_length))
+    values = np.full((manifest.mel.n_mels, trial_frames), _quiet(artifact), np.float32)
+    times_s = []
+    for _ in range(_TRIALS + 1):
+        started_s = time.perf_counter()
+        audio = vocoder.vocode(values, config)
+        times_s.append(time.perf_counter() - started_s)
+    # The first run allocates.
+    rtf = float(np.median(times_s[1:])) / audio.duration_s
+    # FP32 graphs bear the figure, which is that of their other precisions too.
+    graph = _graphs(artifact, "fp32", vocoder.metadata.provider)[-1]
+    per_frame = graph.details.get("activation_bytes_per_frame")
+    wanted = per_frame * frames if isinstance(per_frame, int) else session.activation_budget_bytes
+    window_bytes = min(wanted, session.activation_budget_bytes)
+    in_hand = frames * (manifest.mel.n_mels + manifest.hop_length) * 4
+    return CostEstimate(rtf, _resident_bytes() + window_bytes + in_hand)
+
+
+def _precision(artifact: Artifact, quality: QualityLevel, provider: str) -> tuple[Precision, str]:
+    on_gpu = provider in _GPU_PROVIDERS
+    if quality in ("low", "medium"):
+        graphs = _graphs(artifact, "int8", provider)
+        lost = [graph.validation.get("pesq_lost") for graph in graphs if graph.validation]
+        measured = max((float(value) for value in lost if isinstance(value, float)), default=None)
+        if graphs and (quality == "low" or (measured is not None and measured <= _INT8_PESQ_LOSS)):
+            loss = "not measured" if measured is None else f"{measured:.3f} PESQ lost"
+            return "int8", f"INT8 ({loss})"
+        if graphs:
+            loss = "its loss was never measured" if measured is None else f"it loses {measured:.3f} PESQ"
+            return _float_precision(artifact, on_gpu, f"no INT8, {loss}")
+        return _float_precision(artifact, on_gpu, f"the artifact has no INT8 for {provider}")
+    if quality == "high":
+        return _float_precision(artifact, on_gpu, "no loss that is heard")
+    return "fp32", "FP32, the model itself"
+
+
+def _float_precision(artifact: Artifact, on_gpu: bool, why: str) -> tuple[Precision, str]:
+    # A CPU computes FP16 graphs in FP32, so there they gain nothing.
+    if on_gpu and _graphs(artifact, "fp16", "cuda"):
+        return "fp16", f"FP16: {why}"
+    return "fp32", f"FP32: {why}"
+
+
+def _graphs(artifact: Artifact, precision: Precision, provider: str) -> list[GraphEntry]:
+    target = int8_target(provider) if precision == "int8" else None
+    roles = driver_roles(artifact.manifest.driver)
+    return [
+        graph
+        for graph in artifact.manifest.graphs
+        if graph.role in roles and graph.precision == precision and graph.target == target
+    ]
+
+
+class _Point(msgspec.Struct, frozen=True):
+    sampler: str
+    steps: int | None
+    rtf: float
+    pesq_wb: float | None
+
+
+class _Sweep(msgspec.Struct, frozen=True):
+    points: tuple[_Point, ...]
+
+
+def _sampling(artifact: Artifact, quality: QualityLevel) -> tuple[str | None, int | None, tuple[str, ...]]:
+    diffusion = artifact.manifest.diffusion
+    if diffusion is None:
+        return None, None, ()
+    measured = [(point, point.pesq_wb) for point in _swept(artifact) if point.pesq_wb is not None]
+    if measured:
+        best = max(pesq for _, pesq in measured)
+        enough = [(point, pesq) for point, pesq in measured if pesq >= best - _ALLOWED_LOSS[quality]]
+        point, pesq = min(enough, key=lambda each: each[0].rtf)
+        why = f"{point.sampler}, {point.steps or 'its own'} steps (PESQ {pesq:.2f}, the best is {best:.2f})"
+        return point.sampler, point.steps, (why,)
+    steps = min(_STEPS[quality], len(diffusion.training_betas))
+    sampler = "dpm-solver++" if diffusion.sampler == FAST else diffusion.sampler
+    return sampler, steps, (f"{sampler}, {steps} steps: no sweep was made",)
+
+
+def _swept(artifact: Artifact) -> tuple[_Point, ...]:
+    for entry in artifact.manifest.files:
+        if entry.path == _SWEEP_PATH:
+            try:
+                return msgspec.json.decode(artifact.read(entry), type=_Sweep).points
+            except msgspec.DecodeError as error:
+                raise ArtifactError(
+                    f"{artifact.root / _SWEEP_PATH}: not a sweep ({error}); run bench --sweep again"
+                ) from error
+    return ()
+
+
+def _quiet(artifact: Artifact) -> float:
+    mel = artifact.manifest.mel
+    return 0.3 if mel.compression == "db-unit" else 0.5 * float(np.log(mel.floor))
+
+
+def _resident_bytes() -> int:
+    """What this process has resident now; where the system does not say, the most that it ever had."""
+    statm = Path("/proc/self/statm")
+    if statm.is_file():
+        return int(statm.read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
