@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.contenders import contenders
 from voirs_vocoder.export.bench.family_project import family_benchmark
+from voirs_vocoder.export.bench.finishing import effect_findings, page_findings
 from voirs_vocoder.export.bench.measures import (
     command_line_peak_bytes,
     copy_synthesis_lsd,
@@ -114,6 +115,9 @@ def project_benchmark(settings: ProjectSettings, progress: Progress) -> ProjectR
         progress("streams on one core", 0, 0)
         artifacts = {variant: model.artifact for variant, model in models.items()}
         findings.extend(stream_findings(artifacts, folder, settings.pairs))
+        progress("effects", 0, 0)
+        findings.extend(effect_findings(settings.pairs))
+        findings.extend(page_findings(settings.data, folder, progress))
     file_bytes = {
         "fp32": v1.graph("offline", "fp32").file.size_bytes,
         "int8": v1.graph("offline", "int8", "cpu").file.size_bytes,

@@ -9,7 +9,9 @@ import msgspec
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.output import require_writable_file, write_file
+from voirs_vocoder.runtime.input_file import require_file
 from voirs_vocoder.runtime.manifest import Precision
 
 __all__ = ["command"]
@@ -22,6 +24,7 @@ __all__ = ["command"]
     examples=(
         "voirs-vocoder bench hifigan-v1 --threads 2 --json bench.json",
         "voirs-vocoder bench diffwave --sweep --speech speech/held-out",
+        "voirs-vocoder bench hifigan-v2 --speech speech/held-out --against baseline.json",
         "voirs-vocoder bench hifigan-v2 --look-ahead --speech speech/held-out --threads 1",
     ),
 )
@@ -50,7 +53,21 @@ __all__ = ["command"]
     is_flag=True,
     help="Instead: what less look-ahead costs a stream; the least that loses at most 0.05 PESQ becomes the default.",
 )
-@options.speech_option(required=False, help_text="Recordings for --sweep and --look-ahead.")
+@click.option(
+    "--save-baseline",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Instead: measure quality and ratios of speed, and store them for later.",
+)
+@click.option(
+    "--against",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Instead: measure them, and exit with 1 where one is worse than in a stored baseline.",
+)
+@options.speech_option(
+    required=False, help_text="Recordings for --sweep, --look-ahead, --save-baseline and --against."
+)
 @options.precision_option
 @options.threads_option
 @options.json_file_option
@@ -60,6 +77,8 @@ def command(
     pairs: int,
     sweep: bool,
     look_ahead: bool,
+    save_baseline: Path | None,
+    against: Path | None,
     speech: Path | None,
     precision: Precision,
     threads: int | None,
@@ -72,14 +91,25 @@ def command(
 
     With --look-ahead: SNR against the offline pass, PESQ, LSD, latency and computing of a stream that awaits fewer
     frames than the model hears, in chunks of one frame.
-    """
-    if sweep and look_ahead:
-        raise click.UsageError("--sweep and --look-ahead are two measurements; make them one after the other")
-    if (sweep or look_ahead) != (speech is not None):
-        raise click.UsageError("--sweep and --look-ahead need --speech DIR with recordings, and only they do")
-    if json_file is not None:
-        require_writable_file(json_file)
 
+    With --against: PESQ, STOI, LSD, SNR, level, pitch and brightness of every recording, and times relative to FP32.
+    """
+    chosen = [sweep, look_ahead, save_baseline is not None, against is not None]
+    if sum(chosen) > 1:
+        raise click.UsageError(
+            "--sweep, --look-ahead, --save-baseline and --against are four measurements; make one after the other"
+        )
+    if any(chosen) != (speech is not None):
+        raise click.UsageError(
+            "--sweep, --look-ahead, --save-baseline and --against need --speech DIR with recordings, and only they do"
+        )
+    for path in (json_file, save_baseline):
+        if path is not None:
+            require_writable_file(path)
+
+    if speech is not None and (save_baseline is not None or against is not None):
+        _baseline(root, speech, pairs, save_baseline, against, json_file)
+        return
     if speech is not None:
         measure = _sweep if sweep else _look_ahead
         measure(root, speech, precision, threads, json_file)
@@ -92,6 +122,32 @@ def command(
     if json_file is not None:
         write_file(json_file, encode_bench(report))
     print_table(bench_table(report))
+
+
+def _baseline(
+    root: Path, speech: Path, pairs: int, save: Path | None, against: Path | None, json_file: Path | None
+) -> None:
+    from voirs_vocoder.export.bench.baseline import changes, changes_table, decode_baseline, measure_baseline
+
+    then = None
+    if against is not None:
+        require_file(against)
+        then = decode_baseline(against.read_bytes(), str(against))
+    with ConsoleProgress() as progress:
+        now = measure_baseline(root, speech, pairs=pairs, progress=progress)
+    data = msgspec.json.format(msgspec.json.encode(now), indent=2) + b"\n"
+    for path in (save, json_file):
+        if path is not None:
+            write_file(path, data)
+    if then is None:
+        click.echo(f"{save}: {now.model}, {len(now.graphs)} graphs, {len(now.recordings)} recordings")
+        return
+    found = changes(then, now)
+    worse = [change for change in found if change.worse]
+    print_table(changes_table(worse or [change for change in found if change.recording is None]))
+    click.echo(f"\n{len(found)} figures, {len(worse)} of them worse than in {against}")
+    if worse:
+        raise click.exceptions.Exit(GATE_FAILED)
 
 
 def _sweep(
