@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
 from voirs_vocoder.export.gates import GateResult, Status, verdict_of
 from voirs_vocoder.runtime.manifest import Int8Target, Precision, Recording
 
@@ -92,16 +95,7 @@ def encode_report(report: Report) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
-_COLUMNS = (
-    ("RTF", "rtf", ".4f"),
-    ("SNR dB", "snr_db", ".1f"),
-    ("PESQ", "pesq_wb", ".3f"),
-    ("lost", "pesq_lost", "+.3f"),
-    ("STOI", "stoi", ".3f"),
-    ("LSD", "lsd", ".3f"),
-    ("M-STFT", "multi_resolution_stft", ".3f"),
-    ("mel L1", "mel_l1", ".3f"),
-)
+_COLUMNS = ("rtf", "snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd", "multi_resolution_stft", "mel_l1")
 
 
 def report_table(report: Report) -> list[list[str]]:
@@ -110,24 +104,11 @@ def report_table(report: Report) -> list[list[str]]:
     SNR is against the reference, PESQ, STOI, LSD, M-STFT and mel L1 against the recording, `lost` is the PESQ that the
     reference has more.
     """
-    header = ["graph", "runs on", *(title for title, _, _ in _COLUMNS), "verdict"]
-    reference = [
-        "reference",
-        report.reference_backend,
-        *(_cell(report.reference_figures.get(name), form) for _, name, form in _COLUMNS),
-        "",
-    ]
-    rows = [
-        [
-            row.graph,
-            row.provider,
-            *(_cell(row.figures.get(name), form) for _, name, form in _COLUMNS),
-            row.verdict,
-        ]
-        for row in report.rows
-    ]
+    header = ["graph", "runs on", *(FIGURE_COLUMNS[name].title for name in _COLUMNS), "verdict"]
+    reference = ["reference", report.reference_backend, *_cells(report.reference_figures), ""]
+    rows = [[row.graph, row.provider, *_cells(row.figures), row.verdict] for row in report.rows]
     return [header, reference, *rows]
 
 
-def _cell(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+def _cells(figures: Mapping[str, float | None]) -> list[str]:
+    return [figure_text(name, figures.get(name)) for name in _COLUMNS]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from voirs_vocoder.export.figure_names import figure_text
 from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.export.page_figures import FIGURES, figure_texts, gate_reasons, this_place
+from voirs_vocoder.export.page_figures import figure_column, figure_texts, gate_reasons, this_place
 from voirs_vocoder.export.report import Report, Row
 from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
 from voirs_vocoder.runtime.manifest import Manifest
@@ -16,6 +17,7 @@ REFERENCE = "reference"
 """The clip that the graphs are held against."""
 
 _NAMES = ("snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd", "multi_resolution_stft", "mel_l1")
+_COLUMNS = ("rtf", *_NAMES)
 _RECORDING = "recording"
 
 
@@ -42,13 +44,12 @@ def validation_page(report: Report, manifest: Manifest, heard: Heard) -> PageCon
         columns=(
             PageColumn("graph", numeric=False),
             PageColumn("runs on", numeric=False),
-            PageColumn("RTF", "Seconds of compute per second of audio, the median."),
-            *(FIGURES[name][0] for name in _NAMES),
+            *(figure_column(name) for name in _COLUMNS),
         ),
         rows=(_reference_row(report), *(_row(row) for row in report.rows)),
         notes=(
             f"SNR is against {model}; PESQ, STOI, LSD, M-STFT and mel L1 are against the recordings.",
-            "PESQ lost is what the reference has more.",
+            "Lost is the PESQ that the reference has more.",
         ),
         rtf=tuple(
             (row_name(row.graph, row.provider), rtf)
@@ -70,20 +71,13 @@ def _sentence(report: Report) -> str:
 
 
 def _reference_row(report: Report) -> PageRow:
-    figures = report.reference_figures
-    return PageRow((REFERENCE, report.reference_backend, "-", *_cells(figures)), None)
+    cells = (figure_text(name, report.reference_figures.get(name)) for name in _COLUMNS)
+    return PageRow((REFERENCE, report.reference_backend, *cells), None)
 
 
 def _row(row: Row) -> PageRow:
-    rtf = row.figures.get("rtf")
-    cells = (row.graph, row.provider, "-" if rtf is None else f"{rtf:.4f}", *_cells(row.figures))
-    return PageRow(cells, row.verdict, gate_reasons(row.gates))
-
-
-def _cells(figures: dict[str, float | None]) -> Iterator[str]:
-    for name in _NAMES:
-        value = figures.get(name)
-        yield "-" if value is None else format(value, FIGURES[name][1])
+    cells = (figure_text(name, row.figures.get(name)) for name in _COLUMNS)
+    return PageRow((row.graph, row.provider, *cells), row.verdict, gate_reasons(row.gates))
 
 
 def _utterances(report: Report, heard: Heard) -> Iterator[PageUtterance]:

@@ -60,10 +60,11 @@ def test_folders_are_compared_file_by_file_and_what_lacks_a_partner_is_named(tmp
         write(tmp_path / "left" / f"{index}.wav", speech_like(seed=index))
         write(tmp_path / "right" / f"{index}.wav", speech_like(seed=index) * 0.5)
     write(tmp_path / "left" / "lonely.wav", speech_like())
-    result = run(
-        tmp_path / "left", tmp_path / "right", "--at-least", "snr_db=6.01", "--at-most", "snr_db=6.03"
-    )
+    page = tmp_path / "page.html"
+    thresholds = ("--at-least", "snr_db=6.01", "--at-most", "snr_db=6.03")
+    result = run(tmp_path / "left", tmp_path / "right", *thresholds, "--report", page)
     assert result.exit_code == 0, result.output
+    assert "The pair keeps every threshold" in page.read_text(encoding="utf-8")
     assert "left out: lonely" in result.output
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from voirs_vocoder.export.comparing.result import CompareReport, Comparison
+from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
 from voirs_vocoder.export.heard import Heard
 from voirs_vocoder.export.page_figures import (
-    FIGURES,
     PAGE_RECORDINGS,
+    figure_column,
     figure_texts,
     gate_reasons,
     this_place,
@@ -25,7 +26,9 @@ def comparison_page(report: CompareReport, heard: Heard) -> PageContent:
         report: What was measured.
         heard: What was kept while it was.
     """
-    names = [name for name in FIGURES if any(c.figures.get(name) is not None for c in report.comparisons)]
+    names = [
+        name for name in FIGURE_COLUMNS if any(c.figures.get(name) is not None for c in report.comparisons)
+    ]
     judged = any(comparison.gates for comparison in report.comparisons)
     first = report.comparisons[0]
     many = len(report.comparisons) > 1
@@ -40,7 +43,7 @@ def comparison_page(report: CompareReport, heard: Heard) -> PageContent:
         columns=(
             PageColumn("reference", numeric=False),
             PageColumn("against", numeric=False),
-            *(FIGURES[name][0] for name in names),
+            *(figure_column(name) for name in names),
         ),
         rows=tuple(_row(comparison, names) for comparison in report.comparisons),
         notes=report.notes,
@@ -64,10 +67,7 @@ def _sentence(report: CompareReport, judged: bool) -> str:
 
 
 def _row(comparison: Comparison, names: list[str]) -> PageRow:
-    cells = []
-    for name in names:
-        value = comparison.figures.get(name)
-        cells.append("-" if value is None else format(value, FIGURES[name][1]))
+    cells = [figure_text(name, comparison.figures.get(name)) for name in names]
     names_and_cells = (comparison.reference, comparison.degraded, *cells)
     return PageRow(names_and_cells, comparison.verdict, gate_reasons(comparison.gates))
 
@@ -89,7 +89,7 @@ def _utterances(report: CompareReport, heard: Heard) -> Iterator[PageUtterance]:
             PageClip(
                 variant,
                 heard.audio(name, variant),
-                tuple(figure_texts(figures.get((name, variant), {}), list(FIGURES))),
+                tuple(figure_texts(figures.get((name, variant), {}), list(FIGURE_COLUMNS))),
             )
             for variant in heard.variants
         )

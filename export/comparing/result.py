@@ -7,27 +7,16 @@ from typing import Literal
 
 import msgspec
 
-from voirs_vocoder.export.gates import Gate, GateResult, Status, judged, verdict_of
+from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
+from voirs_vocoder.export.gates import Gate, GateResult, Status, gate_text, judged, verdict_of
 from voirs_vocoder.export.report import RecordingFigures
 from voirs_vocoder.export.speech import mean_figures
 
 __all__ = ["CompareReport", "Comparison", "compare_table", "comparison_of", "encode_comparison"]
 
 _LARGEST = "max_abs_error"
-_COLUMNS = (
-    ("SNR dB", "snr_db", ".1f"),
-    ("largest", "max_abs_error", ".2g"),
-    ("PESQ", "pesq_wb", ".3f"),
-    ("lost", "pesq_lost", "+.3f"),
-    ("STOI", "stoi", ".3f"),
-    ("LSD", "lsd", ".3f"),
-    ("M-STFT", "multi_resolution_stft", ".3f"),
-    ("SI-SDR dB", "si_sdr_db", ".1f"),
-    ("MCD dB", "mcd_db", ".2f"),
-    ("F0 cents", "pitch_error_cents", ".0f"),
-    ("voicing F1", "voicing_f1", ".3f"),
-    ("DNSMOS lost", "dnsmos_ovrl_lost", "+.3f"),
-)
+# Of a table of many comparisons; one alone is shown whole.
+_COLUMNS = ("snr_db", "max_abs_error", "pesq_wb", "pesq_lost", "stoi", "lsd", "multi_resolution_stft")
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,20 +89,20 @@ def encode_comparison(report: CompareReport) -> bytes:
 
 
 def compare_table(report: CompareReport) -> list[list[str]]:
-    """The report as rows of text, the first being the header; columns that no comparison fills are left out."""
-    used = [
-        column
-        for column in _COLUMNS
-        if any(comparison.figures.get(column[1]) is not None for comparison in report.comparisons)
-    ]
-    header = ["reference", "against", *(title for title, _, _ in used), "verdict"]
+    """The report as rows of text, the first being the header: of one comparison a row per figure, of more a row each."""
+    if len(report.comparisons) == 1:
+        (comparison,) = report.comparisons
+        limits = {result.gate.figure: gate_text(result) for result in comparison.gates}
+        rows = [
+            [FIGURE_COLUMNS[name].title, figure_text(name, value), limits.get(name, "")]
+            for name, value in comparison.figures.items()
+        ]
+        return [["figure", "value", "threshold" if limits else ""], *rows]
+    used = [name for name in _COLUMNS if any(c.figures.get(name) is not None for c in report.comparisons)]
+    header = ["reference", "against", *(FIGURE_COLUMNS[name].title for name in used), "verdict"]
     return [header, *(_row(comparison, used) for comparison in report.comparisons)]
 
 
-def _row(comparison: Comparison, columns: Sequence[tuple[str, str, str]]) -> list[str]:
-    values = (comparison.figures.get(name) for _, name, _ in columns)
-    cells = [
-        "-" if value is None else format(value, form)
-        for value, (_, _, form) in zip(values, columns, strict=True)
-    ]
+def _row(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    cells = [figure_text(name, comparison.figures.get(name)) for name in names]
     return [comparison.reference, comparison.degraded, *cells, comparison.verdict or ""]
