@@ -89,7 +89,7 @@ def encode_comparison(report: CompareReport) -> bytes:
 
 
 def compare_table(report: CompareReport) -> list[list[str]]:
-    """The report as rows of text, the first being the header: of one comparison a row per figure, of more a row each."""
+    """The report as rows of text, the first being the header: of one comparison its figures, of more a row each."""
     if len(report.comparisons) == 1:
         (comparison,) = report.comparisons
         limits = {result.gate.figure: gate_text(result) for result in comparison.gates}
