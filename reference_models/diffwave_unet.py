@@ -3,6 +3,10 @@
 This project's own design. It can be windowed, batched and streamed exactly: normalization takes its statistics over
 the channels of a group at each position (Y. Wu and K. He, Group Normalization, arXiv 1803.08494, take them over time
 as well), and attention reaches a fixed number of positions to each side, so the receptive field is finite.
+
+Inside, input and output have unit variance at every noise level (T. Karras et al., Elucidating the design space of
+diffusion-based generative models, arXiv 2206.00364, table 1 and appendix B.6): a network that predicted the noise
+itself would have to amplify what is left of it a hundredfold at the last steps.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,7 +34,7 @@ from voirs_vocoder.reference_models.family import (
     ModelDescription,
     VocoderModule,
 )
-from voirs_vocoder.reference_models.step_embedding import StepEmbedding
+from voirs_vocoder.reference_models.step_embedding import StepEmbedding, interpolated_rows
 
 __all__ = ["FAMILY", "DiffWaveUNet", "LocalAttention", "PositionNorm", "UNetFamily"]
 
@@ -120,6 +125,8 @@ class LocalAttention(nn.Module):
 class DiffWaveUNet(VocoderModule):
     """Predicts the noise in noisy audio, whose length is a multiple of the hop length."""
 
+    scales: Tensor
+
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
@@ -150,6 +157,7 @@ class DiffWaveUNet(VocoderModule):
             _FEATURE_CHANNELS, config.conditioner_channels, 2 * hop, hop, padding=hop // 2
         )
         self.embedding = StepEmbedding(len(config.noise_schedule), config.embedding_channels)
+        self.register_buffer("scales", _scales(config), persistent=False)
         self.down = nn.ModuleList()
         self.down_blocks = nn.ModuleList()
         self.up = nn.ModuleList()
@@ -192,7 +200,8 @@ class DiffWaveUNet(VocoderModule):
             The noise, [batch, 1, samples].
         """
         told = self.embedding(step)
-        x = noisy_audio
+        into, through, out_of = interpolated_rows(self.scales, step)[:, :, None, None].unbind(1)
+        x = noisy_audio * into
         kept: list[Tensor] = []
         for down, blocks in zip(self.down, self.down_blocks, strict=True):
             x = _through(blocks, down(x), told, conditioner)
@@ -203,7 +212,11 @@ class DiffWaveUNet(VocoderModule):
             x = self.up[level](x)
             if kept:
                 x = torch.cat((x, kept.pop()), dim=1)
-        return x
+        return noisy_audio * through - x * out_of
+
+    def noise_scale(self, step: Tensor) -> Tensor:
+        """What an error of the network is multiplied by in the noise: [batch] -> [batch]."""
+        return interpolated_rows(self.scales, step)[:, 2]
 
     def forward(self, noisy_audio: Tensor, step: Tensor, mel: Tensor, heard: Tensor | None = None) -> Tensor:
         """`predict_noise` from a mel, for training.
@@ -218,6 +231,24 @@ class DiffWaveUNet(VocoderModule):
         if heard is not None:
             conditioner = conditioner * heard[:, None, None]
         return self.predict_noise(noisy_audio, step, conditioner)
+
+
+def _scales(config: UNetConfig) -> Tensor:
+    """Of input, of what passes by, and of output, at each step of the schedule: [steps, 3].
+
+    With a² the cumulative alpha, s² = 1 - a² and d the RMS of the audio, the noisy audio has the variance
+    v = a² d² + s². The network takes x / sqrt(v) and gives F; the noise is x s / v - F a d / sqrt(v).
+    """
+    betas = np.array(config.noise_schedule, np.float64)
+    cumulative = np.cumprod(1.0 - betas)
+    noise = np.sqrt(1.0 - cumulative)
+    variance = cumulative * config.audio_rms**2 + noise**2
+    columns = (
+        1.0 / np.sqrt(variance),
+        noise / variance,
+        np.sqrt(cumulative) * config.audio_rms / np.sqrt(variance),
+    )
+    return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
 
 def _downsampling(channels_in: int, channels_out: int) -> nn.Conv1d:

@@ -46,6 +46,7 @@ class UNetConfig:
         conditioner_channels: Of the mel at the audio's rate.
         embedding_channels: Of the step.
         noise_schedule: Betas of training.
+        audio_rms: About that of the audio, which the network's own scales go by.
         sampler: The default.
         steps: Its default number of steps.
         conditioning_dropout: Share of training examples whose mel was withheld; 0 means that guidance is not possible.
@@ -64,6 +65,7 @@ class UNetConfig:
     conditioner_channels: int
     embedding_channels: int
     noise_schedule: tuple[float, ...]
+    audio_rms: float
     sampler: str
     steps: int
     conditioning_dropout: float
@@ -109,6 +111,7 @@ class UNetConfig:
             f"steps must be at most those of training, {len(self.noise_schedule)}",
             self.steps,
         )
+        require(0.0 < self.audio_rms <= 1.0, "audio_rms must be in (0, 1]", self.audio_rms)
         require(
             0.0 <= self.conditioning_dropout < 1.0,
             "conditioning_dropout must be in [0, 1)",
@@ -145,6 +148,7 @@ class UNetConfig:
             conditioner_channels=keys.integer("conditioner_channels"),
             embedding_channels=keys.integer("embedding_channels"),
             noise_schedule=diffusion_betas(keys, "noise_schedule"),
+            audio_rms=float(keys.get("audio_rms", (int, float))),
             sampler=str(keys.get("sampler", (str,))),
             steps=keys.integer("steps"),
             conditioning_dropout=float(keys.get("conditioning_dropout", (int, float))),

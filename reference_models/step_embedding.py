@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["StepEmbedding"]
+__all__ = ["StepEmbedding", "interpolated_rows"]
 
 _PAIRS = 64
 _DECADES = 4.0
@@ -46,11 +46,24 @@ class StepEmbedding(nn.Module):
         Returns:
             [batch, channels].
         """
-        limited = step.clamp(0.0, float(self.embedding.shape[0] - 1))
-        below, above = torch.floor(limited), torch.ceil(limited)
-        low, high = self.embedding[below.to(torch.int64)], self.embedding[above.to(torch.int64)]
-        x = low + (high - low) * (limited - below).unsqueeze(1)
+        x = interpolated_rows(self.embedding, step)
         return functional.silu(self.projection2(functional.silu(self.projection1(x))))
+
+
+def interpolated_rows(table: Tensor, step: Tensor) -> Tensor:
+    """Rows of a table at fractional places.
+
+    Args:
+        table: [steps, columns].
+        step: [batch], float32; what lies outside of [0, steps - 1] is limited.
+
+    Returns:
+        [batch, columns].
+    """
+    limited = step.clamp(0.0, float(table.shape[0] - 1))
+    below, above = torch.floor(limited), torch.ceil(limited)
+    low, high = table[below.to(torch.int64)], table[above.to(torch.int64)]
+    return low + (high - low) * (limited - below).unsqueeze(1)
 
 
 def _table(steps: int) -> Tensor:

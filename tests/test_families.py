@@ -71,6 +71,7 @@ UNET = {
     "noise_schedule": [float(beta) for beta in np.linspace(1e-4, 0.05, 50)],
     "sampler": "dpm-solver++",
     "steps": 3,
+    "audio_rms": 0.1,
     "conditioning_dropout": 0.1,
 }
 CONFIGS = {"waveglow": WAVEGLOW, "diffwave": DIFFWAVE, "diffwave-unet": UNET}

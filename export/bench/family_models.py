@@ -71,6 +71,7 @@ _UNET: dict[str, object] = {
     "noise_schedule": np.linspace(1e-4, 0.05, 200).tolist(),
     "sampler": "dpm-solver++",
     "steps": 6,
+    "audio_rms": 0.1,
     "conditioning_dropout": 0.1,
 }
 _CALIBRATION_FRAMES = 200

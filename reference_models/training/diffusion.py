@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -22,10 +22,7 @@ from voirs_vocoder.runtime.diffusion import NoiseSchedule
 __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffusionTask", "diffwave_task", "noise_level", "unet_task"]
 
 _STFT_SIZES = (256, 512, 1024)
-_STFT_WEIGHT = 0.1
-# The weight of an example's spectra is its ratio of signal to noise, at most this: where noise prevails, the estimate
-# of the clean signal is a mean over many, whose spectrum should not be that of one.
-_LARGEST_STFT_WEIGHT = 4.0
+_STFT_WEIGHT = 0.25
 
 
 class _Predict(Protocol):
@@ -39,23 +36,33 @@ class DiffusionTask:
 
     Attributes:
         model: What ships.
-        figures: `noise_l1` and `stft_log_l1`, the latter weighted as in the loss.
+        figures: `noise_l1`, divided as in the loss, and `stft_log_l1`.
     """
 
     figures = ("noise_l1", "stft_log_l1")
 
-    def __init__(self, model: VocoderModule, betas: tuple[float, ...], predict: _Predict) -> None:
+    def __init__(
+        self,
+        model: VocoderModule,
+        betas: tuple[float, ...],
+        predict: _Predict,
+        noise_scale: Callable[[Tensor], Tensor] = torch.ones_like,
+    ) -> None:
         """Tie a network to its schedule.
 
         Args:
             model: What ships.
             betas: Of its training schedule.
             predict: Calls it: noisy audio, step, mel and a generator to the predicted noise.
+            noise_scale: From steps [batch] to what an error of the network itself is multiplied by in the noise; the
+                loss divides by it, so that all levels count alike.
         """
         self.model = model
         levels = NoiseSchedule(betas).alphas_cumulative
-        self._roots = torch.from_numpy(np.sqrt(levels)).float()
+        # In float64: at the lowest levels the noise is what is missing to one.
+        self._roots = torch.from_numpy(np.sqrt(levels))
         self._predict = predict
+        self._noise_scale = noise_scale
 
     def players(self) -> Mapping[str, nn.Module]:
         """See `Task.players`."""
@@ -68,18 +75,16 @@ class DiffusionTask:
         # One level from each of `count` equal parts of the schedule: the loss of a batch varies less.
         places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
         told = places * (len(self._roots) - 1)
-        signal = noise_level(self._roots, told)[:, None, None]
-        scale = torch.sqrt(1.0 - signal * signal)
+        root = noise_level(self._roots, told.double())[:, None, None]
+        signal, scale = root.float(), torch.sqrt(1.0 - root * root).float()
         noise = torch.randn(batch.audio.shape, generator=generator)
         noisy = signal * batch.audio + scale * noise
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             predicted = self._predict(noisy, told, batch.mel, generator)
         predicted = predicted.float()
-        noise_l1 = (predicted - noise).abs().mean()
+        noise_l1 = ((predicted - noise).abs().mean(dim=(1, 2)) / self._noise_scale(told)).mean()
         clean = (noisy - scale * predicted) / signal
-        weights = (signal / scale).clamp(max=_LARGEST_STFT_WEIGHT)[:, 0, 0]
-        spectra = stft_log_magnitude_l1(batch.audio[:, 0], clean[:, 0], _STFT_SIZES)
-        stft_log_l1 = (weights * spectra).mean()
+        stft_log_l1 = stft_log_magnitude_l1(batch.audio[:, 0], clean[:, 0], _STFT_SIZES).mean()
         figures = {"noise_l1": noise_l1.detach(), "stft_log_l1": stft_log_l1.detach()}
         yield Turn("model", noise_l1 + _STFT_WEIGHT * stft_log_l1, figures)
 
@@ -121,11 +126,18 @@ def unet_task(config: Mapping[str, object]) -> DiffusionTask:
         predicted: Tensor = model(noisy, step, mel, (draws >= model.config.conditioning_dropout).float())
         return predicted
 
-    return DiffusionTask(model, model.config.noise_schedule, predict)
+    return DiffusionTask(model, model.config.noise_schedule, predict, model.noise_scale)
 
 
 def _betas(first: float, last: float, steps: int) -> list[float]:
     return [float(f"{beta:.8g}") for beta in np.linspace(first, last, steps)]
+
+
+def _geometric_betas(first: float, last: float, steps: int) -> list[float]:
+    """Betas whose ratio of noise to signal, in amplitude, grows by the same factor from step to step."""
+    ratios = np.geomspace(first, last, steps)
+    cumulative = 1.0 / (1.0 + ratios**2)
+    return [float(f"{beta:.8g}") for beta in 1.0 - cumulative / np.concatenate(([1.0], cumulative[:-1]))]
 
 
 _SHARED: dict[str, object] = {"sample_rate": 22050, "n_mels": 80, "n_fft": 1024, "hop_samples": 256}
@@ -159,7 +171,9 @@ DIFFWAVE_UNET = Recipe(
         "attention_reach_frames": 8,
         "conditioner_channels": 3,
         "embedding_channels": 64,
-        "noise_schedule": _betas(1e-4, 0.05, 200),
+        # From -60 dB, which nobody hears, to 29 dB above speech.
+        "noise_schedule": _geometric_betas(1e-3, 2.0, 200),
+        "audio_rms": 0.07,
         "sampler": "dpm-solver++",
         "steps": 6,
         "conditioning_dropout": 0.1,
