@@ -128,7 +128,7 @@ def test_stopped_and_resumed_gives_the_very_weights_of_an_uninterrupted_training
     ("family", "figure", "steps"),
     [
         ("diffwave", "noise_l1", 150),
-        ("diffwave-unet", "noise_l1", 40),
+        ("diffwave-unet", "stft_log_l1", 60),
         ("hifigan", "mel_l1", 30),
         ("waveglow", "nll", 30),
     ],
