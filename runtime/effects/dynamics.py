@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from voirs_vocoder.runtime.effects.control import (
 )
 from voirs_vocoder.runtime.effects.effect import Curves, Effect, EffectState, Samples
 
-__all__ = ["Compressor", "GainControl", "Gate", "Limiter", "reduction_db"]
+__all__ = ["Compressor", "GainControl", "Gate", "LevelEffect", "Limiter", "reduction_db"]
 
 _ATTACK_MS = (0.1, 500.0)
 _RELEASE_MS = (1.0, 5_000.0)
@@ -43,7 +44,24 @@ def reduction_db(level_db: Levels, threshold_db: float, ratio: float, knee_db: f
     return slope * (inside**2 / (2.0 * knee_db) + np.maximum(above - knee_db / 2.0, 0.0))
 
 
-class Compressor(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LevelEffect(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An effect whose gain follows the signal's own level."""
+
+    def gains(self, sample_rate: int) -> Callable[[Levels], Levels]:
+        """What turns the levels of the next blocks into gains, at the beginning of a signal."""
+        raise NotImplementedError
+
+    def open(self, sample_rate: int, channels: int) -> EffectState:
+        """See `Effect.open`."""
+        return _Following(BlockGain(self.gains(sample_rate), channels))
+
+    def latency_samples(self, sample_rate: int) -> int:
+        """See `Effect.latency_samples`."""
+        del sample_rate
+        return BLOCK_SAMPLES
+
+
+class Compressor(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Turns loud passages down: peaks of 1.5 ms, the curve of `reduction_db`, its result smoothed in dB."""
 
     NAME: ClassVar[str] = "compressor"
@@ -63,25 +81,20 @@ class Compressor(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     release_ms: float = 120.0
     make_up_db: float = 0.0
 
-    def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+    def gains(self, sample_rate: int) -> Callable[[Levels], Levels]:
+        """See `LevelEffect.gains`."""
         state = 0.0
 
-        def gains(levels: Levels) -> Levels:
+        def follow(levels: Levels) -> Levels:
             nonlocal state
             wanted = reduction_db(to_db(levels), self.threshold_db, self.ratio, self.knee_db)
             made, state = smoothed(wanted, state, self.attack_ms, self.release_ms, sample_rate)
             return to_gain(self.make_up_db - made)
 
-        return _Following(BlockGain(gains, channels))
-
-    def latency_samples(self, sample_rate: int) -> int:
-        """See `Effect.latency_samples`."""
-        del sample_rate
-        return BLOCK_SAMPLES
+        return follow
 
 
-class Gate(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Gate(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Turns pauses down by `range_db`: open above the threshold, closed `hysteresis_db` below it after `hold_ms`."""
 
     NAME: ClassVar[str] = "gate"
@@ -101,14 +114,14 @@ class Gate(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attack_ms: float = 1.0
     release_ms: float = 100.0
 
-    def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+    def gains(self, sample_rate: int) -> Callable[[Levels], Levels]:
+        """See `LevelEffect.gains`."""
         hold_blocks = math.ceil(self.hold_ms * sample_rate / 1000.0 / BLOCK_SAMPLES)
         left_open = 0
         is_open = False
         state = -self.range_db
 
-        def gains(levels: Levels) -> Levels:
+        def follow(levels: Levels) -> Levels:
             nonlocal left_open, is_open, state
             wanted = []
             for level_db in to_db(levels).tolist():
@@ -122,15 +135,10 @@ class Gate(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
             made, state = smoothed(np.array(wanted), state, self.attack_ms, self.release_ms, sample_rate)
             return to_gain(made)
 
-        return _Following(BlockGain(gains, channels))
-
-    def latency_samples(self, sample_rate: int) -> int:
-        """See `Effect.latency_samples`."""
-        del sample_rate
-        return BLOCK_SAMPLES
+        return follow
 
 
-class GainControl(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GainControl(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Automatic gain control: brings the peaks of speech slowly to `target_db`, and lets pauses be.
 
     Up to `max_gain_db` either way; below `floor_db` the gain stays where it is.
@@ -151,11 +159,11 @@ class GainControl(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True)
     attack_ms: float = 20.0
     release_ms: float = 1_500.0
 
-    def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+    def gains(self, sample_rate: int) -> Callable[[Levels], Levels]:
+        """See `LevelEffect.gains`."""
         state = self.target_db
 
-        def gains(levels: Levels) -> Levels:
+        def follow(levels: Levels) -> Levels:
             nonlocal state
             level_db = to_db(levels)
             loud = level_db >= self.floor_db
@@ -169,12 +177,7 @@ class GainControl(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True)
             state = ended
             return to_gain(np.clip(self.target_db - followed, -self.max_gain_db, self.max_gain_db))
 
-        return _Following(BlockGain(gains, channels))
-
-    def latency_samples(self, sample_rate: int) -> int:
-        """See `Effect.latency_samples`."""
-        del sample_rate
-        return BLOCK_SAMPLES
+        return follow
 
 
 class Limiter(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -204,7 +207,7 @@ class Limiter(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Following:
-    """An effect whose gain follows the signal's own level."""
+    """A signal on its way through a `LevelEffect`."""
 
     def __init__(self, gain: BlockGain) -> None:
         self._gain = gain
