@@ -45,7 +45,7 @@ def rule(eager: str, lazy: str = "") -> Rule:
 RULES = {
     "runtime": rule(
         "ours.runtime numpy soundfile soxr click msgspec",
-        "openvino tensorrt tensorrt_rtx cuda scipy pesq pystoi sounddevice av python_stretch pyloudnorm",
+        "openvino tensorrt tensorrt_rtx cuda scipy pesq pystoi sounddevice av pyloudnorm",
     ),
     "runtime.providers": rule(
         "ours.runtime numpy msgspec onnxruntime", "openvino tensorrt tensorrt_rtx cuda onnxruntime"
@@ -76,7 +76,6 @@ ONE_HOME = (
     "pesq",
     "pyloudnorm",
     "pystoi",
-    "python_stretch",
     "scipy",
     "sounddevice",
     "tensorrt",
