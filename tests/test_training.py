@@ -124,6 +124,27 @@ def test_stopped_and_resumed_gives_the_very_weights_of_an_uninterrupted_training
     assert rows_of(tmp_path / "whole")[-1] == rows_of(tmp_path / "parts")[-1]
 
 
+@pytest.mark.parametrize("family", RECIPES)
+def test_a_training_can_begin_with_the_weights_of_another(
+    family, speech_folder, tmp_path, without_evaluation
+):
+    other = dataclasses.replace(
+        tiny_recipe(family), settings=dataclasses.replace(tiny_recipe(family).settings, seed=5)
+    )
+    trained(other, speech_folder, tmp_path / "first", 2)
+    start = tmp_path / "first" / "model.safetensors"
+    trained(tiny_recipe(family), speech_folder, tmp_path / "second", 1, start_from=start)
+    trained(tiny_recipe(family), speech_folder, tmp_path / "fresh", 1)
+    first, second, fresh = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("first", "second", "fresh")
+    )
+
+    def distance(weights):
+        return max(float((weights[name] - first[name]).abs().max()) for name in first)
+
+    assert distance(second) < 0.02 < distance(fresh)
+
+
 @pytest.mark.parametrize(
     ("family", "figure", "steps"),
     [

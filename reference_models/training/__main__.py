@@ -41,6 +41,11 @@ _BAR_CELLS = 24
     help="For weights, state and curve; a training that lies there goes on.",
 )
 @click.option("--hours", required=True, type=click.FloatRange(0, min_open=True), help="Of training in all.")
+@click.option(
+    "--start-from",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Weights to begin with, such as a shipped checkpoint's, instead of random ones.",
+)
 @click.option("--steps", type=click.IntRange(1), help="Stop after so many in all.")
 @click.option("--batch", type=click.IntRange(1), help="Segments per step.  [default: the recipe's]")
 @click.option(
@@ -61,6 +66,7 @@ def main(
     data: Path,
     output: Path,
     hours: float,
+    start_from: Path | None,
     steps: int | None,
     batch: int | None,
     held_back: int | None,
@@ -83,7 +89,7 @@ def main(
         given: dict[str, Any] = {"batch": batch, "held_back": held_back}
         changes = {name: value for name, value in given.items() if value is not None}
         recipe = dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, **changes))
-        run = Run(data, output, hours, steps, evaluate_s=60.0 * evaluate_minutes)
+        run = Run(data, output, hours, steps, start_from, evaluate_s=60.0 * evaluate_minutes)
         with _stop_requests() as requests:
             train(recipe, run, report=_Console(), stop=lambda: bool(requests))
     except (ReferenceModelError, VoirsVocoderError) as error:

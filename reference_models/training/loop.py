@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.training.curve import Curve, draw_curve
 from voirs_vocoder.reference_models.training.data import Segments, Utterance, load_speech
@@ -27,6 +28,8 @@ __all__ = ["Run", "TrainingReport", "train"]
 # A longer gap between two steps is a pause, of the process or of the machine, and does not count as training.
 _LONGEST_STEP_S = 10.0
 _SECONDS_PER_HOUR = 3600.0
+# Under which checkpoints of the families keep their weights, where not bare.
+_WEIGHTS_KEYS = ("model", "generator")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Run:
         output: Folder of the training; one that holds a state goes on from it.
         hours: Of training in all, pauses and evaluations not counted.
         steps: Stop after so many in all; None for no limit.
+        start_from: Weights that a training begins with, as the model's family loads them; None begins at random. A
+            training that goes on from a state does not read them again.
         report_steps: Steps between rows of the curve.
         save_s: Seconds of training between states.
         evaluate_s: Seconds of training between evaluations.
@@ -47,6 +52,7 @@ class Run:
     output: Path
     hours: float
     steps: int | None = None
+    start_from: Path | None = None
     report_steps: int = 100
     save_s: float = 300.0
     evaluate_s: float = 1200.0
@@ -117,6 +123,8 @@ class _Session:
         self._settings: TrainingSettings = recipe.settings
         self._task: Task = recipe.task(recipe.config)
         self._players = dict(self._task.players())
+        if run.start_from is not None:
+            load_into(self._task.model, read_checkpoint(run.start_from, weights_keys=_WEIGHTS_KEYS))
         convention = convention_of(self._task.model.description.mel)
         speech, self._held_back = load_speech(run.data, convention, self._settings.held_back)
         self._check_same_held_back(self._held_back)
