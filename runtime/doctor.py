@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import soundfile
 
-from voirs_vocoder.runtime.audio.encoder_av import av_problem
+from voirs_vocoder.runtime.audio.ffmpeg import aac_problem
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.manifest import FileEntry, GraphEntry, TensorInfo
@@ -271,4 +271,4 @@ def _audio_formats() -> tuple[str, ...]:
     found = [name for name in ("WAV", "FLAC", "MP3") if name in formats]
     ogg = soundfile.available_subtypes("OGG") if "OGG" in formats else {}
     found += [f"OGG {name.title()}" for name in ("VORBIS", "OPUS") if name in ogg]
-    return (*found, *(["AAC"] if av_problem() is None else []))
+    return (*found, *(["AAC"] if aac_problem() is None else []))

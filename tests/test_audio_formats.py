@@ -196,9 +196,48 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="unknown audio format"):
         StreamEncoder("aiff", RATE)
     monkeypatch.setattr(
-        "voirs_vocoder.runtime.audio.encoder_av.import_module",
+        "voirs_vocoder.runtime.audio.ffmpeg.import_module",
         lambda name: (_ for _ in ()).throw(ImportError(name)),
     )
     with pytest.raises(InputError, match=r"voirs-vocoder\[codecs\]"):
         write_audio(tmp_path / "a.m4a", audio)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_aac_is_read_back(tmp_path, streamed):
+    path = tmp_path / "a.m4a"
+    samples = speech(2.0, channels=2)
+    if streamed:
+        encoder = StreamEncoder("m4a", RATE, 2)
+        path.write_bytes(encoder.encode(samples) + encoder.finish())
+    else:
+        write_audio(path, AudioBuffer(samples, RATE))
+    made = read_audio(path)
+    assert (made.sample_rate, made.channels) == (RATE, 2)
+    assert made.samples.shape[1] == pytest.approx(2 * RATE, abs=3000)
+    assert similarity(samples[1], made.samples[1]) > 0.98
+
+
+def test_damaged_aac_is_refused_in_one_line(tmp_path):
+    good = tmp_path / "good.m4a"
+    write_audio(good, AudioBuffer(speech(2.0), RATE))
+    data = good.read_bytes()
+    for name, damaged in (
+        ("text", b"hello" * 100),
+        ("wav", b"RIFF\0\0\0\0WAVE" * 20),
+        ("half", data[: len(data) // 2]),
+        ("empty", b""),
+    ):
+        path = tmp_path / f"{name}.m4a"
+        path.write_bytes(damaged)
+        with pytest.raises(InputError) as refused:
+            read_audio(path)
+        assert "\n" not in str(refused.value)
+    noise = bytearray(data)
+    noise[200:2000] = np.random.default_rng(0).bytes(1800)
+    (tmp_path / "noise.m4a").write_bytes(noise)
+    try:
+        read_audio(tmp_path / "noise.m4a")
+    except InputError:
+        return

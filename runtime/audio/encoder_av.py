@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio.encoder import AudioTags, ByteTarget
+from voirs_vocoder.runtime.audio.ffmpeg import aac_problem, import_av
 from voirs_vocoder.runtime.audio.formats import AudioFormat
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["AvBackend", "av_problem"]
+__all__ = ["AvBackend"]
 
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _BIT_RATE_PER_CHANNEL = 96_000
 # Complete without going back to the beginning: a header without an index, then fragments.
 _STREAMED = {"movflags": "frag_every_frame+empty_moov+default_base_moof"}
 _TAGS = {"title": "title", "artist": "artist", "comment": "comment", "software": "encoder"}
-
-
-def av_problem() -> str | None:
-    """Why AAC cannot be written here; None where it can."""
-    try:
-        codecs = import_module("av").codecs_available
-    except ImportError:
-        return "PyAV is not installed; pip install 'voirs-vocoder[codecs]'"
-    return None if "aac" in codecs else "this build of FFmpeg has no AAC encoder"
 
 
 class AvBackend:
@@ -48,16 +39,14 @@ class AvBackend:
         Raises:
             InputError: PyAV or the encoder is missing, or there are more than two channels.
         """
-        problem = av_problem()
+        self._av: Any = import_av(where)
+        problem = aac_problem()
         if problem is not None:
-            raise InputError(
-                f"{where}: {audio_format.name} needs FFmpeg: {problem}, or choose another format"
-            )
+            raise InputError(f"{where}: {problem}")
         if channels not in _LAYOUTS:
             raise InputError(
                 f"{where}: {audio_format.name} takes 1 or 2 channels, got {channels}; mix them down"
             )
-        self._av: Any = import_module("av")
         self._where = where
         self._layout = _LAYOUTS[channels]
         self._rate = rate

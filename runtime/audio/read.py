@@ -12,12 +12,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, check_format
+from voirs_vocoder.runtime.audio.decoder_av import AV_ENDINGS, AvSoundFile
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.input_file import require_file
 
 __all__ = ["AUDIO_ENDINGS", "AudioInfo", "SequentialSoundFile", "audio_blocks", "audio_info", "read_audio"]
 
-AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", *AV_ENDINGS)
 """Of the files in a folder that are taken for recordings."""
 
 _MAX_VALUES = 2**28  # 1 GiB of float32: 3.4 hours of mono at 22,050 Hz
@@ -53,7 +54,7 @@ class SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfi
 
 
 def read_audio(path: Path | str) -> AudioBuffer:
-    """Read a recording: WAV, FLAC, OGG, MP3 or what else libsndfile knows.
+    """Read a recording: WAV, FLAC, OGG, Opus, MP3 or what else libsndfile knows, and AAC in MP4 (extra `codecs`).
 
     Args:
         path: A regular file.
@@ -128,13 +129,14 @@ def audio_blocks(path: Path | str) -> Iterator[NDArray[np.float32]]:
             )
 
 
-def _open_audio(path: Path) -> SequentialSoundFile:
+def _open_audio(path: Path) -> SequentialSoundFile | AvSoundFile:
     require_file(path)
     if path.suffix.lower() in (".raw", ".pcm"):
         raise InputError(f"{path}: raw PCM declares no rate or channels; wrap it in a .wav file")
+    in_mp4 = path.suffix.lower() in AV_ENDINGS
     try:
         # As bytes, since soundfile cannot encode names that are not UTF-8.
-        sound = SequentialSoundFile(os.fsencode(path))
+        sound = AvSoundFile(path) if in_mp4 else SequentialSoundFile(os.fsencode(path))
     except (soundfile.LibsndfileError, TypeError) as error:
         raise InputError(
             f"{path}: not audio that libsndfile reads ({error}); give WAV, FLAC, OGG or MP3"
