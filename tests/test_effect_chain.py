@@ -80,9 +80,12 @@ def test_automation_does_not_depend_on_the_chunks():
         ),
         (lambda: Link(Gain(), automation=(Automation("gain_db", ((0.0, 99.0),)),)), "got 99 at 0 s"),
         (lambda: Automation("wet", ((1.0, 0.0), (0.5, 1.0))), "in order"),
+        (lambda: Automation("wet", ((float("nan"), 0.0),)), "in order"),
+        (lambda: Automation("wet", ((0.0, 0.0), (float("inf"), 1.0))), "finite"),
         (lambda: Automation("wet", ()), "1 to"),
         (lambda: EffectChain(()), "1 to 64 effects"),
         (lambda: EffectChain((Link(Gain()),)).open(RATE).process(np.zeros((2, 3), np.float32)), "must be"),
+        (lambda: EffectChain((Link(Gain()),)).open(RATE).process(np.zeros((1, 3))), "float32, got float64"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, message):
@@ -90,11 +93,29 @@ def test_what_makes_no_sense_is_refused(make, message):
         make()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_block_that_is_not_finite_is_refused_and_leaves_no_trace(bad):
+    audio = noise()
+    chain = load_chain("speech")
+    stream = chain.open(RATE)
+    first = stream.process(audio.samples[:, :2000])
+    with pytest.raises(InputError, match="finite"):
+        stream.process(np.full((1, 10), bad, np.float32))
+    made = np.concatenate([first, stream.process(audio.samples[:, 2000:]), stream.finish()], axis=1)
+    np.testing.assert_array_equal(made, chain.apply(audio).samples)
+
+
 @pytest.mark.parametrize("chain", PRESETS.values(), ids=lambda chain: chain.name)
 def test_a_chain_survives_its_file(chain, tmp_path):
     path = tmp_path / "chain.toml"
     path.write_bytes(toml_from_chain(chain))
     assert load_chain(path) == chain
+
+
+def test_any_name_survives_its_file():
+    for name in ("", 'quoted "and" \\', "line\nbreak", "deleted\x7f", "\x00\x1f", "naïve 语音"):
+        chain = EffectChain((Link(Gain()),), name)
+        assert chain_from_toml(toml_from_chain(chain), "again") == chain
 
 
 def test_a_file_says_all_that_a_link_can_hold():
@@ -133,6 +154,18 @@ def test_a_file_says_all_that_a_link_can_hold():
         ("[[effect]]\ntype = 'gain'\ngain_db = 900", r"gain_db must be in \[-120, 40\], got 900"),
         ("[[effect]]\ntype = 'gain'\nwet = 2", r"wet must be in \[0, 1\], got 2"),
         ("[[effect]]\ntype = 'gain'\nautomation = [{ parameter = 'wet' }]", "points"),
+        ("[[effect]]\ntype = ['gain']", "type must name an effect"),
+        ("[[effect]]\ntype = 'high_pass'\norder = 1" + "0" * 400, r"order must be in \[1, 8\]"),
+        ("[[effect]]\ntype = 'reverb'\nseed = 1" + "0" * 400, "seed must be in"),
+        ("[[effect]]\ntype = 'gain'\nautomation = [{ parameter = 'wet', points = [[nan, 1]] }]", "in order"),
+        (
+            "[[effect]]\ntype = 'gain'\nautomation = [{ paramter = 'wet', points = [[0, 1]] }]",
+            "unknown key 'paramter'; did you mean 'parameter'",
+        ),
+        (
+            "[[effect]]\ntype = 'equalizer'\npeaks = [{ freqency_hz = 1000, gain_db = 1 }]",
+            "unknown key 'freqency_hz'; did you mean 'frequency_hz'",
+        ),
         ("effect = 3", "are tables"),
         ("effect = [3]", "are tables"),
         ("name = 3", "name must be a text"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +37,12 @@ class Automation:
     def __post_init__(self) -> None:
         """Check the order."""
         times = [time for time, _ in self.points]
-        if not 1 <= len(times) <= _MAX_POINTS or times != sorted(set(times)) or times[0] < 0:
+        # NaN compares as false and so is in no order.
+        ordered = all(before < after for before, after in pairwise((*times, math.inf)))
+        if not 1 <= len(times) <= _MAX_POINTS or not ordered or not times[0] >= 0:
             raise InputError(
-                f"automation of {self.parameter}: needs 1 to {_MAX_POINTS} points at times in order, from 0 s on; got "
-                f"{len(times)}; sort them and drop doubles"
+                f"automation of {self.parameter}: needs 1 to {_MAX_POINTS} points at finite times in order, from 0 s "
+                f"on; got {len(times)}; sort them and drop doubles"
             )
 
     def curve(self, first_sample: int, count: int, sample_rate: int) -> NDArray[np.float64]:
@@ -188,12 +192,17 @@ class ChainStream:
             block: Float32 [channels, samples], any number of samples.
 
         Raises:
-            InputError: There are other channels than were said.
+            InputError: There are other channels than were said, another type, or samples that are not finite, which
+                filters would never forget. The stream is as it was before.
         """
         if block.ndim != 2 or block.shape[0] != self._channels_in:
             raise InputError(
                 f"a block must be [{self._channels_in}, samples], got shape {block.shape}; reshape it"
             )
+        if block.dtype != np.float32:
+            raise InputError(f"a block must be float32, got {block.dtype}; convert with .astype(np.float32)")
+        if not np.isfinite(block).all():
+            raise InputError("audio must be finite, got NaN or infinity; check where it comes from")
         for run in self._runs:
             block = run.process(block)
         skipped = min(self._to_skip, block.shape[1])

@@ -12,6 +12,7 @@ import msgspec
 
 from voirs_vocoder.runtime.effects.chain import Automation, EffectChain, Link
 from voirs_vocoder.runtime.effects.effect import Effect
+from voirs_vocoder.runtime.effects.filters import Peak
 from voirs_vocoder.runtime.effects.kinds import EFFECTS
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.input_file import require_file
@@ -81,7 +82,7 @@ def toml_from_chain(chain: EffectChain) -> bytes:
 
 def _link(table: Mapping[str, Any], where: str) -> Link:
     kind = table.get("type")
-    if kind not in EFFECTS:
+    if not isinstance(kind, str) or kind not in EFFECTS:
         raise InputError(
             f"{where}: type must name an effect, got {kind!r}; {_nearest(str(kind), list(EFFECTS))}"
         )
@@ -89,6 +90,11 @@ def _link(table: Mapping[str, Any], where: str) -> Link:
     fields = effect_type.__struct_fields__
     where = f"{where}, {kind}"
     _require_known(table, (*_OWN_KEYS, *fields), where)
+    for name, known in _KEYS_WITHIN.items():
+        within = table.get(name)
+        for each in within if isinstance(within, list) else ():
+            if isinstance(each, dict):
+                _require_known(each, known, f"{where}, {name}")
     settings = {name: value for name, value in table.items() if name in fields}
     own = {name: table[name] for name in ("bypass", "wet") if name in table}
     try:
@@ -111,6 +117,10 @@ class _LinkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     automation: tuple[_AutomationTable, ...] = ()
 
 
+# Of the tables inside an effect's own.
+_KEYS_WITHIN = {"peaks": Peak.__struct_fields__, "automation": _AutomationTable.__struct_fields__}
+
+
 def _require_known(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     for key in table:
         if key not in known:
@@ -126,8 +136,8 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # A JSON string is a TOML string.
-        return msgspec.json.encode(value).decode()
+        # A JSON string is a TOML string, but for one character that JSON leaves as it is.
+        return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return f"[{', '.join(_literal(each) for each in value)}]"
     if isinstance(value, Mapping):

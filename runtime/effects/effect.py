@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from numbers import Integral, Real
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["Curves", "Effect", "EffectState", "Samples", "check_ranges", "require_below_nyquist"]
+
+_LONGEST_SHOWN_BITS = 64
 
 Samples = NDArray[np.float32]
 """Float32 [channels, samples], nominally in [-1, 1]."""
@@ -86,15 +88,23 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def check_ranges(where: str, numbers: object, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Check the attributes of an object.
+    """Check the attributes of an object. A range that is written in integers takes nothing else.
 
     Raises:
-        InputError: One is out of its range; `where` begins the message.
+        InputError: One is no number or out of its range; `where` begins the message.
     """
     for name, (low, high) in ranges.items():
         value = getattr(numbers, name)
-        if not (math.isfinite(value) and low <= value <= high):
-            raise InputError(f"{where}: {name} must be in [{low:g}, {high:g}], got {value:g}")
+        kind: Any = Integral if isinstance(low, int) else Real
+        if isinstance(value, bool) or not isinstance(value, kind):
+            title = "an integer" if kind is Integral else "a number"
+            raise InputError(f"{where}: {name} must be {title}, got {value!r}; mend it")
+        # NaN is in no range.
+        if not low <= value <= high:
+            # An integer may be too large for a float, and so for the format.
+            long = isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN_BITS
+            got = f"an integer of {value.bit_length()} bits" if long else f"{value:g}"
+            raise InputError(f"{where}: {name} must be in [{low:g}, {high:g}], got {got}")
 
 
 def require_below_nyquist(where: str, name: str, frequency_hz: float, sample_rate: int) -> float:
