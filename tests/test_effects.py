@@ -174,6 +174,13 @@ def test_the_gate_closes_in_pauses_and_lets_speech_pass():
     assert level_db(made[:, -RATE // 4 :]) == pytest.approx(-20, abs=0.1)
 
 
+def test_the_gate_stays_open_while_the_level_is_within_its_hysteresis():
+    """A tone so low that many blocks see no peak: each dip is short, and together they are longer than the hold."""
+    gate = Gate(threshold_db=-50.0, hysteresis_db=6.0, hold_ms=80.0)
+    signal = np.concatenate([tone(60, -45, 0.5), tone(60, -53, 3.0)], axis=1)
+    np.testing.assert_allclose(applied(gate, signal)[:, RATE // 4 :], signal[:, RATE // 4 :], rtol=1e-4)
+
+
 def test_gain_control_brings_speech_to_its_target_and_leaves_pauses():
     control = GainControl(target_db=-9.0, max_gain_db=30.0, release_ms=200.0)
     for level in (-30.0, -3.0):
@@ -189,6 +196,22 @@ def test_the_de_esser_turns_hissing_down_and_lets_vowels_be():
     assert level_db(applied(DeEsser(), hissing)) < level_db(hissing) - 4
     vowel = tone(300, -10)
     assert level_db(applied(DeEsser(), vowel)) == pytest.approx(-10, abs=0.1)
+
+
+def test_the_de_esser_raises_no_frequency_while_it_turns_hissing_down():
+    """A probe beside a loud hiss, found by subtraction: the gain is the hiss's, so the probe shows the filter alone."""
+    de_esser = DeEsser(threshold_db=-50.0, ratio=20.0)
+    hiss = tone(9_500, -6, 2.0)
+    alone = applied(de_esser, hiss)
+    changes_db = {}
+    for hz in (200, 1_000, 2_000, 3_000, 4_000, 5_000, 7_000, 10_000):
+        probe = tone(hz, -60, 2.0)
+        changes_db[hz] = level_db((applied(de_esser, hiss + probe) - alone)[:, : -RATE // 50]) + 60
+    assert max(changes_db.values()) < 0.1
+    assert changes_db[200] == pytest.approx(0.0, abs=0.1)
+    # Half the power goes at the corner when all of the band does.
+    assert changes_db[5_000] == pytest.approx(-3.0, abs=0.3)
+    assert changes_db[10_000] < -12
 
 
 @pytest.mark.parametrize(
@@ -263,6 +286,8 @@ def test_a_voice_on_the_right_reaches_the_left_ear_later_and_duller():
         (lambda: Compressor(ratio=0.5), "compressor: ratio must be in"),
         (lambda: Gain(gain_db=float("nan")), "gain_db"),
         (lambda: Equalizer(peaks=(Peak(frequency_hz=1000.0, gain_db=99.0),)), "equalizer: peak: gain_db"),
+        (lambda: Gain(gain_db="3"), "gain_db must be a number, got '3'"),
+        (lambda: HighPass(order=2.5), "order must be an integer, got 2.5"),
         (lambda: HighPass(cutoff_hz=15_000.0).open(RATE, 1), "half the sample rate"),
         (lambda: Binaural().open(RATE, 2), "one channel"),
         (lambda: StereoWidth().open(RATE, 3), "one or two channels"),

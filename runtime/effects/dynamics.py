@@ -95,7 +95,10 @@ class Compressor(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Gate(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Turns pauses down by `range_db`: open above the threshold, closed `hysteresis_db` below it after `hold_ms`."""
+    """Turns pauses down by `range_db`.
+
+    Opens above the threshold, closes when the level has been `hysteresis_db` below it for `hold_ms` on end.
+    """
 
     NAME: ClassVar[str] = "gate"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
@@ -130,6 +133,8 @@ class Gate(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 elif level_db < self.threshold_db - self.hysteresis_db:
                     left_open -= 1
                     is_open = is_open and left_open > 0
+                else:
+                    left_open = hold_blocks
                 wanted.append(0.0 if is_open else -self.range_db)
             # Opening is a rise.
             made, state = smoothed(np.array(wanted), state, self.attack_ms, self.release_ms, sample_rate)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.effects import biquad
 from voirs_vocoder.runtime.effects.control import (
@@ -27,7 +26,13 @@ _HIGHEST_SHARE = 0.98  # of half the rate, where a digital filter still is one
 
 
 class DeEsser(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Turns hissing down: what lies above `frequency_hz` is compressed and the rest let be."""
+    """Turns hissing down: what lies above `frequency_hz` is compressed and the rest let be.
+
+    With H a first-order high-pass and g the gain, the signal goes through 1 - (1 - g) H: a shelf from 1 to g. H(jw)
+    lies on the circle around 1/2 through 0 and 1, so no frequency is ever raised, whatever g is; with a steeper H
+    those below `frequency_hz` would be. The level is that above a second-order high-pass, which hears less of the
+    vowels.
+    """
 
     NAME: ClassVar[str] = "de_esser"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
@@ -47,7 +52,9 @@ class DeEsser(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def open(self, sample_rate: int, channels: int) -> EffectState:
         """See `Effect.open`."""
         frequency_hz = self.require_below_nyquist("frequency_hz", sample_rate)
-        return _DeEssing(self, butterworth("highpass", frequency_hz, 2, sample_rate), sample_rate, channels)
+        heard = Sections(butterworth("highpass", frequency_hz, 2, sample_rate), channels)
+        turned = Sections(butterworth("highpass", frequency_hz, 1, sample_rate), channels)
+        return _DeEssing(self, heard, turned, sample_rate, channels)
 
     def latency_samples(self, sample_rate: int) -> int:
         """See `Effect.latency_samples`."""
@@ -117,7 +124,9 @@ class Warmth(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class _DeEssing:
-    def __init__(self, effect: DeEsser, band: NDArray[np.float64], sample_rate: int, channels: int) -> None:
+    def __init__(
+        self, effect: DeEsser, heard: Sections, turned: Sections, sample_rate: int, channels: int
+    ) -> None:
         reduced = 0.0
 
         def gains(levels: Levels) -> Levels:
@@ -126,17 +135,17 @@ class _DeEssing:
             made, reduced = smoothed(wanted, reduced, effect.attack_ms, effect.release_ms, sample_rate)
             return to_gain(-made)
 
-        self._band = Sections(band, channels)
+        self._heard, self._turned = heard, turned
         self._gain = BlockGain(gains, channels)
         self._late = Delay(channels, BLOCK_SAMPLES)
-        self._late_band = Delay(channels, BLOCK_SAMPLES)
+        self._late_turned = Delay(channels, BLOCK_SAMPLES)
 
     def process(self, block: Samples, moving: Curves) -> Samples:
         """See `EffectState.process`."""
-        band = self._band.process(block, moving)
-        gain = self._gain.gain(band)
-        mended = self._late.process(block) + self._late_band.process(band) * (gain - 1.0)
-        return mended.astype(np.float32)
+        gain = self._gain.gain(self._heard.process(block, moving))
+        turned = self._late_turned.process(self._turned.process(block, moving))
+        mended: Samples = self._late.process(block) + turned * (gain - 1.0).astype(np.float32)
+        return mended
 
 
 class _Harmonic:
