@@ -16,6 +16,7 @@ BLOCK_SAMPLES = 32
 """A level, and a gain, for so many samples: 1.5 ms at 22,050 Hz."""
 
 _FLOOR = 1e-10
+_SHARES = np.arange(1, BLOCK_SAMPLES + 1, dtype=np.float32) / np.float32(BLOCK_SAMPLES)
 
 Levels = NDArray[np.float64]
 """One number for each block: float64 [blocks]."""
@@ -78,7 +79,7 @@ class BlockGain:
         self._gains = gains
         self._followed = np.empty((1, 0), np.float32)
         self._signal = Delay(channels, BLOCK_SAMPLES * (1 + ahead_blocks))
-        self._ready = np.empty(0)
+        self._ready = np.empty(0, np.float32)
         self._last_gain: float | None = None
         self._skipped_blocks = ahead_blocks
         self._lead_samples = BLOCK_SAMPLES * (1 + ahead_blocks)
@@ -90,24 +91,23 @@ class BlockGain:
             block: [channels, samples].
             followed: [channels, samples], whose peaks are the levels.
         """
-        late = self._signal.process(block)
-        gain = self.gain(followed)
-        return (late * gain).astype(np.float32)
+        return self._signal.process(block) * self.gain(followed)
 
-    def gain(self, followed: Samples) -> NDArray[np.float64]:
-        """The gains alone, as late as the signal would be: float64 [samples]."""
+    def gain(self, followed: Samples) -> NDArray[np.float32]:
+        """The gains alone, as late as the signal would be: float32 [samples]."""
         self._followed = np.concatenate(
             (self._followed, np.max(np.abs(followed), axis=0)[np.newaxis]), axis=1
         )
         whole = self._followed.shape[1] // BLOCK_SAMPLES
         if whole:
             used, self._followed = np.split(self._followed, [whole * BLOCK_SAMPLES], axis=1)
-            levels = used.reshape(whole, BLOCK_SAMPLES).max(axis=1).astype(np.float64)
-            self._take(self._gains(levels))
+            # Blocks side by side, since numpy is slow at many short maxima.
+            columns = np.ascontiguousarray(used.reshape(whole, BLOCK_SAMPLES).T)
+            self._take(self._gains(columns.max(axis=0).astype(np.float64)))
         count = followed.shape[1]
         lead = min(count, self._lead_samples)
         self._lead_samples -= lead
-        gain = np.concatenate((np.ones(lead), self._ready[: count - lead]))
+        gain = np.concatenate((np.ones(lead, np.float32), self._ready[: count - lead]))
         self._ready = self._ready[count - lead :]
         return gain
 
@@ -119,8 +119,8 @@ class BlockGain:
             return
         before = np.concatenate(([gains[0] if self._last_gain is None else self._last_gain], gains[:-1]))
         self._last_gain = float(gains[-1])
-        share = np.arange(1, BLOCK_SAMPLES + 1) / BLOCK_SAMPLES
-        lines = before[:, np.newaxis] + (gains - before)[:, np.newaxis] * share
+        lines = (gains - before).astype(np.float32)[:, np.newaxis] * _SHARES
+        lines += before.astype(np.float32)[:, np.newaxis]
         self._ready = np.concatenate((self._ready, lines.ravel()))
 
 

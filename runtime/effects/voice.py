@@ -144,7 +144,7 @@ class _DeEssing:
         """See `EffectState.process`."""
         gain = self._gain.gain(self._heard.process(block, moving))
         turned = self._late_turned.process(self._turned.process(block, moving))
-        mended: Samples = self._late.process(block) + turned * (gain - 1.0).astype(np.float32)
+        mended: Samples = self._late.process(block) + turned * (gain - np.float32(1.0))
         return mended
 
 
