@@ -64,6 +64,18 @@ def test_chunks_give_what_the_whole_gives(chain, sizes, seed):
     np.testing.assert_allclose(chunked, whole, atol=1e-7)
 
 
+STEREO = [chain for chain in ALL if chain.name not in ("binaural", "headphones")]
+
+
+@pytest.mark.parametrize("chain", STEREO, ids=lambda chain: chain.name)
+def test_two_channels_sample_by_sample_give_what_the_whole_gives(chain):
+    samples = noise(1500, channels=2)
+    stream = chain.open(RATE, 2)
+    chunks = [stream.process(samples[:, n : n + 1]) for n in range(samples.shape[1])]
+    chunked = np.concatenate([*chunks, stream.finish()], axis=1)
+    np.testing.assert_allclose(chunked, chain.apply(AudioBuffer(samples, RATE)).samples, atol=1e-7)
+
+
 # What these give comes later by nature.
 PROMPT = [chain for chain in ALL if chain.name not in ("reverb", "low_pass", "telephone")]
 
@@ -264,6 +276,17 @@ def test_width_0_is_mono_and_mono_mixes_back_exactly():
     wide = applied(StereoWidth(width=0.8), mono)
     np.testing.assert_allclose(wide.mean(axis=0), mono[0], atol=1e-7)
     assert abs(np.corrcoef(wide)[0, 1]) < 0.7
+
+
+def test_the_second_channel_of_mono_is_three_all_passes():
+    mono = noise(9000)
+    wide = applied(StereoWidth(width=1.0), mono).astype(np.float64)
+    expected = mono[0].astype(np.float64)
+    for ms in (7.1, 11.3, 17.9):
+        numerator = np.zeros(round(ms * RATE / 1000) + 1)
+        numerator[[0, -1]] = -0.6, 1.0
+        expected = scipy.signal.lfilter(numerator, numerator[::-1], expected)
+    np.testing.assert_allclose((wide[0] - wide[1]) / 2, expected, atol=1e-6)
 
 
 def test_a_voice_on_the_right_reaches_the_left_ear_later_and_duller():

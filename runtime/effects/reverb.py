@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from voirs_vocoder.runtime.effects.sections import Sections, butterworth
 __all__ = ["Reverb", "room_response"]
 
 _DECAY_DB = 60.0
+_LONG_PARTITION = 8  # times the short one
 
 
 class Reverb(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,8 +43,13 @@ class Reverb(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
         pre_delay = max(1, round(self.pre_delay_ms * sample_rate / 1000.0))
         # A power of two, for the FFT.
         partition = 1 << (pre_delay.bit_length() - 1)
-        responses = [room_response(self, sample_rate, channel) for channel in range(channels)]
-        return _Convolving(np.stack(responses), partition, pre_delay - partition)
+        responses = np.stack([room_response(self, sample_rate, channel) for channel in range(channels)])
+        # What comes later can wait longer: long partitions take fewer operations for each sample.
+        long = _LONG_PARTITION * partition
+        parts = [_Convolving(responses[:, :long], partition, pre_delay)]
+        if responses.shape[1] > long:
+            parts.append(_Convolving(responses[:, long:], long, pre_delay + long))
+        return _Together(parts)
 
     def tail_s(self) -> float:
         """See `Effect.tail_s`."""
@@ -70,13 +77,28 @@ def room_response(reverb: Reverb, sample_rate: int, channel: int) -> NDArray[np.
     return response
 
 
+class _Together:
+    """The sum of several parts of a response, each convolved by itself."""
+
+    def __init__(self, parts: Sequence[_Convolving]) -> None:
+        self._parts = parts
+
+    def process(self, block: Samples, moving: Curves) -> Samples:
+        """See `EffectState.process`."""
+        del moving
+        first, *others = (part.process(block) for part in self._parts)
+        for other in others:
+            first += other
+        return first
+
+
 class _Convolving:
-    """Uniformly partitioned convolution, a partition late, on a grid of its own.
+    """Uniformly partitioned convolution, late by at least a partition, on a grid of its own.
 
     W. Gardner, Efficient convolution without input-output delay, JAES 43(3), 1995, section 2, with overlap-save.
     """
 
-    def __init__(self, responses: NDArray[np.float64], partition: int, further: int) -> None:
+    def __init__(self, responses: NDArray[np.float64], partition: int, late_samples: int) -> None:
         channels, length = responses.shape
         count = -(-length // partition)
         padded = np.pad(responses, ((0, 0), (0, count * partition - length)))
@@ -87,11 +109,9 @@ class _Convolving:
         self._before = np.zeros((channels, partition))
         self._waiting = np.empty((channels, 0), np.float32)
         self._ready = np.empty((channels, 0), np.float32)
-        self._lead = partition + further
+        self._lead = late_samples
 
-    def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
-        del moving
+    def process(self, block: Samples) -> Samples:
         waiting = np.concatenate((self._waiting, block), axis=1)
         pieces = [self._ready]
         while waiting.shape[1] >= self._partition:

@@ -125,23 +125,22 @@ class _Widening:
 
 
 class _AllPass:
-    """y[n] = -g x[n] + x[n - d] + g y[n - d], d samples at a time."""
+    """y[n] = -g x[n] + x[n - d] + g y[n - d], d samples at a time, since none of them needs another of them."""
 
     def __init__(self, delay: int) -> None:
-        numerator = np.zeros(delay + 1)
-        numerator[0], numerator[-1] = -_ALL_PASS_GAIN, 1.0
-        denominator = np.zeros(delay + 1)
-        denominator[0], denominator[-1] = 1.0, -_ALL_PASS_GAIN
-        self._coefficients = (numerator, denominator)
-        self._state = np.zeros(delay)
-        self._filter = scipy_signal().lfilter
+        self._past = np.zeros(delay)
 
     def process(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not samples.size:
-            return samples
-        made, self._state = self._filter(*self._coefficients, samples, zi=self._state)
-        through: NDArray[np.float32] = made.astype(np.float32)
-        return through
+        delay, count = self._past.size, samples.size
+        made = np.empty(count)
+        # What a sample leaves for the one d later.
+        left = np.concatenate((self._past, np.empty(count)))
+        for start in range(0, count, delay):
+            here = slice(start, min(start + delay, count))
+            made[here] = left[here] - _ALL_PASS_GAIN * samples[here]
+            left[here.start + delay : here.stop + delay] = samples[here] + _ALL_PASS_GAIN * made[here]
+        self._past = left[count:].copy()
+        return made.astype(np.float32)
 
 
 class _Placing:
