@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from voirs_vocoder.export.bench.report import this_machine
 from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
 from voirs_vocoder.export.gates import GateResult, gate_text
 from voirs_vocoder.export.report_page import PageColumn
@@ -39,7 +39,8 @@ def gate_reasons(results: Sequence[GateResult]) -> tuple[str, ...]:
 
 def this_place() -> Iterator[tuple[str, str]]:
     """What the figures were measured with."""
-    yield "Machine", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    machine = this_machine()
+    yield "Machine", f"{machine.system}, Python {machine.python}"
     found = []
     for package in _PACKAGES:
         try:

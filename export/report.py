@@ -10,10 +10,24 @@ from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
 from voirs_vocoder.export.gates import GateResult, Status, verdict_of
 from voirs_vocoder.runtime.manifest import Int8Target, Precision, Recording
 
-__all__ = ["PAGE_PATH", "REPORT_PATH", "RecordingFigures", "Report", "Row", "encode_report", "report_table"]
+__all__ = [
+    "PAGE_PATH",
+    "REPORT_PATH",
+    "RecordingFigures",
+    "Report",
+    "Row",
+    "encode_report",
+    "graph_title",
+    "report_table",
+]
 
 REPORT_PATH = "validation/report.json"
 PAGE_PATH = "validation/report.html"
+
+
+def graph_title(graph: str, backend: str) -> str:
+    """How a graph on a backend is called."""
+    return f"{graph} on {backend}"
 
 
 class RecordingFigures(msgspec.Struct, frozen=True):
@@ -53,6 +67,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         """`failed` if a gate failed, `not run` if one was not run, `passed` otherwise."""
         return verdict_of(self.gates) or "passed"
 
+    @property
+    def title(self) -> str:
+        """Its name in tables and pages, such as `int8.cpu on cpu`."""
+        return graph_title(self.graph, self.provider)
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A validation.
@@ -90,7 +109,7 @@ def encode_report(report: Report) -> bytes:
     document = {
         "passed": report.passed,
         **msgspec.to_builtins(report),
-        "verdicts": {f"{row.graph} on {row.provider}": row.verdict for row in report.rows},
+        "verdicts": {row.title: row.verdict for row in report.rows},
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 

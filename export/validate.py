@@ -19,7 +19,7 @@ from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.report import PAGE_PATH, REPORT_PATH, RecordingFigures, Report, Row, encode_report
 from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
-from voirs_vocoder.export.validation_page import REFERENCE, row_name
+from voirs_vocoder.export.validation_page import REFERENCE
 from voirs_vocoder.export.variants import Variant, pytorch_vocoder, variants
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import Artifact, Vocoder
@@ -80,13 +80,13 @@ def validate_artifact(
             _vocode(vocoder, utterances[0])  # the first run allocates
             for index, utterance in enumerate(utterances):
                 progress(
-                    f"{variant.name} on {variant.backend}",
+                    variant.title,
                     number * len(utterances) + index,
                     len(kinds) * len(utterances),
                 )
                 audio, elapsed_s = _vocode(vocoder, utterance)
                 if heard is not None:
-                    heard.keep(utterance.recording.name, row_name(variant.name, variant.backend), audio)
+                    heard.keep(utterance.recording.name, variant.title, audio)
                 figures.append(
                     _figures(
                         audio, elapsed_s, utterance, references[index], reference_figures[index], manifest

@@ -11,7 +11,7 @@ from voirs_vocoder.export.report import Report, Row
 from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
 from voirs_vocoder.runtime.manifest import Manifest
 
-__all__ = ["REFERENCE", "row_name", "validation_page"]
+__all__ = ["REFERENCE", "validation_page"]
 
 REFERENCE = "reference"
 """The clip that the graphs are held against."""
@@ -19,11 +19,6 @@ REFERENCE = "reference"
 _NAMES = ("snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd", "multi_resolution_stft", "mel_l1")
 _COLUMNS = ("rtf", *_NAMES)
 _RECORDING = "recording"
-
-
-def row_name(graph: str, provider: str) -> str:
-    """How a graph on a backend is called on the page."""
-    return f"{graph} on {provider}"
 
 
 def validation_page(report: Report, manifest: Manifest, heard: Heard) -> PageContent:
@@ -51,11 +46,7 @@ def validation_page(report: Report, manifest: Manifest, heard: Heard) -> PageCon
             f"SNR is against {model}; PESQ, STOI, LSD, M-STFT and mel L1 are against the recordings.",
             "Lost is the PESQ that the reference has more.",
         ),
-        rtf=tuple(
-            (row_name(row.graph, row.provider), rtf)
-            for row in report.rows
-            if (rtf := row.figures.get("rtf")) is not None
-        ),
+        rtf=tuple((row.title, rtf) for row in report.rows if (rtf := row.figures.get("rtf")) is not None),
         utterances=tuple(_utterances(report, heard)),
         provenance=tuple(_provenance(report, manifest)),
     )
@@ -81,11 +72,7 @@ def _row(row: Row) -> PageRow:
 
 
 def _utterances(report: Report, heard: Heard) -> Iterator[PageUtterance]:
-    figures = {
-        (entry.recording, row_name(row.graph, row.provider)): entry.figures
-        for row in report.rows
-        for entry in row.recordings
-    }
+    figures = {(entry.recording, row.title): entry.figures for row in report.rows for entry in row.recordings}
     for name, sample_rate in heard.recordings.items():
         made = (
             PageClip(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs import open_graph
 from voirs_vocoder.export.passes import fp16_twin
+from voirs_vocoder.export.report import graph_title
 from voirs_vocoder.reference_models.family import GraphSpec
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
 from voirs_vocoder.runtime.drivers import SessionOpener, open_driver
@@ -41,6 +42,11 @@ class Variant:
     target: Int8Target | None
     backend: str
     open: Callable[[], Vocoder]
+
+    @property
+    def title(self) -> str:
+        """Its name in tables and pages, such as `int8.cpu on cpu`."""
+        return graph_title(self.name, self.backend)
 
 
 def variants(artifact: Artifact) -> list[Variant]:

@@ -70,8 +70,6 @@ class AudioWriter:
             tags=tags,
             where=str(self._path),
         )
-        samples = audio_format.checked_samples(bits, str(self._path))
-        self._sample_bytes = samples // 8 if isinstance(samples, int) else 4
         self._data_bytes = 0
         try:
             occupied = self._path.exists() and not self._path.is_file()
@@ -115,7 +113,7 @@ class AudioWriter:
             InputError: The samples are not finite or have another shape, or the file cannot be written, as on a full
                 disk.
         """
-        self._data_bytes += samples.size * self._sample_bytes
+        self._data_bytes += samples.size * self._encoder.sample_bytes
         if self._encoder.format.name == "wav" and self._data_bytes > _WAV_MAX_BYTES:
             raise InputError(f"{self._path}: a WAV file cannot exceed 4 GiB; write .flac or .raw")
         try:

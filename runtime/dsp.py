@@ -5,9 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["scipy_signal"]
+__all__ = ["butterworth", "scipy_signal"]
 
 
 def scipy_signal() -> Any:
@@ -22,3 +25,15 @@ def scipy_signal() -> Any:
         raise InputError(
             "filters need scipy, which is not installed; pip install 'voirs-vocoder[dsp]'"
         ) from error
+
+
+def butterworth(kind: str, frequency_hz: float, order: int, sample_rate: int) -> NDArray[np.float64]:
+    """A `scipy.signal.butter` filter as sections, `kind` being `lowpass` or `highpass`.
+
+    Raises:
+        InputError: scipy is not installed.
+    """
+    sections: NDArray[np.float64] = scipy_signal().butter(
+        order, frequency_hz, kind, fs=sample_rate, output="sos"
+    )
+    return sections

@@ -1,4 +1,4 @@
-"""The check that every file given by a user passes before it is opened: it is there, regular and not empty."""
+"""The checks that every file given by a user passes: it is there, regular, not empty, and no larger than it may be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["require_file"]
+__all__ = ["read_bounded", "require_file"]
 
 
 def require_file(path: Path) -> int:
@@ -30,3 +30,24 @@ def require_file(path: Path) -> int:
     if status.st_size == 0:
         raise InputError(f"{path}: the file is empty; give one with content")
     return status.st_size
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """The content of a small file.
+
+    Args:
+        path: A regular file.
+        most_bytes: What is still believed to be one of its kind.
+
+    Raises:
+        InputError: As `require_file`, or it is larger, or cannot be read.
+    """
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error}); check the path") from error
+    if len(data) > most_bytes:
+        raise InputError(f"{path}: takes at most {most_bytes} bytes, got more; this is another file")
+    return data

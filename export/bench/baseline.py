@@ -20,6 +20,7 @@ from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.analysis.levels import level_db, rms_db
 from voirs_vocoder.runtime.analysis.spectrum import spectral_centroid_hz
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.input_file import read_bounded
 from voirs_vocoder.runtime.manifest import Recording
 from voirs_vocoder.runtime.metrics import measure
 from voirs_vocoder.runtime.metrics.pitch import f0_hz
@@ -33,6 +34,7 @@ __all__ = [
     "decode_baseline",
     "golden_figures",
     "measure_baseline",
+    "read_baseline",
 ]
 
 _FORMAT = 1
@@ -125,11 +127,11 @@ def measure_baseline(
     references: list[NDArray[np.float32]] = []
     found: dict[str, tuple[dict[str, float | None], dict[str, dict[str, float]]]] = {}
     for number, kind in enumerate(kinds):
-        progress(f"quality of {_name(kind)}", number, len(kinds))
+        progress(f"quality of {kind.title}", number, len(kinds))
         with kind.open() as vocoder:
             audios = [vocoder.vocode(u.mel).samples[0, : u.samples.size] for u in utterances]
         references = references or audios
-        found[_name(kind)] = _quality(utterances, audios, references, artifact)
+        found[kind.title] = _quality(utterances, audios, references, artifact)
     progress("timing", 0, 0)
     times = _time_ratios(kinds, artifact, seconds, pairs)
     return Baseline(
@@ -173,14 +175,21 @@ def golden_figures(samples: NDArray[np.float32], sample_rate: int) -> dict[str, 
     }
 
 
-def decode_baseline(data: bytes, where: str) -> Baseline:
+def read_baseline(path: Path) -> Baseline:
     """A baseline from its file.
+
+    Raises:
+        InputError: The file is missing or too large, or as `decode_baseline`.
+    """
+    return decode_baseline(read_bounded(path, _MAX_BYTES), str(path))
+
+
+def decode_baseline(data: bytes, where: str) -> Baseline:
+    """A baseline from the content of its file.
 
     Raises:
         InputError: It is none, or of a later format; `where` begins the message.
     """
-    if len(data) > _MAX_BYTES:
-        raise InputError(f"{where}: a baseline takes at most {_MAX_BYTES} bytes; this is another file")
     try:
         baseline = msgspec.json.decode(data, type=Baseline)
     except msgspec.DecodeError as error:
@@ -260,7 +269,7 @@ def _time_ratios(kinds: list[Variant], artifact: Artifact, seconds: float, pairs
     manifest = artifact.manifest
     frames = max(1, round(seconds * manifest.sample_rate / manifest.hop_length))
     mel = bench_mel(manifest.mel, frames)
-    opened: dict[str, Vocoder] = {_name(kind): kind.open() for kind in kinds}
+    opened: dict[str, Vocoder] = {kind.title: kind.open() for kind in kinds}
     try:
         calls: dict[str, Callable[[], object]] = {
             name: partial(vocoder.vocode, mel) for name, vocoder in opened.items()
@@ -271,7 +280,3 @@ def _time_ratios(kinds: list[Variant], artifact: Artifact, seconds: float, pairs
             vocoder.close()
     baseline = next(iter(times.values()))
     return {name: ratio_estimate(values, baseline) for name, values in times.items()}
-
-
-def _name(kind: Variant) -> str:
-    return f"{kind.name} on {kind.backend}"

@@ -11,7 +11,6 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.output import require_writable_file, write_file
-from voirs_vocoder.runtime.input_file import require_file
 from voirs_vocoder.runtime.manifest import Precision
 
 __all__ = ["command"]
@@ -127,12 +126,9 @@ def command(
 def _baseline(
     root: Path, speech: Path, pairs: int, save: Path | None, against: Path | None, json_file: Path | None
 ) -> None:
-    from voirs_vocoder.export.bench.baseline import changes, changes_table, decode_baseline, measure_baseline
+    from voirs_vocoder.export.bench.baseline import changes, changes_table, measure_baseline, read_baseline
 
-    then = None
-    if against is not None:
-        require_file(against)
-        then = decode_baseline(against.read_bytes(), str(against))
+    then = None if against is None else read_baseline(against)
     with ConsoleProgress() as progress:
         now = measure_baseline(root, speech, pairs=pairs, progress=progress)
     data = msgspec.json.format(msgspec.json.encode(now), indent=2) + b"\n"

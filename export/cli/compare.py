@@ -95,8 +95,6 @@ def command(
         raise click.UsageError("artifacts need --speech DIR with recordings to vocode, and only they do")
     if artifacts and align:
         raise click.UsageError("--align is for recordings; what one artifact makes is aligned")
-    if not artifacts and degraded is None:
-        raise click.UsageError("name what A is compared with: B")
 
     from voirs_vocoder.export.comparing import parsed_threshold
     from voirs_vocoder.export.heard import Heard
@@ -106,7 +104,9 @@ def command(
         *(parsed_threshold(text, "max") for text in at_most),
     ]
     with Heard() as heard, ConsoleProgress() as progress:
-        report = _compare(reference, degraded, speech, thresholds, align, heard, progress)
+        report = _compare(
+            reference, degraded, speech, thresholds, align, heard, progress, paged=report_file is not None
+        )
         if report_file is not None:
             from voirs_vocoder.export.comparing.page import comparison_page
             from voirs_vocoder.export.report_page import render_page
@@ -125,6 +125,8 @@ def _compare(
     align: bool,
     heard: Heard,
     progress: Progress,
+    *,
+    paged: bool,
 ) -> CompareReport:
     if speech is not None:
         from voirs_vocoder.export.comparing import compare_artifacts
@@ -135,8 +137,10 @@ def _compare(
 
     if degraded is None:
         raise click.UsageError("name what A is compared with: B")
+    # Artifacts are compared on what is kept; recordings are kept for the page alone.
+    kept = heard if paged else None
     return compare_recordings(
-        reference, degraded, thresholds=thresholds, align=align, heard=heard, progress=progress
+        reference, degraded, thresholds=thresholds, align=align, heard=kept, progress=progress
     )
 
 

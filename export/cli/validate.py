@@ -84,5 +84,5 @@ def _print_report(report: Report) -> None:
         "the rest against the recordings."
     )
     for row in report.rows:
-        for line in gate_lines(f"{row.graph} on {row.provider}", row.gates):
+        for line in gate_lines(row.title, row.gates):
             click.echo(line)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from voirs_vocoder.export.gates import Gate
 from voirs_vocoder.export.heard import Heard
 from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.report import RecordingFigures
-from voirs_vocoder.export.speech import Speech, load_speech
+from voirs_vocoder.export.speech import Speech, load_speech, speech_recordings
 from voirs_vocoder.export.variants import Variant, variants
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.errors import InputError
@@ -74,7 +75,7 @@ def compare_artifacts(
     _require_alike([artifact.manifest for artifact in artifacts])
     utterances = load_speech(speech, manifest)
     for artifact in artifacts[1:]:
-        load_speech(speech, artifact.manifest)  # it may have been calibrated on other recordings
+        speech_recordings(speech, artifact.manifest)  # it may have been calibrated on other recordings
     voices = [_voices(artifact, prefixed=len(artifacts) > 1) for artifact in artifacts]
     pairs = list(_pairs_within(voices[0]) if len(voices) == 1 else _pairs_between(*voices))
     if not pairs:
@@ -83,10 +84,18 @@ def compare_artifacts(
     for utterance in utterances:
         heard.keep_recording(utterance.recording.name, utterance.samples, manifest.sample_rate)
     rtf = {voice.name: _speak(voice, utterances, heard, progress) for voice in spoken}
+
+    @cache
+    def pesq(voice: str, place: int) -> float | None:
+        """Against the recording; each voice meets several others."""
+        utterance = utterances[place]
+        audio = heard.audio(utterance.recording.name, voice)
+        return measure(utterance.samples, audio, manifest.sample_rate, manifest.mel, ("pesq_wb",))["pesq_wb"]
+
     comparisons = []
     for number, pair in enumerate(pairs):
         progress(f"{pair.degraded.name} against {pair.reference.name}", number, len(pairs))
-        comparisons.append(_comparison(pair, utterances, heard, manifest, thresholds))
+        comparisons.append(_comparison(pair, utterances, heard, manifest, thresholds, pesq))
     return CompareReport(kind="artifacts", comparisons=tuple(comparisons), rtf=rtf)
 
 
@@ -102,7 +111,7 @@ def _require_alike(manifests: Sequence[Manifest]) -> None:
 
 def _voices(artifact: Artifact, *, prefixed: bool) -> list[_Voice]:
     prefix = f"{artifact.root.resolve().name}: " if prefixed else ""
-    found = [_Voice(f"{prefix}{kind.name} on {kind.backend}", kind) for kind in variants(artifact)]
+    found = [_Voice(f"{prefix}{kind.title}", kind) for kind in variants(artifact)]
     # FP32 first: it is the reference of the others.
     return sorted(found, key=lambda voice: voice.variant.precision != "fp32")
 
@@ -137,18 +146,20 @@ def _speak(voice: _Voice, utterances: Sequence[Speech], heard: Heard, progress: 
 
 
 def _comparison(
-    pair: _Pair, utterances: Sequence[Speech], heard: Heard, manifest: Manifest, thresholds: Sequence[Gate]
+    pair: _Pair,
+    utterances: Sequence[Speech],
+    heard: Heard,
+    manifest: Manifest,
+    thresholds: Sequence[Gate],
+    pesq: Callable[[str, int], float | None],
 ) -> Comparison:
     rows = []
-    for utterance in utterances:
+    for place, utterance in enumerate(utterances):
         name = utterance.recording.name
         clean, other = heard.audio(name, pair.reference.name), heard.audio(name, pair.degraded.name)
         figures = measure(clean, other, manifest.sample_rate, manifest.mel, pair.names)
         if "pesq_wb" in pair.names:
-            wanted, got = (
-                measure(utterance.samples, audio, manifest.sample_rate, manifest.mel, ("pesq_wb",))["pesq_wb"]
-                for audio in (clean, other)
-            )
+            wanted, got = pesq(pair.reference.name, place), pesq(pair.degraded.name, place)
             figures["pesq_lost"] = None if wanted is None or got is None else wanted - got
         rows.append(RecordingFigures(recording=name, figures=figures))
     return comparison_of(pair.reference.name, pair.degraded.name, rows, (*pair.gates, *thresholds))

@@ -10,7 +10,7 @@ import numpy as np
 
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, mono
 from voirs_vocoder.runtime.audio.resample import resample
-from voirs_vocoder.runtime.dsp import scipy_signal
+from voirs_vocoder.runtime.dsp import butterworth, scipy_signal
 from voirs_vocoder.runtime.errors import InputError
 
 __all__ = [
@@ -161,9 +161,9 @@ def _filtered(audio: AudioBuffer, kind: str, cutoff_hz: float) -> AudioBuffer:
         raise InputError(
             f"cutoff_hz must lie in (0, {audio.sample_rate / 2:g}) at {audio.sample_rate} Hz, got {cutoff_hz:g}"
         )
-    signal = scipy_signal()
-    sections = signal.butter(_FILTER_ORDER, cutoff_hz, kind, fs=audio.sample_rate, output="sos")
-    return AudioBuffer(signal.sosfilt(sections, audio.samples, axis=1).astype(np.float32), audio.sample_rate)
+    sections = butterworth(kind, cutoff_hz, _FILTER_ORDER, audio.sample_rate)
+    filtered = scipy_signal().sosfilt(sections, audio.samples, axis=1)
+    return AudioBuffer(filtered.astype(np.float32), audio.sample_rate)
 
 
 def _require_alike(parts: Sequence[AudioBuffer]) -> None:

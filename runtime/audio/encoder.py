@@ -107,12 +107,12 @@ class AudioEncoder:
         self._samples = audio_format.checked_samples(samples, where)
         self._tags = tags or AudioTags()
         self.file_rate = audio_format.rate_for(sample_rate)
-        whole = None if self._samples in (None, "float") else self._samples
-        if dither_seed is not None and (whole is None or whole == 32):
+        bits = self._samples if isinstance(self._samples, int) else None
+        if dither_seed is not None and bits not in (16, 24):
             raise InputError(
                 f"{where}: dither is for 16 or 24 bits, got {self._samples or 'a lossy format'}; drop it"
             )
-        self._quantizer = None if whole is None or whole == "float" else PcmQuantizer(whole, dither_seed)
+        self._quantizer = None if bits is None else PcmQuantizer(bits, dither_seed)
         self._saturated = 0
         self._resamplers = (
             [BlockResampler(sample_rate, self.file_rate) for _ in range(channels)]
@@ -130,6 +130,11 @@ class AudioEncoder:
     def saturated_samples(self) -> int:
         """See the class."""
         return self._saturated + (0 if self._quantizer is None else self._quantizer.saturated_samples)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of one sample of one channel, before any compression."""
+        return self._samples // 8 if isinstance(self._samples, int) else 4
 
     def open(self, target: ByteTarget, *, streamed: bool) -> None:
         """Begin to write.

@@ -15,7 +15,7 @@ from voirs_vocoder.runtime.effects.effect import Effect
 from voirs_vocoder.runtime.effects.filters import Peak
 from voirs_vocoder.runtime.effects.kinds import EFFECTS
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.input_file import require_file
+from voirs_vocoder.runtime.input_file import read_bounded
 
 __all__ = ["chain_from_toml", "read_chain", "toml_from_chain"]
 
@@ -29,9 +29,7 @@ def read_chain(path: Path) -> EffectChain:
     Raises:
         InputError: It is missing, too large, no TOML, or as `chain_from_toml`.
     """
-    require_file(path)
-    data = path.read_bytes()[: _MAX_BYTES + 1]
-    return chain_from_toml(data, str(path))
+    return chain_from_toml(read_bounded(path, _MAX_BYTES), str(path))
 
 
 def chain_from_toml(data: bytes, where: str) -> EffectChain:

@@ -7,6 +7,7 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
+from voirs_vocoder.runtime.dsp import butterworth
 from voirs_vocoder.runtime.effects import biquad
 from voirs_vocoder.runtime.effects.effect import (
     Effect,
@@ -14,7 +15,7 @@ from voirs_vocoder.runtime.effects.effect import (
     check_ranges,
     require_below_nyquist,
 )
-from voirs_vocoder.runtime.effects.sections import Sections, butterworth
+from voirs_vocoder.runtime.effects.sections import Sections
 
 __all__ = ["DcRemoval", "Equalizer", "HighPass", "LowPass", "Peak", "Presence"]
 

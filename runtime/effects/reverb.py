@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.dsp import butterworth
 from voirs_vocoder.runtime.effects.effect import Curves, Effect, EffectState, Samples
-from voirs_vocoder.runtime.effects.sections import Sections, butterworth
+from voirs_vocoder.runtime.effects.sections import Sections
 
 __all__ = ["Reverb", "room_response"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.dsp import scipy_signal
 from voirs_vocoder.runtime.effects.effect import Curves, Samples
 
-__all__ = ["Sections", "butterworth"]
+__all__ = ["Sections"]
 
 
 class Sections:
@@ -40,15 +40,3 @@ class Sections:
         filtered: NDArray[np.float64]
         filtered, self._state = self._filter(self._sections, block, axis=1, zi=self._state)
         return filtered
-
-
-def butterworth(kind: str, frequency_hz: float, order: int, sample_rate: int) -> NDArray[np.float64]:
-    """A `scipy.signal.butter` filter as sections, `kind` being `lowpass` or `highpass`.
-
-    Raises:
-        InputError: scipy is not installed.
-    """
-    sections: NDArray[np.float64] = scipy_signal().butter(
-        order, frequency_hz, kind, fs=sample_rate, output="sos"
-    )
-    return sections

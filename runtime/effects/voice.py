@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from voirs_vocoder.runtime.dsp import butterworth
 from voirs_vocoder.runtime.effects import biquad
 from voirs_vocoder.runtime.effects.control import (
     BLOCK_SAMPLES,
@@ -18,7 +19,7 @@ from voirs_vocoder.runtime.effects.control import (
 )
 from voirs_vocoder.runtime.effects.dynamics import reduction_db
 from voirs_vocoder.runtime.effects.effect import Curves, Effect, EffectState, Samples
-from voirs_vocoder.runtime.effects.sections import Sections, butterworth
+from voirs_vocoder.runtime.effects.sections import Sections
 
 __all__ = ["DeEsser", "HighFrequencyEnhancement", "Warmth"]
 
