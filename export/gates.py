@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
-from voirs_vocoder.runtime.manifest import Int8Target, Precision
+from voirs_vocoder.runtime.config import VocodingConfig
+from voirs_vocoder.runtime.diffusion.choice import chosen_plan
+from voirs_vocoder.runtime.manifest import Int8Target, Manifest, Precision
 
-__all__ = ["GATES", "Gate", "GateResult", "Status", "gate_text", "judge", "judged", "verdict_of"]
+__all__ = [
+    "GATES",
+    "Gate",
+    "GateResult",
+    "Status",
+    "gate_text",
+    "gates_of",
+    "judged",
+    "steps_allowance_db",
+    "verdict_of",
+]
 
 
 Status = Literal["passed", "failed", "not run"]
@@ -38,7 +51,7 @@ class GateResult(msgspec.Struct, frozen=True):
     status: Status
 
 
-# The limits follow what is inaudible (FP32, FP16) or a fair price for speed (INT8): README, "Gates".
+# Of one run of the network. The limits follow what is inaudible (FP32, FP16) or a fair price for speed (INT8).
 GATES: dict[tuple[Precision, Int8Target | None], tuple[Gate, ...]] = {
     ("fp32", None): (Gate("max_abs_error", "max", 1e-4),),
     ("fp16", None): (Gate("snr_db", "min", 50.0),),
@@ -47,17 +60,35 @@ GATES: dict[tuple[Precision, Int8Target | None], tuple[Gate, ...]] = {
 }
 
 
-def judge(
-    precision: Precision, target: Int8Target | None, figures: Mapping[str, float | None]
-) -> tuple[GateResult, ...]:
-    """Hold a graph's figures against its gates.
+def gates_of(manifest: Manifest, precision: Precision, target: Int8Target | None) -> tuple[Gate, ...]:
+    """What a graph of an artifact must reach: `GATES`, with an SNR that allows for its sampling steps.
 
     Args:
+        manifest: Of the artifact.
         precision: Of the graph.
         target: Of an INT8 graph.
-        figures: As measured; None where nothing could measure.
     """
-    return judged(GATES[precision, target], figures)
+    allowance_db = steps_allowance_db(manifest)
+    return tuple(
+        msgspec.structs.replace(gate, limit=round(gate.limit - allowance_db, 1))
+        if gate.figure == "snr_db"
+        else gate
+        for gate in GATES[precision, target]
+    )
+
+
+def steps_allowance_db(manifest: Manifest) -> float:
+    """By how much the SNR may be lower than that of one run of the network.
+
+    A diffusion model runs its network n times, each time with an error of its own; were they independent, their
+    energies would add up: 10 log10(n). 0 for other models.
+
+    Args:
+        manifest: Says how many steps the default sampling has.
+    """
+    if manifest.diffusion is None:
+        return 0.0
+    return 10.0 * math.log10(len(chosen_plan(manifest.diffusion, VocodingConfig()).steps))
 
 
 def judged(gates: Sequence[Gate], figures: Mapping[str, float | None]) -> tuple[GateResult, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, replace_manifest
-from voirs_vocoder.export.gates import judge
+from voirs_vocoder.export.gates import gates_of, judged
 from voirs_vocoder.export.heard import Heard
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.progress import Progress, silent
@@ -92,7 +92,7 @@ def validate_artifact(
                         audio, elapsed_s, utterance, references[index], reference_figures[index], manifest
                     )
                 )
-            rows.append(_row(variant, vocoder.metadata.backend, figures))
+            rows.append(_row(variant, vocoder.metadata.backend, figures, manifest))
     progress("measured", 1, 1)
     return Report(
         family=manifest.family,
@@ -191,7 +191,7 @@ def _figures(
     )
 
 
-def _row(variant: Variant, backend: str, measured: Sequence[RecordingFigures]) -> Row:
+def _row(variant: Variant, backend: str, measured: Sequence[RecordingFigures], manifest: Manifest) -> Row:
     per_recording = [entry.figures for entry in measured]
     figures = mean_figures(per_recording)
     figures["max_abs_error"] = max(_finite_or_nan(per_recording, "max_abs_error"))
@@ -204,7 +204,7 @@ def _row(variant: Variant, backend: str, measured: Sequence[RecordingFigures]) -
         provider=variant.backend,
         backend=backend,
         figures=figures,
-        gates=judge(variant.precision, variant.target, figures),
+        gates=judged(gates_of(manifest, variant.precision, variant.target), figures),
         recordings=tuple(measured),
     )
 

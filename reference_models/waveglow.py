@@ -6,7 +6,7 @@ load and its golden vectors match; the code is our own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, cast
 
 import torch
@@ -21,7 +21,7 @@ from voirs_vocoder.reference_models.waveglow_config import (
 )
 from voirs_vocoder.reference_models.weight_norm import weight_normed
 
-__all__ = ["Coupling", "FlowOutput", "Invertible1x1", "WaveGlow", "grouped_mel"]
+__all__ = ["Coupling", "FlowOutput", "Invertible1x1", "WaveGlow", "grouped_mel", "inverse_flows"]
 
 
 class FlowOutput(NamedTuple):
@@ -36,6 +36,11 @@ class FlowOutput(NamedTuple):
     z: Tensor
     log_s: list[Tensor]
     log_determinants: list[Tensor]
+
+
+def _full_precision() -> torch.autocast:
+    """Training may run the couplings in bfloat16; the audio itself, whose likelihood counts, is never rounded to it."""
+    return torch.autocast("cpu", enabled=False)
 
 
 class Invertible1x1(nn.Module):
@@ -56,7 +61,8 @@ class Invertible1x1(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed channels and the log-determinant of the whole batch (equation 9): batch * groups * log |det W|."""
         matrix = self.conv.weight.squeeze(-1)
-        return self.conv(x), x.shape[0] * x.shape[2] * torch.logdet(matrix)
+        with _full_precision():
+            return self.conv(x), x.shape[0] * x.shape[2] * torch.logdet(matrix)
 
     def inverse_matrix(self) -> Tensor:
         """[channels, channels], in float64: in less, the rounding of twelve inverses is heard."""
@@ -88,17 +94,18 @@ class Coupling(nn.Module):
         if self.end.bias is not None:
             nn.init.zeros_(self.end.bias)
 
-    def forward(self, x: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Shift and log-scale of the other half.
 
         Args:
             x: [batch, half_channels, groups].
-            mel: Grouped, [batch, n_mel_channels * n_group, groups].
+            condition: Of all layers, [batch, 2 * channels * layers, groups].
 
         Returns:
             `b` and `log_s`, of the shape of `x`.
         """
-        return self.gated(x, self.cond_layer(mel).chunk(len(self.in_layers), dim=1))
+        b, log_s = self.gated(x, condition.chunk(len(self.in_layers), dim=1))
+        return b.to(x.dtype), log_s.to(x.dtype)
 
     def gated(self, x: Tensor, conditions: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         """The same, given what each layer adds to its gates: [batch, 2 * channels, groups] each, taken one by one."""
@@ -156,8 +163,24 @@ class WaveGlow(VocoderModule):
         Returns:
             See `FlowOutput`.
         """
+        return self.noise_from_audio(audio, self.conditions(mel, audio.shape[1]))
+
+    def conditions(self, mel: Tensor, samples: int) -> list[Tensor]:
+        """What the mel adds to the gates of each flow, which both directions need.
+
+        Args:
+            mel: [batch, n_mel_channels, frames].
+            samples: Of the audio.
+
+        Returns:
+            Of each flow, [batch, 2 * n_channels * n_layers, samples / n_group].
+        """
+        conditioning = grouped_mel(self.upsample(mel)[..., :samples], self.config.n_group)
+        return [coupling.cond_layer(conditioning) for _, coupling in self.flows()]
+
+    def noise_from_audio(self, audio: Tensor, conditions: list[Tensor]) -> FlowOutput:
+        """`forward`, given the `conditions`."""
         x = audio.reshape(audio.shape[0], -1, self.config.n_group).transpose(1, 2)
-        conditioning = grouped_mel(self.upsample(mel)[..., : audio.shape[1]], self.config.n_group)
         outputs, log_scales, determinants = [], [], []
         for flow, (convinv, coupling) in enumerate(self.flows()):
             if self.config.is_early(flow):
@@ -165,11 +188,55 @@ class WaveGlow(VocoderModule):
                 x = x[:, self.config.n_early_size :]
             x, determinant = convinv(x)
             kept, changed = x.chunk(2, dim=1)
-            b, log_s = coupling(kept, conditioning)
+            b, log_s = coupling(kept, conditions[flow])
             x = torch.cat((kept, torch.exp(log_s) * changed + b), dim=1)
             log_scales.append(log_s)
             determinants.append(determinant)
         return FlowOutput(torch.cat((*outputs, x), dim=1), log_scales, determinants)
+
+    def audio_from_noise(self, noise: Tensor, conditions: list[Tensor]) -> Tensor:
+        """The inverse direction with gradients, for training; what ships is `WaveGlowSynthesis`.
+
+        Args:
+            noise: [batch, n_group, groups], early outputs first.
+            conditions: See there.
+
+        Returns:
+            [batch, groups * n_group].
+        """
+
+        def step(flow: int, x: Tensor) -> Tensor:
+            convinv, coupling = self.flows()[flow]
+            kept, changed = x.chunk(2, dim=1)
+            b, log_s = coupling(kept, conditions[flow])
+            x = torch.cat((kept, (changed - b) * torch.exp(-log_s)), dim=1)
+            with _full_precision():
+                mixed: Tensor = torch.linalg.inv(convinv.conv.weight.squeeze(-1)) @ x
+            return mixed
+
+        return inverse_flows(self.config, noise, step)
+
+
+def inverse_flows(config: WaveGlowConfig, noise: Tensor, step: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Noise to audio, through the flows backwards.
+
+    Args:
+        config: Says where channels left early.
+        noise: [batch, n_group, groups], early outputs first.
+        step: From the number of a flow and what came out of it to what went in.
+
+    Returns:
+        [batch, groups * n_group].
+    """
+    x = noise[:, config.n_group - config.remaining_channels :]
+    entering = config.early_outputs
+    for flow in reversed(range(config.n_flows)):
+        x = step(flow, x)
+        if config.is_early(flow):
+            entering -= 1
+            first = entering * config.n_early_size
+            x = torch.cat((noise[:, first : first + config.n_early_size], x), dim=1)
+    return x.transpose(1, 2).flatten(1)
 
 
 def grouped_mel(upsampled: Tensor, n_group: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import FloatParts, GraphSpec, TensorSpec, VocoderModule
-from voirs_vocoder.reference_models.waveglow import Coupling, Invertible1x1, WaveGlow
+from voirs_vocoder.reference_models.waveglow import Coupling, Invertible1x1, WaveGlow, inverse_flows
 from voirs_vocoder.reference_models.waveglow_config import UPSAMPLE_KERNEL, UPSAMPLE_STRIDE, WaveGlowConfig
 from voirs_vocoder.reference_models.weight_norm import fold_weight_norm, folded_state_dict
 
@@ -49,15 +49,8 @@ class WaveGlowSynthesis(nn.Module):
         # [batch, bands, group in frame, place in group, frame] to channels as `grouped_mel` numbers them.
         split = phases.reshape(batch, config.n_mel_channels, groups, config.n_group, -1)
         conditioning = split.permute(0, 1, 3, 4, 2).reshape(batch, config.n_mel_channels * config.n_group, -1)
-        x = noise[:, config.n_group - config.remaining_channels :]
-        entering = config.early_outputs
-        for flow in reversed(range(config.n_flows)):
-            x = self.flows[flow](x, conditioning)
-            if config.is_early(flow):
-                entering -= 1
-                first = entering * config.n_early_size
-                x = torch.cat((noise[:, first : first + config.n_early_size], x), dim=1)
-        return x.transpose(1, 2).flatten(1).unsqueeze(1)
+        audio = inverse_flows(config, noise, lambda flow, x: self.flows[flow](x, conditioning))
+        return audio.unsqueeze(1)
 
 
 class _InverseFlow(nn.Module):

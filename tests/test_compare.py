@@ -14,7 +14,7 @@ from voirs_vocoder.export.comparing import compare_artifacts, parsed_threshold
 from voirs_vocoder.export.comparing.alignment import aligned
 from voirs_vocoder.export.comparing.thresholds import consistency_gates
 from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.runtime import AudioBuffer, InputError
+from voirs_vocoder.runtime import Artifact, AudioBuffer, InputError
 
 RATE = 22_050
 
@@ -136,8 +136,9 @@ def test_an_artifact_equals_its_copy_and_not_another(tiny_artifact, tmp_path, sp
     assert "one mel" in refused.output
 
 
-def test_errors_of_two_graphs_may_add_up():
-    (gate,) = consistency_gates(("int8", "cpu"), ("int8", "cpu"))
+def test_errors_of_two_graphs_may_add_up(tiny_artifact):
+    manifest = Artifact.open(tiny_artifact).manifest
+    (gate,) = consistency_gates(manifest, ("int8", "cpu"), ("int8", "cpu"))
     assert gate.limit == 30.0
-    (gate,) = consistency_gates(("int8", "cpu"), ("int8", "tensorrt"))
+    (gate,) = consistency_gates(manifest, ("int8", "cpu"), ("int8", "tensorrt"))
     assert gate.limit == pytest.approx(-10 * np.log10(10**-2.2 + 10**-1.8), abs=0.05)

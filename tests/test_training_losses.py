@@ -24,6 +24,8 @@ from voirs_vocoder.reference_models.training.losses import (
 )
 from voirs_vocoder.reference_models.training.task import Batch
 from voirs_vocoder.reference_models.training.waveglow import WaveGlowTask
+from voirs_vocoder.reference_models.waveglow import WaveGlow
+from voirs_vocoder.reference_models.waveglow_config import WaveGlowConfig
 from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 
@@ -48,7 +50,17 @@ def tiny_flow():
         "WN_config": {"n_layers": 2, "n_channels": 4, "kernel_size": 3},
     }  # fmt: skip
     torch.manual_seed(0)
-    return WaveGlowTask(config).model
+    return WaveGlow(WaveGlowConfig.from_mapping(config))
+
+
+def nudged(model):
+    """With couplings that are no identities, and mixings that can be inverted."""
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator(parameter.numel()))
+    for mixing in model.convinv:
+        weight = mixing.conv.weight.data[..., 0]
+        mixing.conv.weight.data = (torch.eye(len(weight)) + 0.2 * weight).unsqueeze(-1)
+    return model.double()
 
 
 def test_a_flow_that_changes_nothing_has_the_likelihood_of_its_prior():
@@ -61,13 +73,7 @@ def test_a_flow_that_changes_nothing_has_the_likelihood_of_its_prior():
 
 
 def test_the_likelihood_of_a_flow_is_that_of_its_jacobian():
-    model = tiny_flow()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3, generator=generator(parameter.numel()))
-    for mixing in model.convinv:
-        weight = mixing.conv.weight.data[..., 0]
-        mixing.conv.weight.data = (torch.eye(len(weight)) + 0.2 * weight).unsqueeze(-1)
-    model.double()
+    model = nudged(tiny_flow())
     mel = torch.randn(1, 2, 1, generator=generator(), dtype=torch.float64)
     audio = torch.randn(1, 64, generator=generator(), dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda x: model(mel, x).z.flatten(), audio).squeeze(1)
@@ -75,6 +81,39 @@ def test_the_likelihood_of_a_flow_is_that_of_its_jacobian():
     log_density = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum() + torch.linalg.slogdet(jacobian)[1]
     nll = flow_negative_log_likelihood(model(mel, audio), 1.0)
     assert float(nll.detach()) == pytest.approx(float(-log_density) / 64, rel=1e-5)
+
+
+def test_training_samples_through_the_inverse_of_what_it_measures():
+    model = nudged(tiny_flow())
+    mel = torch.randn(2, 2, 3, generator=generator(), dtype=torch.float64)
+    audio = torch.randn(2, 3 * 256, generator=generator(), dtype=torch.float64)
+    conditions = model.conditions(mel, audio.shape[1])
+    z = model.noise_from_audio(audio, conditions).z
+    again = model.audio_from_noise(z, conditions).detach()
+    assert float((again - audio).abs().max()) < 1e-9
+
+
+def test_a_flow_begins_with_white_speech():
+    recipe = get_recipe("waveglow")
+    model = WaveGlowTask(recipe.config).model
+    # A first-order autoregressive process of the level that the recipe assumes.
+    drawn = np.random.default_rng(0).standard_normal(65536)
+    audio = signal.lfilter([0.07 * math.sqrt(1 - 0.9**2)], [1, -0.9], drawn)
+    first, _ = model.flows()[0]
+    mixed, determinant = first(torch.from_numpy(audio.reshape(1, -1, 8)).float().transpose(1, 2))
+    covariance = np.cov(mixed[0].detach().numpy())
+    assert np.abs(covariance - np.eye(8)).max() < 0.05
+    assert torch.isfinite(determinant)
+
+
+def test_diffwave_begins_with_what_it_hears_as_its_guess_of_the_noise():
+    recipe = get_recipe("diffwave")
+    torch.manual_seed(0)
+    model = recipe.task(recipe.config).model
+    noisy = torch.randn(2, 1, 2048, generator=generator())
+    with torch.no_grad():
+        predicted = model(noisy, torch.tensor([3.0, 40.0]), torch.rand(2, 80, 8, generator=generator()))
+    assert float((predicted - noisy).std()) < 0.03
 
 
 def batch_of(count=16, frames=4, bands=80):

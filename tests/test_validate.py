@@ -9,10 +9,11 @@ import onnx
 import pytest
 
 from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, replace_manifest
-from voirs_vocoder.export.gates import GATES, judge
+from voirs_vocoder.export.gates import GATES, gates_of, judged
 from voirs_vocoder.export.report import REPORT_PATH, report_table
 from voirs_vocoder.export.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact, InputError
+from voirs_vocoder.runtime.manifest import Diffusion
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +130,32 @@ def test_the_table_has_a_row_for_the_reference_and_each_variant(report):
     [(1e-4, "passed"), (1.1e-4, "failed"), (float("nan"), "failed"), (None, "not run")],
 )
 def test_a_gate_passes_at_its_limit_and_fails_beyond_it(figure, status):
-    (result,) = judge("fp32", None, {"max_abs_error": figure})
+    (result,) = judged(GATES["fp32", None], {"max_abs_error": figure})
     assert result.status == status
+
+
+def test_errors_of_sampling_steps_add_up_and_their_loudness_is_no_excuse_for_what_is_heard(tiny_artifact):
+    one_pass = Artifact.open(tiny_artifact).manifest
+    assert gates_of(one_pass, "int8", "cpu") == GATES["int8", "cpu"]
+    diffusion = Diffusion(
+        training_betas=(1e-4, 1e-3, 0.01, 0.05),
+        fast_betas=None,
+        sampler="ddim",
+        steps=4,
+        drops_conditioning=False,
+    )
+    sampled = msgspec.structs.replace(one_pass, diffusion=diffusion)
+    rng = np.random.default_rng(0)
+    signal, errors = rng.standard_normal(100_000), 0.01 * rng.standard_normal((4, 100_000))
+
+    def snr_db(error):
+        return 10 * np.log10((signal**2).mean() / (error**2).mean())
+
+    lost_db = snr_db(errors[0]) - snr_db(errors.sum(axis=0))
+    snr, pesq = gates_of(sampled, "int8", "cpu")
+    assert snr.limit == pytest.approx(GATES["int8", "cpu"][0].limit - lost_db, abs=0.1)
+    assert pesq == GATES["int8", "cpu"][1]
+    assert gates_of(sampled, "fp32", None) == GATES["fp32", None]
 
 
 def test_the_gates_are_those_of_the_readme(repository_root):

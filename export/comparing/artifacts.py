@@ -77,7 +77,7 @@ def compare_artifacts(
     for artifact in artifacts[1:]:
         speech_recordings(speech, artifact.manifest)  # it may have been calibrated on other recordings
     voices = [_voices(artifact, prefixed=len(artifacts) > 1) for artifact in artifacts]
-    pairs = list(_pairs_within(voices[0]) if len(voices) == 1 else _pairs_between(*voices))
+    pairs = list(_pairs_within(voices[0], manifest) if len(voices) == 1 else _pairs_between(*voices))
     if not pairs:
         raise InputError("the artifacts share no graph on one backend; export the same precisions of both")
     spoken = dict.fromkeys(voice for pair in pairs for voice in (pair.reference, pair.degraded))
@@ -116,11 +116,11 @@ def _voices(artifact: Artifact, *, prefixed: bool) -> list[_Voice]:
     return sorted(found, key=lambda voice: voice.variant.precision != "fp32")
 
 
-def _pairs_within(voices: Sequence[_Voice]) -> Iterator[_Pair]:
+def _pairs_within(voices: Sequence[_Voice], manifest: Manifest) -> Iterator[_Pair]:
     for reference, degraded in combinations(voices, 2):
         names = METRICS if reference is voices[0] else _QUICK
         kinds = [(voice.variant.precision, voice.variant.target) for voice in (reference, degraded)]
-        yield _Pair(reference, degraded, names, consistency_gates(*kinds))
+        yield _Pair(reference, degraded, names, consistency_gates(manifest, *kinds))
 
 
 def _pairs_between(left: Sequence[_Voice], right: Sequence[_Voice]) -> Iterator[_Pair]:

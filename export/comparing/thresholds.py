@@ -6,9 +6,9 @@ import difflib
 import math
 from typing import Literal
 
-from voirs_vocoder.export.gates import GATES, Gate
+from voirs_vocoder.export.gates import Gate, gates_of, steps_allowance_db
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Int8Target, Precision
+from voirs_vocoder.runtime.manifest import Int8Target, Manifest, Precision
 from voirs_vocoder.runtime.metrics import METRICS
 
 __all__ = ["consistency_gates", "parsed_threshold"]
@@ -41,24 +41,30 @@ def parsed_threshold(text: str, bound: Literal["max", "min"]) -> Gate:
 
 
 def consistency_gates(
-    reference: tuple[Precision, Int8Target | None], degraded: tuple[Precision, Int8Target | None]
+    manifest: Manifest,
+    reference: tuple[Precision, Int8Target | None],
+    degraded: tuple[Precision, Int8Target | None],
 ) -> tuple[Gate, ...]:
     """What two variants of one artifact owe each other: their SNR.
 
     One graph on two backends must agree closely. Of two graphs, each may depart from FP32 as far as its own gate
-    allows (`GATES`); were the two errors independent, their energies would add up: 10^(-s/10) = 10^(-a/10) + 10^(-b/10)
-    for gates of a and b dB.
+    allows (`gates_of`); were the two errors independent, their energies would add up:
+    10^(-s/10) = 10^(-a/10) + 10^(-b/10) for gates of a and b dB.
 
     Args:
+        manifest: Of the artifact.
         reference: Precision and INT8 target of one.
         degraded: Of the other.
     """
     if reference == degraded:
-        return (Gate("snr_db", "min", _SAME_GRAPH_SNR_DB[reference[0]]),)
-    noise = sum(10.0 ** (-_snr_gate_db(*kind) / 10.0) for kind in (reference, degraded))
-    return (Gate("snr_db", "min", round(-10.0 * math.log10(noise), 1)),)
+        limit_db = _SAME_GRAPH_SNR_DB[reference[0]] - steps_allowance_db(manifest)
+    else:
+        noise = sum(10.0 ** (-_snr_gate_db(manifest, *kind) / 10.0) for kind in (reference, degraded))
+        limit_db = -10.0 * math.log10(noise)
+    return (Gate("snr_db", "min", round(limit_db, 1)),)
 
 
-def _snr_gate_db(precision: Precision, target: Int8Target | None) -> float:
-    limits = [gate.limit for gate in GATES[precision, target] if gate.figure == "snr_db"]
-    return limits[0] if limits else _SAME_GRAPH_SNR_DB["fp32"]
+def _snr_gate_db(manifest: Manifest, precision: Precision, target: Int8Target | None) -> float:
+    gates = gates_of(manifest, precision, target)
+    limits = [gate.limit for gate in gates if gate.figure == "snr_db"]
+    return limits[0] if limits else _SAME_GRAPH_SNR_DB["fp32"] - steps_allowance_db(manifest)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,15 +15,20 @@ from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet
 from voirs_vocoder.reference_models.diffwave_unet_config import UNetConfig
 from voirs_vocoder.reference_models.family import VocoderModule
+from voirs_vocoder.reference_models.step_embedding import interpolated_rows
 from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
+from voirs_vocoder.reference_models.unit_variance import unit_variance_scales
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 
 __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffusionTask", "diffwave_task", "noise_level", "unet_task"]
 
 _STFT_SIZES = (256, 512, 1024)
 _STFT_WEIGHT = 0.25
+_SPEECH_RMS = 0.07
+_PASSING_PAIRS = 4
+_PASSING_GAIN = 0.1
 
 
 class _Predict(Protocol):
@@ -114,7 +120,57 @@ def diffwave_task(config: Mapping[str, object]) -> DiffusionTask:
         predicted: Tensor = model(noisy, step, mel)
         return predicted
 
-    return DiffusionTask(model, model.config.noise_schedule, predict)
+    _pass_through(model)
+    scales = unit_variance_scales(model.config.noise_schedule, _SPEECH_RMS)[:, 2]
+    return DiffusionTask(
+        model,
+        model.config.noise_schedule,
+        predict,
+        lambda step: interpolated_rows(scales[:, None], step)[:, 0],
+    )
+
+
+def _pass_through(model: DiffWave) -> None:
+    """Let the network begin with what it hears as its guess of the noise, which at most levels it nearly is.
+
+    Pairs of channels carry the positive and the negative part of the input around each ReLU, through the first layer's
+    gates where tanh is nearly straight and the sigmoid is a half, to the skips. From random weights the network needs
+    thousands of steps to become so transparent.
+    """
+    first: Any = model.residual_layers[0]
+    channels, pairs = model.config.residual_channels, _PASSING_PAIRS
+    signs = torch.tensor([1.0, -1.0]).repeat(pairs)
+    own = slice(0, 2 * pairs)
+    openings = slice(channels, channels + 2 * pairs)
+    # Half of the tanh, over the root of the layers, comes to the skip projection.
+    arriving = 0.5 * _PASSING_GAIN * 2 * pairs / math.sqrt(len(model.residual_layers))
+    with torch.no_grad():
+        model.input_projection.weight[own, 0, 0] = signs
+        model.input_projection.get_parameter("bias")[own] = 0.0
+        for rows in (own, openings):
+            first.dilated_conv.weight[rows] = 0.0
+            first.dilated_conv.bias[rows] = 0.0
+            first.conditioner_projection.weight[rows] = 0.0
+            first.conditioner_projection.bias[rows] = 0.0
+        for pair in range(pairs):
+            plus, minus = 2 * pair, 2 * pair + 1
+            for row, sign in ((plus, 1.0), (minus, -1.0)):
+                first.dilated_conv.weight[channels + row, plus, 1] = sign * _PASSING_GAIN
+                first.dilated_conv.weight[channels + row, minus, 1] = -sign * _PASSING_GAIN
+        first.diffusion_projection.weight[own] = 0.0
+        first.diffusion_projection.bias[own] = 0.0
+        for layer in model.residual_layers:
+            projection = layer.get_submodule("output_projection")
+            projection.get_parameter("weight")[channels] = 0.0
+            projection.get_parameter("bias")[channels] = 0.0
+        first.output_projection.weight[channels, own, 0] = signs
+        root = arriving**-0.5
+        for row, sign in ((0, 1.0), (1, -1.0)):
+            model.skip_projection.weight[row] = 0.0
+            model.skip_projection.weight[row, 0, 0] = sign * root
+            model.skip_projection.get_parameter("bias")[row] = 0.0
+            model.output_projection.weight[0, row, 0] = sign * root
+        model.output_projection.get_parameter("bias").zero_()
 
 
 def unet_task(config: Mapping[str, object]) -> DiffusionTask:
