@@ -37,7 +37,7 @@ DEFAULT_STEPS = (2, 3, 4, 6, 8, 12, 20)
 _FIGURES = ("pesq_wb", "stoi", "lsd")
 _REPORT_PATH = "validation/sweep.json"
 _PLOT_PATH = "validation/sweep.png"
-# What nobody hears, in PESQ and, where PESQ cannot be measured, in STOI.
+# What nobody hears.
 _ALLOWED_LOSS = {"pesq_wb": 0.05, "stoi": 0.01}
 
 
@@ -135,18 +135,25 @@ def sweep_artifact(
 
 
 def knee_of(points: Sequence[SweepPoint]) -> int:
-    """Place of the cheapest point that is nearly as good as the best: within 0.05 PESQ, or 0.01 STOI without PESQ.
+    """Place of the cheapest point that is nearly as good as the best: within 0.05 PESQ and 0.01 STOI.
+
+    PESQ alone would not do: near its floor of 1 it no longer tells the intelligible from noise. Where nothing is
+    within both, PESQ decides; what was not measured does not.
 
     Raises:
         InputError: Neither was measured.
     """
+    good: Sequence[int] = range(len(points))
+    judged = False
     for figure, loss in _ALLOWED_LOSS.items():
         values = [getattr(point, figure) for point in points]
         known = [value for value in values if value is not None]
         if known and len(known) == len(values):
-            good = [place for place, value in enumerate(values) if value >= max(known) - loss]
-            return min(good, key=lambda place: points[place].rtf)
-    raise InputError("a sweep needs PESQ or STOI to judge by; pip install 'voirs-vocoder[eval]'")
+            judged = True
+            good = [place for place in good if values[place] >= max(known) - loss] or good
+    if not judged:
+        raise InputError("a sweep needs PESQ or STOI to judge by; pip install 'voirs-vocoder[eval]'")
+    return min(good, key=lambda place: points[place].rtf)
 
 
 def record_sweep(root: Path, report: SweepReport) -> Artifact:

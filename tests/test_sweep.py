@@ -31,9 +31,18 @@ def point(steps, rtf, pesq, stoi=0.9, sampler="ddim"):
         ([point(2, 0.1, 1.5), point(6, 0.3, 2.0), point(12, 0.6, 2.04)], 1),
         ([point(2, 0.1, 1.5), point(6, 0.3, 1.9), point(12, 0.6, 2.0)], 2),
         ([point(6, 0.3, 2.0), point(4, 0.2, 2.0)], 1),
+        ([point(2, 0.1, 1.10, 0.7), point(6, 0.3, 1.13, 0.8), point(12, 0.6, 1.14, 0.805)], 1),
+        ([point(2, 0.1, 2.0, 0.8), point(6, 0.3, 1.5, 0.9)], 0),
         ([point(2, 0.1, None, 0.8), point(6, 0.3, None, 0.9), point(12, 0.6, None, 0.905)], 1),
     ],
-    ids=["nearly the best", "the best", "the cheaper of equals", "by STOI without PESQ"],
+    ids=[
+        "nearly the best",
+        "the best",
+        "the cheaper of equals",
+        "by STOI where PESQ is at its floor",
+        "by PESQ where they disagree",
+        "by STOI without PESQ",
+    ],
 )
 def test_the_knee_is_the_cheapest_that_is_nearly_as_good_as_the_best(points, knee):
     assert knee_of(points) == knee
