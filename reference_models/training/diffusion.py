@@ -199,8 +199,8 @@ def _geometric_betas(first: float, last: float, steps: int) -> list[float]:
 _SHARED: dict[str, object] = {"sample_rate": 22050, "n_mels": 80, "n_fft": 1024, "hop_samples": 256}
 _PLAYERS = {"model": PlayerSettings(learning_rate=1e-3, final_learning_rate=2e-5, clip_norm=1.0)}
 
-# An eighth of the arithmetic of the published base: 12 layers of 32 channels instead of 30 of 64. One cycle of dilations
-# reaches two periods of a low voice.
+# An eighth of the arithmetic of the published base: 12 layers of 32 channels instead of 30 of 64. One cycle of
+# dilations reaches two periods of a low voice.
 DIFFWAVE = Recipe(
     family="diffwave",
     config_name="params.json",
