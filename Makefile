@@ -14,7 +14,7 @@ LINKS := $(PACKAGES:%=.typing/voirs_vocoder/%)
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
-demo: $(INSTALLED)  ## export, quantize, validate and speak with the shipped checkpoint
+demo: $(INSTALLED)  ## export, quantize, validate and speak with the shipped checkpoints
 	$(BIN)/python -m voirs_vocoder.export.demo
 
 test: $(INSTALLED)  ## run every test; those that need a GPU skip themselves without one

@@ -34,5 +34,9 @@ class ShippedCheckpoint:
         return ARTIFACTS / "checkpoints" / self.folder / "model.safetensors"
 
 
-SHIPPED = (ShippedCheckpoint("hifigan", "hifigan_v2_kerstin", "hifigan-v2"),)
-"""Those whose graphs pass every gate; the demo shows them."""
+SHIPPED = (
+    ShippedCheckpoint("hifigan", "hifigan_v2_kerstin", "hifigan-v2"),
+    ShippedCheckpoint("waveglow", "waveglow_kerstin", "waveglow"),
+    ShippedCheckpoint("diffwave-unet", "unet_kerstin", "diffwave-unet"),
+)
+"""Small models of every family that has one, which the demo shows."""

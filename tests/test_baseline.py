@@ -19,6 +19,7 @@ from voirs_vocoder.export.bench.baseline import (
 from voirs_vocoder.export.bench.paired import Estimate
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+from voirs_vocoder.export.shipped import SAMPLES, SHIPPED
 from voirs_vocoder.runtime import InputError
 from voirs_vocoder.runtime.manifest import Recording
 
@@ -124,12 +125,13 @@ def test_the_command_passes_on_the_same_artifact_and_fails_on_a_worse_one(
 
 
 @pytest.mark.slow
-def test_the_shipped_voice_sounds_as_it_did(shipped_checkpoint, sample_recordings, tmp_path):
+@pytest.mark.parametrize("shipped", SHIPPED, ids=lambda shipped: shipped.family)
+def test_a_shipped_voice_sounds_as_it_did(shipped, tmp_path):
     """Golden audio in figures: PESQ, STOI, LSD, level, pitch and brightness of the shipped checkpoint."""
-    stored = decode_baseline(shipped_checkpoint.with_name("baseline.json").read_bytes(), "baseline.json")
-    root = tmp_path / "v2"
-    export_artifact(ExportRequest("hifigan", shipped_checkpoint, None, root, stream=False))
-    now = measure_baseline(root, sample_recordings[0].parent)
+    stored = decode_baseline(shipped.weights.with_name("baseline.json").read_bytes(), "baseline.json")
+    root = tmp_path / shipped.artifact
+    export_artifact(ExportRequest(shipped.family, shipped.weights, None, root, stream=False))
+    now = measure_baseline(root, SAMPLES)
     kept = {name: graph for name, graph in now.graphs.items() if name in stored.graphs}
     found = [
         change

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from voirs_vocoder.reference_models.diffwave_unet_config import UNetConfig
 from voirs_vocoder.reference_models.family import VocoderModule
 from voirs_vocoder.reference_models.step_embedding import interpolated_rows
 from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1
+from voirs_vocoder.reference_models.training.pass_through import pass_through
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
 from voirs_vocoder.reference_models.unit_variance import unit_variance_scales
@@ -25,10 +25,7 @@ from voirs_vocoder.runtime.diffusion import NoiseSchedule
 __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffusionTask", "diffwave_task", "noise_level", "unet_task"]
 
 _STFT_SIZES = (256, 512, 1024)
-_STFT_WEIGHT = 1.0
 _SPEECH_RMS = 0.07
-_PASSING_PAIRS = 4
-_PASSING_GAIN = 0.1
 
 
 class _Predict(Protocol):
@@ -53,6 +50,9 @@ class DiffusionTask:
         betas: tuple[float, ...],
         predict: _Predict,
         noise_scale: Callable[[Tensor], Tensor] = torch.ones_like,
+        *,
+        stft_weight: float = 0.25,
+        begins_with_noise: bool = False,
     ) -> None:
         """Tie a network to its schedule.
 
@@ -62,6 +62,9 @@ class DiffusionTask:
             predict: Calls it: noisy audio, step, mel and a generator to the predicted noise.
             noise_scale: From steps [batch] to what an error of the network itself is multiplied by in the noise; the
                 loss divides by it, so that all levels count alike.
+            stft_weight: Of the spectra, against 1 for the noise.
+            begins_with_noise: Whether one example of each batch is at the highest level and hears noise alone, as
+                sampling begins with; it can only match spectra. Needed where that level leaves traces of the audio.
         """
         self.model = model
         levels = NoiseSchedule(betas).alphas_cumulative
@@ -69,6 +72,7 @@ class DiffusionTask:
         self._roots = torch.from_numpy(np.sqrt(levels))
         self._predict = predict
         self._noise_scale = noise_scale
+        self._stft_weight, self._begins_with_noise = stft_weight, begins_with_noise
 
     def players(self) -> Mapping[str, nn.Module]:
         """See `Task.players`."""
@@ -81,18 +85,23 @@ class DiffusionTask:
         # One level from each of `count` equal parts of the schedule: the loss of a batch varies less.
         places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
         told = places * (len(self._roots) - 1)
+        present = torch.ones(count)
+        if self._begins_with_noise:
+            told[-1] = len(self._roots) - 1
+            present[-1] = 0.0
         root = noise_level(self._roots, told.double())[:, None, None]
         signal, scale = root.float(), torch.sqrt(1.0 - root * root).float()
         noise = torch.randn(batch.audio.shape, generator=generator)
-        noisy = signal * batch.audio + scale * noise
+        noisy = signal * present[:, None, None] * batch.audio + scale * noise
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             predicted = self._predict(noisy, told, batch.mel, generator)
         predicted = predicted.float()
-        noise_l1 = ((predicted - noise).abs().mean(dim=(1, 2)) / self._noise_scale(told)).mean()
+        distance = (predicted - noise).abs().mean(dim=(1, 2)) / self._noise_scale(told)
+        noise_l1 = (distance * present).sum() / present.sum().clamp(min=1.0)
         clean = (noisy - scale * predicted) / signal
         stft_log_l1 = stft_log_magnitude_l1(batch.audio[:, 0], clean[:, 0], _STFT_SIZES).mean()
         figures = {"noise_l1": noise_l1.detach(), "stft_log_l1": stft_log_l1.detach()}
-        yield Turn("model", noise_l1 + _STFT_WEIGHT * stft_log_l1, figures)
+        yield Turn("model", noise_l1 + self._stft_weight * stft_log_l1, figures)
 
 
 def noise_level(roots: Tensor, step: Tensor) -> Tensor:
@@ -120,57 +129,14 @@ def diffwave_task(config: Mapping[str, object]) -> DiffusionTask:
         predicted: Tensor = model(noisy, step, mel)
         return predicted
 
-    _pass_through(model)
+    pass_through(model, _SPEECH_RMS)
     scales = unit_variance_scales(model.config.noise_schedule, _SPEECH_RMS)[:, 2]
-    return DiffusionTask(
-        model,
-        model.config.noise_schedule,
-        predict,
-        lambda step: interpolated_rows(scales[:, None], step)[:, 0],
-    )
 
+    def noise_scale(step: Tensor) -> Tensor:
+        return interpolated_rows(scales[:, None], step)[:, 0]
 
-def _pass_through(model: DiffWave) -> None:
-    """Let the network begin with what it hears as its guess of the noise, which at most levels it nearly is.
-
-    Pairs of channels carry the positive and the negative part of the input around each ReLU, through the first layer's
-    gates where tanh is nearly straight and the sigmoid is a half, to the skips. From random weights the network needs
-    thousands of steps to become so transparent.
-    """
-    first: Any = model.residual_layers[0]
-    channels, pairs = model.config.residual_channels, _PASSING_PAIRS
-    signs = torch.tensor([1.0, -1.0]).repeat(pairs)
-    own = slice(0, 2 * pairs)
-    openings = slice(channels, channels + 2 * pairs)
-    # Half of the tanh, over the root of the layers, comes to the skip projection.
-    arriving = 0.5 * _PASSING_GAIN * 2 * pairs / math.sqrt(len(model.residual_layers))
-    with torch.no_grad():
-        model.input_projection.weight[own, 0, 0] = signs
-        model.input_projection.get_parameter("bias")[own] = 0.0
-        for rows in (own, openings):
-            first.dilated_conv.weight[rows] = 0.0
-            first.dilated_conv.bias[rows] = 0.0
-            first.conditioner_projection.weight[rows] = 0.0
-            first.conditioner_projection.bias[rows] = 0.0
-        for pair in range(pairs):
-            plus, minus = 2 * pair, 2 * pair + 1
-            for row, sign in ((plus, 1.0), (minus, -1.0)):
-                first.dilated_conv.weight[channels + row, plus, 1] = sign * _PASSING_GAIN
-                first.dilated_conv.weight[channels + row, minus, 1] = -sign * _PASSING_GAIN
-        first.diffusion_projection.weight[own] = 0.0
-        first.diffusion_projection.bias[own] = 0.0
-        for layer in model.residual_layers:
-            projection = layer.get_submodule("output_projection")
-            projection.get_parameter("weight")[channels] = 0.0
-            projection.get_parameter("bias")[channels] = 0.0
-        first.output_projection.weight[channels, own, 0] = signs
-        root = arriving**-0.5
-        for row, sign in ((0, 1.0), (1, -1.0)):
-            model.skip_projection.weight[row] = 0.0
-            model.skip_projection.weight[row, 0, 0] = sign * root
-            model.skip_projection.get_parameter("bias")[row] = 0.0
-            model.output_projection.weight[0, row, 0] = sign * root
-        model.output_projection.get_parameter("bias").zero_()
+    betas = model.config.noise_schedule
+    return DiffusionTask(model, betas, predict, noise_scale, stft_weight=1.0, begins_with_noise=True)
 
 
 def unet_task(config: Mapping[str, object]) -> DiffusionTask:
@@ -183,10 +149,6 @@ def unet_task(config: Mapping[str, object]) -> DiffusionTask:
         return predicted
 
     return DiffusionTask(model, model.config.noise_schedule, predict, model.noise_scale)
-
-
-def _betas(first: float, last: float, steps: int) -> list[float]:
-    return [float(f"{beta:.8g}") for beta in np.linspace(first, last, steps)]
 
 
 def _geometric_betas(first: float, last: float, steps: int) -> list[float]:
@@ -210,8 +172,10 @@ DIFFWAVE = Recipe(
         "residual_channels": 32,
         "dilation_cycle_length": 9,
         "unconditional": False,
-        "noise_schedule": _betas(1e-4, 0.05, 50),
-        "inference_noise_schedule": [0.0001, 0.001, 0.01, 0.05, 0.2, 0.5],
+        # To 13 dB above speech, where the published schedule goes to 27: with that much noise the network would have to
+        # copy it to a hundredth to leave any speech.
+        "noise_schedule": _geometric_betas(2e-3, 0.3, 50),
+        "inference_noise_schedule": _geometric_betas(2e-3, 0.3, 6),
     },
     settings=TrainingSettings(batch=4, segment_frames=24, players=_PLAYERS, decay="cosine"),
     task=diffwave_task,
