@@ -177,6 +177,8 @@ def test_one_example_hears_what_sampling_begins_with():
     batch = batch_of()
     (turn,) = task.turns(Batch(torch.ones_like(batch.audio), batch.mel), 0, generator(), bf16=False)
     assert float(seen["step"][-1]) == 49
+    # The others lie in equal parts of the whole schedule, its end included.
+    assert (np.floor(seen["step"][:-1].numpy() / 49 * 15) == np.arange(15)).all()
     last_level = math.sqrt(1 - NoiseSchedule(betas).alphas_cumulative[-1])
     assert abs(float(seen["noisy"][-1].mean())) < 5 * last_level / 32
     assert float(seen["noisy"][-2].mean()) > 0.5

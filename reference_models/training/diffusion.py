@@ -83,7 +83,9 @@ class DiffusionTask:
         del step
         count = batch.audio.shape[0]
         # One level from each of `count` equal parts of the schedule: the loss of a batch varies less.
-        places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+        alone = 1 if self._begins_with_noise else 0
+        parts = max(1, count - alone)
+        places = (torch.arange(count) % parts + torch.rand(count, generator=generator)) / parts
         told = places * (len(self._roots) - 1)
         present = torch.ones(count)
         if self._begins_with_noise:
