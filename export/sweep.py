@@ -143,16 +143,14 @@ def knee_of(points: Sequence[SweepPoint]) -> int:
     Raises:
         InputError: Neither was measured.
     """
-    good: Sequence[int] = range(len(points))
-    judged = False
-    for figure, loss in _ALLOWED_LOSS.items():
-        values = [getattr(point, figure) for point in points]
-        known = [value for value in values if value is not None]
-        if known and len(known) == len(values):
-            judged = True
-            good = [place for place in good if values[place] >= max(known) - loss] or good
-    if not judged:
+    values = {figure: [getattr(point, figure) for point in points] for figure in _ALLOWED_LOSS}
+    measured = {figure: own for figure, own in values.items() if own and None not in own}
+    if not measured:
         raise InputError("a sweep needs PESQ or STOI to judge by; pip install 'voirs-vocoder[eval]'")
+    good: Sequence[int] = range(len(points))
+    for figure, own in measured.items():
+        least = max(own) - _ALLOWED_LOSS[figure]
+        good = [place for place in good if own[place] >= least] or good
     return min(good, key=lambda place: points[place].rtf)
 
 

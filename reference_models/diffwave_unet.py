@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -34,7 +35,6 @@ from voirs_vocoder.reference_models.family import (
     VocoderModule,
 )
 from voirs_vocoder.reference_models.step_embedding import StepEmbedding, interpolated_rows
-from voirs_vocoder.reference_models.unit_variance import unit_variance_scales
 
 __all__ = ["FAMILY", "DiffWaveUNet", "LocalAttention", "PositionNorm", "UNetFamily"]
 
@@ -157,9 +157,7 @@ class DiffWaveUNet(VocoderModule):
             _FEATURE_CHANNELS, config.conditioner_channels, 2 * hop, hop, padding=hop // 2
         )
         self.embedding = StepEmbedding(len(config.noise_schedule), config.embedding_channels)
-        self.register_buffer(
-            "scales", unit_variance_scales(config.noise_schedule, config.audio_rms), persistent=False
-        )
+        self.register_buffer("scales", _scales(config), persistent=False)
         self.down = nn.ModuleList()
         self.down_blocks = nn.ModuleList()
         self.up = nn.ModuleList()
@@ -233,6 +231,24 @@ class DiffWaveUNet(VocoderModule):
         if heard is not None:
             conditioner = conditioner * heard[:, None, None]
         return self.predict_noise(noisy_audio, step, conditioner)
+
+
+def _scales(config: UNetConfig) -> Tensor:
+    """Of input, of what passes by, and of output, at each step of the schedule: [steps, 3].
+
+    With a² the cumulative alpha, s² = 1 - a² and d the RMS of the audio, the noisy audio has the variance
+    v = a² d² + s². The network takes x / sqrt(v) and gives F; the noise is x s / v - F a d / sqrt(v).
+    """
+    betas = np.array(config.noise_schedule, np.float64)
+    cumulative = np.cumprod(1.0 - betas)
+    noise = np.sqrt(1.0 - cumulative)
+    variance = cumulative * config.audio_rms**2 + noise**2
+    columns = (
+        1.0 / np.sqrt(variance),
+        noise / variance,
+        np.sqrt(cumulative) * config.audio_rms / np.sqrt(variance),
+    )
+    return torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
 
 
 def _downsampling(channels_in: int, channels_out: int) -> nn.Conv1d:

@@ -204,9 +204,10 @@ class WaveGlow(VocoderModule):
         Returns:
             [batch, groups * n_group].
         """
+        flows = self.flows()
 
         def step(flow: int, x: Tensor) -> Tensor:
-            convinv, coupling = self.flows()[flow]
+            convinv, coupling = flows[flow]
             kept, changed = x.chunk(2, dim=1)
             b, log_s = coupling(kept, conditions[flow])
             x = torch.cat((kept, (changed - b) * torch.exp(-log_s)), dim=1)

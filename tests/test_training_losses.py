@@ -12,7 +12,6 @@ import torch
 from scipy import signal
 
 from voirs_vocoder.reference_models import get_family
-from voirs_vocoder.reference_models.step_embedding import interpolated_rows
 from voirs_vocoder.reference_models.training import get_recipe
 from voirs_vocoder.reference_models.training.diffusion import DiffusionTask, noise_level
 from voirs_vocoder.reference_models.training.discriminators import Discriminators
@@ -25,7 +24,6 @@ from voirs_vocoder.reference_models.training.losses import (
 )
 from voirs_vocoder.reference_models.training.task import Batch
 from voirs_vocoder.reference_models.training.waveglow import WaveGlowTask
-from voirs_vocoder.reference_models.unit_variance import unit_variance_scales
 from voirs_vocoder.reference_models.waveglow import WaveGlow
 from voirs_vocoder.reference_models.waveglow_config import WaveGlowConfig
 from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
@@ -108,20 +106,6 @@ def test_a_flow_begins_with_white_speech():
     assert torch.isfinite(determinant)
 
 
-def test_diffwave_begins_with_the_best_guess_that_needs_no_network():
-    recipe = get_recipe("diffwave")
-    torch.manual_seed(0)
-    model = recipe.task(recipe.config).model
-    scales = unit_variance_scales(model.config.noise_schedule, 0.07)
-    noisy = 0.1 * torch.randn(1, 1, 2048, generator=generator())
-    for step in (0.0, 10.5, 30.0, 49.0):
-        told = torch.tensor([step])
-        with torch.no_grad():
-            predicted = model(noisy, told, torch.rand(1, 80, 8, generator=generator(1)))
-        expected = interpolated_rows(scales, told)[0, 1] * noisy
-        assert float((predicted - expected).std() / expected.std()) < 0.02
-
-
 def batch_of(count=16, frames=4, bands=80):
     audio = 0.1 * torch.randn(count, 1, 256 * frames, generator=generator(1))
     return Batch(audio, torch.rand(count, bands, frames, generator=generator(2)))
@@ -163,26 +147,6 @@ def test_the_network_that_knows_the_noise_has_no_loss():
 
     (turn,) = diffusion_task(predict).turns(batch, 0, generator(), bf16=False)
     assert float(turn.loss) < 1e-3
-
-
-def test_one_example_hears_what_sampling_begins_with():
-    seen = {}
-
-    def predict(noisy, step, mel, generator):
-        seen.update(noisy=noisy, step=step)
-        return torch.zeros_like(noisy)
-
-    betas = tuple(get_recipe("diffwave").config["noise_schedule"])
-    task = DiffusionTask(torch.nn.Identity(), betas, predict, begins_with_noise=True)
-    batch = batch_of()
-    (turn,) = task.turns(Batch(torch.ones_like(batch.audio), batch.mel), 0, generator(), bf16=False)
-    assert float(seen["step"][-1]) == 49
-    # The others lie in equal parts of the whole schedule, its end included.
-    assert (np.floor(seen["step"][:-1].numpy() / 49 * 15) == np.arange(15)).all()
-    last_level = math.sqrt(1 - NoiseSchedule(betas).alphas_cumulative[-1])
-    assert abs(float(seen["noisy"][-1].mean())) < 5 * last_level / 32
-    assert float(seen["noisy"][-2].mean()) > 0.5
-    assert torch.isfinite(turn.loss)
 
 
 def test_a_noise_level_is_told_as_the_samplers_tell_it():

@@ -6,7 +6,7 @@ import difflib
 import math
 from typing import Literal
 
-from voirs_vocoder.export.gates import Gate, gates_of, steps_allowance_db
+from voirs_vocoder.export.gates import GATES, Gate, steps_allowance_db
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.manifest import Int8Target, Manifest, Precision
 from voirs_vocoder.runtime.metrics import METRICS
@@ -48,7 +48,7 @@ def consistency_gates(
     """What two variants of one artifact owe each other: their SNR.
 
     One graph on two backends must agree closely. Of two graphs, each may depart from FP32 as far as its own gate
-    allows (`gates_of`); were the two errors independent, their energies would add up:
+    allows (`GATES`); were the two errors independent, their energies would add up:
     10^(-s/10) = 10^(-a/10) + 10^(-b/10) for gates of a and b dB.
 
     Args:
@@ -57,14 +57,14 @@ def consistency_gates(
         degraded: Of the other.
     """
     if reference == degraded:
-        limit_db = _SAME_GRAPH_SNR_DB[reference[0]] - steps_allowance_db(manifest)
+        limit_db = _SAME_GRAPH_SNR_DB[reference[0]]
     else:
-        noise = sum(10.0 ** (-_snr_gate_db(manifest, *kind) / 10.0) for kind in (reference, degraded))
+        noise = sum(10.0 ** (-_snr_gate_db(*kind) / 10.0) for kind in (reference, degraded))
         limit_db = -10.0 * math.log10(noise)
-    return (Gate("snr_db", "min", round(limit_db, 1)),)
+    # Sampling steps multiply all of these energies alike.
+    return (Gate("snr_db", "min", round(limit_db - steps_allowance_db(manifest), 1)),)
 
 
-def _snr_gate_db(manifest: Manifest, precision: Precision, target: Int8Target | None) -> float:
-    gates = gates_of(manifest, precision, target)
-    limits = [gate.limit for gate in gates if gate.figure == "snr_db"]
-    return limits[0] if limits else _SAME_GRAPH_SNR_DB["fp32"] - steps_allowance_db(manifest)
+def _snr_gate_db(precision: Precision, target: Int8Target | None) -> float:
+    limits = [gate.limit for gate in GATES[precision, target] if gate.figure == "snr_db"]
+    return limits[0] if limits else _SAME_GRAPH_SNR_DB["fp32"]

@@ -14,18 +14,15 @@ from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet
 from voirs_vocoder.reference_models.diffwave_unet_config import UNetConfig
 from voirs_vocoder.reference_models.family import VocoderModule
-from voirs_vocoder.reference_models.step_embedding import interpolated_rows
 from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1
-from voirs_vocoder.reference_models.training.pass_through import pass_through
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
-from voirs_vocoder.reference_models.unit_variance import unit_variance_scales
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 
 __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffusionTask", "diffwave_task", "noise_level", "unet_task"]
 
 _STFT_SIZES = (256, 512, 1024)
-_SPEECH_RMS = 0.07
+_STFT_WEIGHT = 0.25
 
 
 class _Predict(Protocol):
@@ -50,9 +47,6 @@ class DiffusionTask:
         betas: tuple[float, ...],
         predict: _Predict,
         noise_scale: Callable[[Tensor], Tensor] = torch.ones_like,
-        *,
-        stft_weight: float = 0.25,
-        begins_with_noise: bool = False,
     ) -> None:
         """Tie a network to its schedule.
 
@@ -62,9 +56,6 @@ class DiffusionTask:
             predict: Calls it: noisy audio, step, mel and a generator to the predicted noise.
             noise_scale: From steps [batch] to what an error of the network itself is multiplied by in the noise; the
                 loss divides by it, so that all levels count alike.
-            stft_weight: Of the spectra, against 1 for the noise.
-            begins_with_noise: Whether one example of each batch is at the highest level and hears noise alone, as
-                sampling begins with; it can only match spectra. Needed where that level leaves traces of the audio.
         """
         self.model = model
         levels = NoiseSchedule(betas).alphas_cumulative
@@ -72,7 +63,6 @@ class DiffusionTask:
         self._roots = torch.from_numpy(np.sqrt(levels))
         self._predict = predict
         self._noise_scale = noise_scale
-        self._stft_weight, self._begins_with_noise = stft_weight, begins_with_noise
 
     def players(self) -> Mapping[str, nn.Module]:
         """See `Task.players`."""
@@ -83,27 +73,20 @@ class DiffusionTask:
         del step
         count = batch.audio.shape[0]
         # One level from each of `count` equal parts of the schedule: the loss of a batch varies less.
-        alone = 1 if self._begins_with_noise else 0
-        parts = max(1, count - alone)
-        places = (torch.arange(count) % parts + torch.rand(count, generator=generator)) / parts
+        places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
         told = places * (len(self._roots) - 1)
-        present = torch.ones(count)
-        if self._begins_with_noise:
-            told[-1] = len(self._roots) - 1
-            present[-1] = 0.0
         root = noise_level(self._roots, told.double())[:, None, None]
         signal, scale = root.float(), torch.sqrt(1.0 - root * root).float()
         noise = torch.randn(batch.audio.shape, generator=generator)
-        noisy = signal * present[:, None, None] * batch.audio + scale * noise
+        noisy = signal * batch.audio + scale * noise
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             predicted = self._predict(noisy, told, batch.mel, generator)
         predicted = predicted.float()
-        distance = (predicted - noise).abs().mean(dim=(1, 2)) / self._noise_scale(told)
-        noise_l1 = (distance * present).sum() / present.sum().clamp(min=1.0)
+        noise_l1 = ((predicted - noise).abs().mean(dim=(1, 2)) / self._noise_scale(told)).mean()
         clean = (noisy - scale * predicted) / signal
         stft_log_l1 = stft_log_magnitude_l1(batch.audio[:, 0], clean[:, 0], _STFT_SIZES).mean()
         figures = {"noise_l1": noise_l1.detach(), "stft_log_l1": stft_log_l1.detach()}
-        yield Turn("model", noise_l1 + self._stft_weight * stft_log_l1, figures)
+        yield Turn("model", noise_l1 + _STFT_WEIGHT * stft_log_l1, figures)
 
 
 def noise_level(roots: Tensor, step: Tensor) -> Tensor:
@@ -131,14 +114,7 @@ def diffwave_task(config: Mapping[str, object]) -> DiffusionTask:
         predicted: Tensor = model(noisy, step, mel)
         return predicted
 
-    pass_through(model, _SPEECH_RMS)
-    scales = unit_variance_scales(model.config.noise_schedule, _SPEECH_RMS)[:, 2]
-
-    def noise_scale(step: Tensor) -> Tensor:
-        return interpolated_rows(scales[:, None], step)[:, 0]
-
-    betas = model.config.noise_schedule
-    return DiffusionTask(model, betas, predict, noise_scale, stft_weight=1.0, begins_with_noise=True)
+    return DiffusionTask(model, model.config.noise_schedule, predict)
 
 
 def unet_task(config: Mapping[str, object]) -> DiffusionTask:
@@ -153,6 +129,10 @@ def unet_task(config: Mapping[str, object]) -> DiffusionTask:
     return DiffusionTask(model, model.config.noise_schedule, predict, model.noise_scale)
 
 
+def _betas(first: float, last: float, steps: int) -> list[float]:
+    return [float(f"{beta:.8g}") for beta in np.linspace(first, last, steps)]
+
+
 def _geometric_betas(first: float, last: float, steps: int) -> list[float]:
     """Betas whose ratio of noise to signal, in amplitude, grows by the same factor from step to step."""
     ratios = np.geomspace(first, last, steps)
@@ -163,23 +143,20 @@ def _geometric_betas(first: float, last: float, steps: int) -> list[float]:
 _SHARED: dict[str, object] = {"sample_rate": 22050, "n_mels": 80, "n_fft": 1024, "hop_samples": 256}
 _PLAYERS = {"model": PlayerSettings(learning_rate=1e-3, final_learning_rate=2e-5, clip_norm=1.0)}
 
-# An eighth of the arithmetic of the published base: 12 layers of 32 channels instead of 30 of 64. One cycle of
-# dilations reaches two periods of a low voice.
+# A tenth of the arithmetic of the published base: 20 layers of 32 channels instead of 30 of 64.
 DIFFWAVE = Recipe(
     family="diffwave",
     config_name="params.json",
     config={
         **_SHARED,
-        "residual_layers": 12,
+        "residual_layers": 20,
         "residual_channels": 32,
-        "dilation_cycle_length": 9,
+        "dilation_cycle_length": 10,
         "unconditional": False,
-        # To 13 dB above speech, where the published schedule goes to 27: with that much noise the network would have to
-        # copy it to a hundredth to leave any speech.
-        "noise_schedule": _geometric_betas(2e-3, 0.3, 50),
-        "inference_noise_schedule": _geometric_betas(2e-3, 0.3, 6),
+        "noise_schedule": _betas(1e-4, 0.05, 50),
+        "inference_noise_schedule": [0.0001, 0.001, 0.01, 0.05, 0.2, 0.5],
     },
-    settings=TrainingSettings(batch=4, segment_frames=24, players=_PLAYERS, decay="cosine"),
+    settings=TrainingSettings(batch=8, segment_frames=32, players=_PLAYERS, decay="cosine"),
     task=diffwave_task,
 )
 DIFFWAVE_UNET = Recipe(
