@@ -111,9 +111,9 @@ def batch_of(count=16, frames=4, bands=80):
     return Batch(audio, torch.rand(count, bands, frames, generator=generator(2)))
 
 
-def diffusion_task(predict):
+def diffusion_task(predict, **options):
     recipe = get_recipe("diffwave")
-    return DiffusionTask(torch.nn.Identity(), tuple(recipe.config["noise_schedule"]), predict)
+    return DiffusionTask(torch.nn.Identity(), tuple(recipe.config["noise_schedule"]), predict, **options)
 
 
 def test_noisy_audio_has_the_noise_level_that_the_network_is_told():
@@ -135,7 +135,8 @@ def test_noisy_audio_has_the_noise_level_that_the_network_is_told():
     assert (np.floor(np.sort(seen["step"].numpy()) / 49 * 16) == np.arange(16)).all()
 
 
-def test_the_network_that_knows_the_noise_has_no_loss():
+@pytest.mark.parametrize("invents_at", [None, 45.0])
+def test_the_network_that_knows_the_audio_has_no_loss(invents_at):
     batch = batch_of()
     roots = torch.from_numpy(
         np.sqrt(NoiseSchedule(tuple(get_recipe("diffwave").config["noise_schedule"])).alphas_cumulative)
@@ -143,10 +144,47 @@ def test_the_network_that_knows_the_noise_has_no_loss():
 
     def predict(noisy, step, mel, generator):
         level = noise_level(roots, step)[:, None, None]
-        return (noisy - level * batch.audio) / torch.sqrt(1 - level**2)
+        audio = batch.audio[-len(noisy) :]
+        return (noisy - level * audio) / torch.sqrt(1 - level**2)
 
-    (turn,) = diffusion_task(predict).turns(batch, 0, generator(), bf16=False)
+    task = diffusion_task(predict, invents_at=invents_at)
+    (turn,) = task.turns(batch, 0, generator(), bf16=False)
     assert float(turn.loss) < 1e-3
+    assert tuple(turn.figures) == task.figures
+
+
+def test_half_a_batch_hears_noise_alone_and_what_the_model_made_of_it():
+    calls = []
+
+    def predict(noisy, step, mel, generator):
+        calls.append((noisy, step))
+        return torch.zeros_like(noisy)
+
+    batch = batch_of()
+    loud = Batch(torch.ones_like(batch.audio), batch.mel)
+    list(diffusion_task(predict, invents_at=45.0).turns(loud, 0, generator(), bf16=False))
+    (first, begin), (noisy, told) = calls
+    assert (begin == 45.0).all()
+    assert (told[9:] < 45.0).all()
+    assert told[8] == 45.0
+    # A network that finds no noise makes its estimate of all that it hears.
+    levels = NoiseSchedule(tuple(get_recipe("diffwave").config["noise_schedule"])).alphas_cumulative
+    roots = torch.from_numpy(np.sqrt(levels)).float()
+    level = noise_level(roots, told)[:, None, None]
+    fresh = noisy[9:] - level[9:] * first[1:] / roots[45]
+    assert (fresh.std(dim=(1, 2)) / torch.sqrt(1 - level[9:, 0, 0] ** 2)).numpy() == pytest.approx(1, abs=0.1)
+    assert abs(float(noisy[8].mean())) < 0.05
+    assert float((noisy[:8].mean(dim=(1, 2)) - level[:8, 0, 0]).abs().max()) < 0.15
+
+
+def test_diffwave_begins_with_ears_for_the_mel():
+    recipe = get_recipe("diffwave")
+    mel = torch.rand(1, 80, 20, generator=generator())
+    stretched = recipe.task(recipe.config).model.condition(mel).detach()
+    expected = torch.nn.functional.interpolate(mel, scale_factor=256, mode="linear")
+    assert stretched.shape == expected.shape
+    assert float(torch.corrcoef(torch.stack([stretched.flatten(), expected.flatten()]))[0, 1]) > 0.95
+    assert float(stretched.std()) > 0.5
 
 
 def test_a_noise_level_is_told_as_the_samplers_tell_it():

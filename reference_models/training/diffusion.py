@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from voirs_vocoder.reference_models.diffwave import DiffWave
@@ -14,7 +15,7 @@ from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet
 from voirs_vocoder.reference_models.diffwave_unet_config import UNetConfig
 from voirs_vocoder.reference_models.family import VocoderModule
-from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1
+from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1, stft_loss
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
@@ -22,7 +23,11 @@ from voirs_vocoder.runtime.diffusion import NoiseSchedule
 __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffusionTask", "diffwave_task", "noise_level", "unet_task"]
 
 _STFT_SIZES = (256, 512, 1024)
-_STFT_WEIGHT = 0.25
+# Noisy audio comes with an RMS of 0.07 and more; where it enters DiffWave, unit variance is expected.
+_INPUT_GAIN = 4.0
+# Mels of lmnt-com's convention lie in [0, 1].
+_MEL_GAIN = 4.0
+_MEL_MEAN = 0.5
 
 
 class _Predict(Protocol):
@@ -36,10 +41,9 @@ class DiffusionTask:
 
     Attributes:
         model: What ships.
-        figures: `noise_l1`, divided as in the loss, and `stft_log_l1`.
+        figures: `noise_l1`, divided as in the loss, and `stft_log_l1`; with `invents_at` also `own_stft`, the
+            multi-resolution STFT loss of what the model makes of noise alone and of its own estimates.
     """
-
-    figures = ("noise_l1", "stft_log_l1")
 
     def __init__(
         self,
@@ -47,6 +51,9 @@ class DiffusionTask:
         betas: tuple[float, ...],
         predict: _Predict,
         noise_scale: Callable[[Tensor], Tensor] = torch.ones_like,
+        *,
+        stft_weight: float = 0.25,
+        invents_at: float | None = None,
     ) -> None:
         """Tie a network to its schedule.
 
@@ -56,13 +63,18 @@ class DiffusionTask:
             predict: Calls it: noisy audio, step, mel and a generator to the predicted noise.
             noise_scale: From steps [batch] to what an error of the network itself is multiplied by in the noise; the
                 loss divides by it, so that all levels count alike.
+            stft_weight: Of the spectra, against 1 for the noise.
+            invents_at: A step of the schedule where sampling has heard no speech yet. Half of a batch is then trained
+                as sampling goes: at this step it hears noise alone, below it the model's estimate from there with fresh
+                noise. It can match spectra only. None trains on noisy recordings alone.
         """
         self.model = model
         levels = NoiseSchedule(betas).alphas_cumulative
         # In float64: at the lowest levels the noise is what is missing to one.
         self._roots = torch.from_numpy(np.sqrt(levels))
         self._predict = predict
-        self._noise_scale = noise_scale
+        self._noise_scale, self._stft_weight, self._invents_at = noise_scale, stft_weight, invents_at
+        self.figures = ("noise_l1", "stft_log_l1") + (() if invents_at is None else ("own_stft",))
 
     def players(self) -> Mapping[str, nn.Module]:
         """See `Task.players`."""
@@ -72,21 +84,47 @@ class DiffusionTask:
         """See `Task.turns`."""
         del step
         count = batch.audio.shape[0]
-        # One level from each of `count` equal parts of the schedule: the loss of a batch varies less.
-        places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-        told = places * (len(self._roots) - 1)
+        own = 0 if self._invents_at is None else count // 2
+        heard = count - own
+        told = _stratified(heard, generator) * (len(self._roots) - 1)
+        source = batch.audio[:heard]
+        if self._invents_at is not None:
+            begin = torch.full((own,), self._invents_at)
+            with torch.no_grad():
+                nothing = torch.zeros_like(batch.audio[heard:])
+                _, _, estimate = self._denoised(nothing, begin, batch.mel[heard:], generator, bf16)
+            told = torch.cat([told, begin[:1], _stratified(own - 1, generator) * self._invents_at])
+            source = torch.cat([source, nothing[:1], estimate[1:]])
+        noise, predicted, clean = self._denoised(source, told, batch.mel, generator, bf16)
+        distance = (predicted - noise)[:heard].abs().mean(dim=(1, 2))
+        noise_l1 = (distance / self._noise_scale(told[:heard])).mean()
+        audio, clean = batch.audio[:, 0], clean[:, 0]
+        stft_log_l1 = stft_log_magnitude_l1(audio[:heard], clean[:heard], _STFT_SIZES).mean()
+        figures = {"noise_l1": noise_l1.detach(), "stft_log_l1": stft_log_l1.detach()}
+        loss = noise_l1 + self._stft_weight * stft_log_l1
+        if own:
+            own_stft = stft_loss(audio[heard:], clean[heard:], _STFT_SIZES)
+            figures["own_stft"] = own_stft.detach()
+            loss = loss + self._stft_weight * own_stft
+        yield Turn("model", loss, figures)
+
+    def _denoised(
+        self, source: Tensor, told: Tensor, mel: Tensor, generator: torch.Generator, bf16: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Noise, its prediction, and the clean signal that the prediction implies: each [batch, 1, samples]."""
         root = noise_level(self._roots, told.double())[:, None, None]
         signal, scale = root.float(), torch.sqrt(1.0 - root * root).float()
-        noise = torch.randn(batch.audio.shape, generator=generator)
-        noisy = signal * batch.audio + scale * noise
+        noise = torch.randn(source.shape, generator=generator)
+        noisy = signal * source + scale * noise
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            predicted = self._predict(noisy, told, batch.mel, generator)
+            predicted = self._predict(noisy, told, mel, generator)
         predicted = predicted.float()
-        noise_l1 = ((predicted - noise).abs().mean(dim=(1, 2)) / self._noise_scale(told)).mean()
-        clean = (noisy - scale * predicted) / signal
-        stft_log_l1 = stft_log_magnitude_l1(batch.audio[:, 0], clean[:, 0], _STFT_SIZES).mean()
-        figures = {"noise_l1": noise_l1.detach(), "stft_log_l1": stft_log_l1.detach()}
-        yield Turn("model", noise_l1 + _STFT_WEIGHT * stft_log_l1, figures)
+        return noise, predicted, (noisy - scale * predicted) / signal
+
+
+def _stratified(count: int, generator: torch.Generator) -> Tensor:
+    """Random places in [0, 1], one from each of `count` equal parts: the loss of a batch varies less."""
+    return (torch.arange(count) + torch.rand(count, generator=generator)) / count
 
 
 def noise_level(roots: Tensor, step: Tensor) -> Tensor:
@@ -106,15 +144,40 @@ def noise_level(roots: Tensor, step: Tensor) -> Tensor:
 
 
 def diffwave_task(config: Mapping[str, object]) -> DiffusionTask:
-    """DiffWave of official parameters."""
+    """DiffWave of official parameters; the noise's own scale weighs the levels, all between 1 and 0.03."""
     model = DiffWave(DiffWaveConfig.from_mapping(config))
+    _begin(model)
 
     def predict(noisy: Tensor, step: Tensor, mel: Tensor, generator: torch.Generator) -> Tensor:
         del generator
         predicted: Tensor = model(noisy, step, mel)
         return predicted
 
-    return DiffusionTask(model, model.config.noise_schedule, predict)
+    return DiffusionTask(model, model.config.noise_schedule, predict, stft_weight=0.5, invents_at=_INVENTS_AT)
+
+
+def _begin(model: DiffWave) -> None:
+    """Weights that hear both inputs: He normal convolutions, and a mel that is stretched by linear interpolation.
+
+    K. He et al., Delving Deep into Rectifiers, arXiv 1502.01852, equation 10, as lmnt-com. Of random kernels of one
+    channel, the two that stretch the mel let a hundredth of its variation pass, and the network is deaf to it for
+    thousands of steps.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv1d):
+            nn.init.kaiming_normal_(module.weight)
+    stretch = model.spectrogram_upsampler
+    with torch.no_grad():
+        model.input_projection.weight *= _INPUT_GAIN
+        model.output_projection.weight.zero_()
+        for kernel in (stretch.conv1, stretch.conv2):
+            length = kernel.weight.shape[-1]
+            triangle = 1.0 - (torch.arange(length) - (length - 1) / 2.0).abs() * (2.0 / length)
+            kernel.weight.zero_()
+            kernel.weight[0, 0, 1] = triangle
+            kernel.get_parameter("bias").zero_()
+        stretch.conv2.weight *= _MEL_GAIN
+        stretch.conv2.get_parameter("bias").fill_(-_MEL_GAIN * _MEL_MEAN)
 
 
 def unet_task(config: Mapping[str, object]) -> DiffusionTask:
@@ -129,13 +192,8 @@ def unet_task(config: Mapping[str, object]) -> DiffusionTask:
     return DiffusionTask(model, model.config.noise_schedule, predict, model.noise_scale)
 
 
-def _betas(first: float, last: float, steps: int) -> list[float]:
-    return [float(f"{beta:.8g}") for beta in np.linspace(first, last, steps)]
-
-
-def _geometric_betas(first: float, last: float, steps: int) -> list[float]:
-    """Betas whose ratio of noise to signal, in amplitude, grows by the same factor from step to step."""
-    ratios = np.geomspace(first, last, steps)
+def _betas(ratios: NDArray[np.float64]) -> list[float]:
+    """Betas after whose steps the noise has these ratios to the signal, in amplitude."""
     cumulative = 1.0 / (1.0 + ratios**2)
     return [float(f"{beta:.8g}") for beta in 1.0 - cumulative / np.concatenate(([1.0], cumulative[:-1]))]
 
@@ -143,20 +201,27 @@ def _geometric_betas(first: float, last: float, steps: int) -> list[float]:
 _SHARED: dict[str, object] = {"sample_rate": 22050, "n_mels": 80, "n_fft": 1024, "hop_samples": 256}
 _PLAYERS = {"model": PlayerSettings(learning_rate=1e-3, final_learning_rate=2e-5, clip_norm=1.0)}
 
-# A tenth of the arithmetic of the published base: 20 layers of 32 channels instead of 30 of 64.
+# From 25 dB below speech to 13 dB above, where little of it is left that the mel does not tell. Above lies only the way
+# to the unit noise that sampling begins with. The published schedule spends most of its steps there, and the network
+# must copy loud noise to a hundredth to keep any speech.
+_AUDIBLE = np.geomspace(4e-3, 0.3, 46)
+_INVENTS_AT = 45.0
+
+# An eighth of the arithmetic of the published base: 12 layers of 32 channels instead of 30 of 64. One cycle of
+# dilations reaches two periods of a low voice.
 DIFFWAVE = Recipe(
     family="diffwave",
     config_name="params.json",
     config={
         **_SHARED,
-        "residual_layers": 20,
+        "residual_layers": 12,
         "residual_channels": 32,
-        "dilation_cycle_length": 10,
+        "dilation_cycle_length": 9,
         "unconditional": False,
-        "noise_schedule": _betas(1e-4, 0.05, 50),
-        "inference_noise_schedule": [0.0001, 0.001, 0.01, 0.05, 0.2, 0.5],
+        "noise_schedule": _betas(np.concatenate([_AUDIBLE, [0.55, 1.0, 1.8, 3.0]])),
+        "inference_noise_schedule": _betas(np.concatenate([_AUDIBLE[::9], [3.0]])),
     },
-    settings=TrainingSettings(batch=8, segment_frames=32, players=_PLAYERS, decay="cosine"),
+    settings=TrainingSettings(batch=8, segment_frames=16, players=_PLAYERS, decay="cosine"),
     task=diffwave_task,
 )
 DIFFWAVE_UNET = Recipe(
@@ -172,7 +237,7 @@ DIFFWAVE_UNET = Recipe(
         "conditioner_channels": 3,
         "embedding_channels": 64,
         # From -60 dB, which nobody hears, to 29 dB above speech.
-        "noise_schedule": _geometric_betas(1e-3, 2.0, 200),
+        "noise_schedule": _betas(np.geomspace(1e-3, 2.0, 200)),
         "audio_rms": 0.07,
         "sampler": "dpm-solver++",
         "steps": 6,
