@@ -28,7 +28,7 @@ from voirs_vocoder.reference_models.family import (
 from voirs_vocoder.reference_models.skip_sum import skip_sum
 from voirs_vocoder.reference_models.step_embedding import StepEmbedding
 
-__all__ = ["FAMILY", "DiffWave", "DiffWaveFamily", "MelUpsampler"]
+__all__ = ["FAMILY", "DiffWave", "DiffWaveFamily", "MelUpsampler", "ResidualLayer"]
 
 _SLOPE = 0.4
 _EMBEDDING_CHANNELS = 512
@@ -54,7 +54,7 @@ class MelUpsampler(nn.Module):
         return x.squeeze(1)
 
 
-class _ResidualLayer(nn.Module):
+class ResidualLayer(nn.Module):
     """A dilated convolution, told the step and the mel, gated, with a residual and a skip."""
 
     def __init__(self, config: DiffWaveConfig, dilation: int) -> None:
@@ -101,11 +101,15 @@ class DiffWave(VocoderModule):
         self.diffusion_embedding = StepEmbedding(len(config.noise_schedule), _EMBEDDING_CHANNELS)
         self.spectrogram_upsampler = MelUpsampler()
         self.residual_layers = nn.ModuleList(
-            _ResidualLayer(config, config.dilation(layer)) for layer in range(config.residual_layers)
+            ResidualLayer(config, config.dilation(layer)) for layer in range(config.residual_layers)
         )
         self.skip_projection = nn.Conv1d(channels, channels, 1)
         self.output_projection = nn.Conv1d(channels, 1, 1)
         nn.init.zeros_(self.output_projection.weight)
+
+    def layers(self) -> list[ResidualLayer]:
+        """From the input to the output."""
+        return [layer for layer in self.residual_layers if isinstance(layer, ResidualLayer)]
 
     def condition(self, mel: Tensor) -> Tensor:
         """The mel at the audio's rate, which no step changes: [batch, n_mels, frames * hop_length]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ import torch
 from scipy import signal
 
 from voirs_vocoder.reference_models import get_family
+from voirs_vocoder.reference_models.diffwave import DiffWave
+from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.training import get_recipe
 from voirs_vocoder.reference_models.training.diffusion import DiffusionTask, noise_level
+from voirs_vocoder.reference_models.training.diffwave_layout import predict_noise
 from voirs_vocoder.reference_models.training.discriminators import Discriminators
 from voirs_vocoder.reference_models.training.evaluation import synthesize
 from voirs_vocoder.reference_models.training.hifigan import HifiGanTask, discriminator_loss, generator_loss
@@ -135,8 +139,7 @@ def test_noisy_audio_has_the_noise_level_that_the_network_is_told():
     assert (np.floor(np.sort(seen["step"].numpy()) / 49 * 16) == np.arange(16)).all()
 
 
-@pytest.mark.parametrize("invents_at", [None, 45.0])
-def test_the_network_that_knows_the_audio_has_no_loss(invents_at):
+def test_the_network_that_knows_the_audio_has_no_loss():
     batch = batch_of()
     roots = torch.from_numpy(
         np.sqrt(NoiseSchedule(tuple(get_recipe("diffwave").config["noise_schedule"])).alphas_cumulative)
@@ -144,37 +147,66 @@ def test_the_network_that_knows_the_audio_has_no_loss(invents_at):
 
     def predict(noisy, step, mel, generator):
         level = noise_level(roots, step)[:, None, None]
-        audio = batch.audio[-len(noisy) :]
-        return (noisy - level * audio) / torch.sqrt(1 - level**2)
+        return (noisy - level * batch.audio) / torch.sqrt(1 - level**2)
 
-    task = diffusion_task(predict, invents_at=invents_at)
-    (turn,) = task.turns(batch, 0, generator(), bf16=False)
+    (turn,) = diffusion_task(predict).turns(batch, 0, generator(), bf16=False)
     assert float(turn.loss) < 1e-3
-    assert tuple(turn.figures) == task.figures
 
 
-def test_half_a_batch_hears_noise_alone_and_what_the_model_made_of_it():
-    calls = []
+@pytest.mark.parametrize(("kind", "factor"), [("white", 1.0), ("constant", (1 + 2 + 4) / 3)])
+def test_averaging_lets_errors_at_low_frequencies_count_more_and_white_ones_alike(kind, factor):
+    batch = batch_of()
+    silent = Batch(torch.zeros_like(batch.audio), batch.mel)
+    white = 0.1 * torch.randn(batch.audio.shape, generator=generator(5))
+    error = white if kind == "white" else torch.full_like(white, 0.1)
+    roots = torch.from_numpy(
+        np.sqrt(NoiseSchedule(tuple(get_recipe("diffwave").config["noise_schedule"])).alphas_cumulative)
+    ).float()
 
     def predict(noisy, step, mel, generator):
-        calls.append((noisy, step))
+        return noisy / torch.sqrt(1 - noise_level(roots, step)[:, None, None] ** 2) + error
+
+    def noise_l1(averaged):
+        (turn,) = diffusion_task(predict, averaged=averaged).turns(silent, 0, generator(), bf16=False)
+        return float(turn.figures["noise_l1"])
+
+    assert noise_l1((1, 4, 16)) == pytest.approx(factor * noise_l1((1,)), rel=0.03)
+
+
+def test_spectra_count_only_below_the_noise_that_hides_them():
+    batch = batch_of()
+
+    def predict(noisy, step, mel, generator):
         return torch.zeros_like(noisy)
 
-    batch = batch_of()
-    loud = Batch(torch.ones_like(batch.audio), batch.mel)
-    list(diffusion_task(predict, invents_at=45.0).turns(loud, 0, generator(), bf16=False))
-    (first, begin), (noisy, told) = calls
-    assert (begin == 45.0).all()
-    assert (told[9:] < 45.0).all()
-    assert told[8] == 45.0
-    # A network that finds no noise makes its estimate of all that it hears.
-    levels = NoiseSchedule(tuple(get_recipe("diffwave").config["noise_schedule"])).alphas_cumulative
-    roots = torch.from_numpy(np.sqrt(levels)).float()
-    level = noise_level(roots, told)[:, None, None]
-    fresh = noisy[9:] - level[9:] * first[1:] / roots[45]
-    assert (fresh.std(dim=(1, 2)) / torch.sqrt(1 - level[9:, 0, 0] ** 2)).numpy() == pytest.approx(1, abs=0.1)
-    assert abs(float(noisy[8].mean())) < 0.05
-    assert float((noisy[:8].mean(dim=(1, 2)) - level[:8, 0, 0]).abs().max()) < 0.15
+    def stft(limit):
+        (turn,) = diffusion_task(predict, spectra_below=limit).turns(batch, 0, generator(), bf16=False)
+        return float(turn.figures["stft_log_l1"])
+
+    assert stft(0.0) == 0.0 < stft(0.05) < stft(math.inf)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_channels_last_changes_neither_the_noise_nor_its_gradient(bf16):
+    torch.manual_seed(0)
+    recipe = get_recipe("diffwave")
+    config = {**recipe.config, "residual_layers": 3, "residual_channels": 8, "dilation_cycle_length": 3}
+    model = DiffWave(DiffWaveConfig.from_mapping(config))
+    torch.nn.init.normal_(model.output_projection.weight)
+    noisy, mel, step = torch.randn(2, 1, 1024), torch.rand(2, 80, 4), torch.tensor([3.5, 40.0])
+
+    def run(predict):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            predicted = predict(noisy, step, model.condition(mel)).float()
+        predicted.square().sum().backward()
+        return predicted.detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    expected, gradient = run(model.predict_noise)
+    fast, its_gradient = run(partial(predict_noise, model))
+    tolerance = 0.03 if bf16 else 1e-5
+    assert float((fast - expected).norm() / expected.norm()) < tolerance
+    assert float((its_gradient - gradient).norm() / gradient.norm()) < tolerance
 
 
 def test_diffwave_begins_with_ears_for_the_mel():

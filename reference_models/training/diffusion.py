@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from voirs_vocoder.reference_models.diffwave import DiffWave
 from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet
 from voirs_vocoder.reference_models.diffwave_unet_config import UNetConfig
 from voirs_vocoder.reference_models.family import VocoderModule
-from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1, stft_loss
+from voirs_vocoder.reference_models.training.diffwave_layout import predict_noise
+from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
@@ -28,6 +31,8 @@ _INPUT_GAIN = 4.0
 # Mels of lmnt-com's convention lie in [0, 1].
 _MEL_GAIN = 4.0
 _MEL_MEAN = 0.5
+# In samples: the noise's whole band, its lowest quarter and sixteenth.
+_AVERAGED = (1, 4, 16)
 
 
 class _Predict(Protocol):
@@ -41,9 +46,10 @@ class DiffusionTask:
 
     Attributes:
         model: What ships.
-        figures: `noise_l1`, divided as in the loss, and `stft_log_l1`; with `invents_at` also `own_stft`, the
-            multi-resolution STFT loss of what the model makes of noise alone and of its own estimates.
+        figures: `noise_l1`, averaged and divided as in the loss, and `stft_log_l1`.
     """
+
+    figures = ("noise_l1", "stft_log_l1")
 
     def __init__(
         self,
@@ -53,7 +59,8 @@ class DiffusionTask:
         noise_scale: Callable[[Tensor], Tensor] = torch.ones_like,
         *,
         stft_weight: float = 0.25,
-        invents_at: float | None = None,
+        spectra_below: float = math.inf,
+        averaged: Sequence[int] = (1,),
     ) -> None:
         """Tie a network to its schedule.
 
@@ -64,17 +71,19 @@ class DiffusionTask:
             noise_scale: From steps [batch] to what an error of the network itself is multiplied by in the noise; the
                 loss divides by it, so that all levels count alike.
             stft_weight: Of the spectra, against 1 for the noise.
-            invents_at: A step of the schedule where sampling has heard no speech yet. Half of a batch is then trained
-                as sampling goes: at this step it hears noise alone, below it the model's estimate from there with fresh
-                noise. It can match spectra only. None trains on noisy recordings alone.
+            spectra_below: Ratio of noise to signal, in amplitude, from which on spectra no longer count: what louder
+                noise hides cannot be known, and to match its spectrum all the same is learnt at the cost of the rest.
+            averaged: Over how many neighbouring samples the error in the noise is averaged before it counts, one term
+                each. White errors count alike in all of them, errors at low frequencies, where speech has its energy
+                and noise hides the least of it, more in the longer ones.
         """
         self.model = model
         levels = NoiseSchedule(betas).alphas_cumulative
         # In float64: at the lowest levels the noise is what is missing to one.
         self._roots = torch.from_numpy(np.sqrt(levels))
         self._predict = predict
-        self._noise_scale, self._stft_weight, self._invents_at = noise_scale, stft_weight, invents_at
-        self.figures = ("noise_l1", "stft_log_l1") + (() if invents_at is None else ("own_stft",))
+        self._noise_scale, self._averaged = noise_scale, tuple(averaged)
+        self._stft_weight, self._spectra_below = stft_weight, spectra_below
 
     def players(self) -> Mapping[str, nn.Module]:
         """See `Task.players`."""
@@ -84,47 +93,31 @@ class DiffusionTask:
         """See `Task.turns`."""
         del step
         count = batch.audio.shape[0]
-        own = 0 if self._invents_at is None else count // 2
-        heard = count - own
-        told = _stratified(heard, generator) * (len(self._roots) - 1)
-        source = batch.audio[:heard]
-        if self._invents_at is not None:
-            begin = torch.full((own,), self._invents_at)
-            with torch.no_grad():
-                nothing = torch.zeros_like(batch.audio[heard:])
-                _, _, estimate = self._denoised(nothing, begin, batch.mel[heard:], generator, bf16)
-            told = torch.cat([told, begin[:1], _stratified(own - 1, generator) * self._invents_at])
-            source = torch.cat([source, nothing[:1], estimate[1:]])
-        noise, predicted, clean = self._denoised(source, told, batch.mel, generator, bf16)
-        distance = (predicted - noise)[:heard].abs().mean(dim=(1, 2))
-        noise_l1 = (distance / self._noise_scale(told[:heard])).mean()
-        audio, clean = batch.audio[:, 0], clean[:, 0]
-        stft_log_l1 = stft_log_magnitude_l1(audio[:heard], clean[:heard], _STFT_SIZES).mean()
-        figures = {"noise_l1": noise_l1.detach(), "stft_log_l1": stft_log_l1.detach()}
-        loss = noise_l1 + self._stft_weight * stft_log_l1
-        if own:
-            own_stft = stft_loss(audio[heard:], clean[heard:], _STFT_SIZES)
-            figures["own_stft"] = own_stft.detach()
-            loss = loss + self._stft_weight * own_stft
-        yield Turn("model", loss, figures)
-
-    def _denoised(
-        self, source: Tensor, told: Tensor, mel: Tensor, generator: torch.Generator, bf16: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Noise, its prediction, and the clean signal that the prediction implies: each [batch, 1, samples]."""
+        # One level from each of `count` equal parts of the schedule: the loss of a batch varies less.
+        places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+        told = places * (len(self._roots) - 1)
         root = noise_level(self._roots, told.double())[:, None, None]
         signal, scale = root.float(), torch.sqrt(1.0 - root * root).float()
-        noise = torch.randn(source.shape, generator=generator)
-        noisy = signal * source + scale * noise
+        noise = torch.randn(batch.audio.shape, generator=generator)
+        noisy = signal * batch.audio + scale * noise
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            predicted = self._predict(noisy, told, mel, generator)
+            predicted = self._predict(noisy, told, batch.mel, generator)
         predicted = predicted.float()
-        return noise, predicted, (noisy - scale * predicted) / signal
+        noise_l1 = (self._distance(predicted - noise) / self._noise_scale(told)).mean()
+        clean = (noisy - scale * predicted) / signal
+        counts = (scale / signal < self._spectra_below)[:, 0, 0].float()
+        spectra = stft_log_magnitude_l1(batch.audio[:, 0], clean[:, 0], _STFT_SIZES)
+        stft_log_l1 = (counts * spectra).mean()
+        figures = {"noise_l1": noise_l1.detach(), "stft_log_l1": stft_log_l1.detach()}
+        yield Turn("model", noise_l1 + self._stft_weight * stft_log_l1, figures)
 
-
-def _stratified(count: int, generator: torch.Generator) -> Tensor:
-    """Random places in [0, 1], one from each of `count` equal parts: the loss of a batch varies less."""
-    return (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    def _distance(self, error: Tensor) -> Tensor:
+        """Mean |error| of each example, [batch], mean over averaged lengths."""
+        terms = [
+            math.sqrt(length) * functional.avg_pool1d(error, length).abs().mean(dim=(1, 2))
+            for length in self._averaged
+        ]
+        return torch.stack(terms).mean(dim=0)
 
 
 def noise_level(roots: Tensor, step: Tensor) -> Tensor:
@@ -150,10 +143,9 @@ def diffwave_task(config: Mapping[str, object]) -> DiffusionTask:
 
     def predict(noisy: Tensor, step: Tensor, mel: Tensor, generator: torch.Generator) -> Tensor:
         del generator
-        predicted: Tensor = model(noisy, step, mel)
-        return predicted
+        return predict_noise(model, noisy, step, model.condition(mel))
 
-    return DiffusionTask(model, model.config.noise_schedule, predict, stft_weight=0.5, invents_at=_INVENTS_AT)
+    return DiffusionTask(model, model.config.noise_schedule, predict, spectra_below=0.05, averaged=_AVERAGED)
 
 
 def _begin(model: DiffWave) -> None:
@@ -199,16 +191,14 @@ def _betas(ratios: NDArray[np.float64]) -> list[float]:
 
 
 _SHARED: dict[str, object] = {"sample_rate": 22050, "n_mels": 80, "n_fft": 1024, "hop_samples": 256}
-_PLAYERS = {"model": PlayerSettings(learning_rate=1e-3, final_learning_rate=2e-5, clip_norm=1.0)}
 
-# From 25 dB below speech to 13 dB above, where little of it is left that the mel does not tell. Above lies only the way
-# to the unit noise that sampling begins with. The published schedule spends most of its steps there, and the network
-# must copy loud noise to a hundredth to keep any speech.
-_AUDIBLE = np.geomspace(4e-3, 0.3, 46)
-_INVENTS_AT = 45.0
 
-# An eighth of the arithmetic of the published base: 12 layers of 32 channels instead of 30 of 64. One cycle of
-# dilations reaches two periods of a low voice.
+def _players(learning_rate: float) -> dict[str, PlayerSettings]:
+    return {"model": PlayerSettings(learning_rate=learning_rate, final_learning_rate=2e-5, clip_norm=1.0)}
+
+
+# An eighth of the arithmetic of the published base: 12 layers of 32 channels instead of 30 of 64, in one cycle of
+# dilations, which reaches 0.19 s to either side.
 DIFFWAVE = Recipe(
     family="diffwave",
     config_name="params.json",
@@ -216,12 +206,14 @@ DIFFWAVE = Recipe(
         **_SHARED,
         "residual_layers": 12,
         "residual_channels": 32,
-        "dilation_cycle_length": 9,
+        "dilation_cycle_length": 12,
         "unconditional": False,
-        "noise_schedule": _betas(np.concatenate([_AUDIBLE, [0.55, 1.0, 1.8, 3.0]])),
-        "inference_noise_schedule": _betas(np.concatenate([_AUDIBLE[::9], [3.0]])),
+        # From 23 dB below speech to 29 dB above, each step by the same factor. The published schedule spends most
+        # of its steps on the loudest noise.
+        "noise_schedule": _betas(np.geomspace(5e-3, 2.0, 50)),
+        "inference_noise_schedule": _betas(np.geomspace(5e-3, 2.0, 8)),
     },
-    settings=TrainingSettings(batch=8, segment_frames=16, players=_PLAYERS, decay="cosine"),
+    settings=TrainingSettings(batch=4, segment_frames=32, players=_players(5e-4), decay="cosine"),
     task=diffwave_task,
 )
 DIFFWAVE_UNET = Recipe(
@@ -243,6 +235,6 @@ DIFFWAVE_UNET = Recipe(
         "steps": 6,
         "conditioning_dropout": 0.1,
     },
-    settings=TrainingSettings(batch=16, segment_frames=48, players=_PLAYERS, decay="cosine"),
+    settings=TrainingSettings(batch=16, segment_frames=48, players=_players(1e-3), decay="cosine"),
     task=unet_task,
 )
