@@ -37,6 +37,7 @@ class ShippedCheckpoint:
 SHIPPED = (
     ShippedCheckpoint("hifigan", "hifigan_v2_kerstin", "hifigan-v2"),
     ShippedCheckpoint("waveglow", "waveglow_kerstin", "waveglow"),
+    ShippedCheckpoint("diffwave", "diffwave_kerstin", "diffwave"),
     ShippedCheckpoint("diffwave-unet", "unet_kerstin", "diffwave-unet"),
 )
 """Small models of every family that has one, which the demo shows."""

@@ -20,8 +20,8 @@ __all__ = ["Segments", "Utterance", "load_speech"]
 
 # Segments whose mean power is below, in dB of full scale, are pauses and teach little.
 _SILENCE_DB = -50.0
-# A 16-bit sample is kept as such: an hour of speech is 160 MB.
-_INT16_SCALE = 32768.0
+# Of a segment: one step of 16 bits.
+_LEAST_PEAK = 1.0 / 32768.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,12 +91,7 @@ class Segments:
             )
         # Both ends reflected as the mel's are; a gain scales a reflection like everything else.
         self._padded = [
-            np.round(
-                np.pad(u.samples, (self._padding, self._padding + convention.n_fft), "reflect") * _INT16_SCALE
-            )
-            .clip(-_INT16_SCALE, _INT16_SCALE - 1)
-            .astype(np.int16)
-            for u in speech
+            np.pad(u.samples, (self._padding, self._padding + convention.n_fft), "reflect") for u in speech
         ]
 
     def batch(self, step: int) -> Batch:
@@ -109,10 +104,10 @@ class Segments:
         for row, place in enumerate(random.integers(self._start.size, size=settings.batch)):
             padded = self._padded[self._recording[place]]
             first = int(self._start[place]) * self._hop_length
-            around[row] = padded[first : first + self._reach] / np.float32(_INT16_SCALE)
-            own = padded[first + self._padding : first + self._padding + length] / np.float32(_INT16_SCALE)
+            around[row] = padded[first : first + self._reach]
+            own = padded[first + self._padding : first + self._padding + length]
             gain = random.uniform(settings.low_gain, settings.high_gain)
-            limit = 1.0 / max(float(np.abs(own).max()), 1.0 / _INT16_SCALE)
+            limit = 1.0 / max(float(np.abs(own).max()), _LEAST_PEAK)
             factor = np.float32(min(gain, limit))
             audio[row, 0] = factor * own
             around[row] *= factor
