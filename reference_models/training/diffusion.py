@@ -17,6 +17,7 @@ from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet
 from voirs_vocoder.reference_models.diffwave_unet_config import UNetConfig
 from voirs_vocoder.reference_models.family import VocoderModule
+from voirs_vocoder.reference_models.step_embedding import interpolated_rows
 from voirs_vocoder.reference_models.training.diffwave_layout import predict_noise
 from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
@@ -130,10 +131,7 @@ def noise_level(roots: Tensor, step: Tensor) -> Tensor:
     Returns:
         [batch].
     """
-    below = step.floor().long()
-    above = (below + 1).clamp(max=len(roots) - 1)
-    share = step - below
-    return roots[below] * (1.0 - share) + roots[above] * share
+    return interpolated_rows(roots[:, None], step)[:, 0]
 
 
 def diffwave_task(config: Mapping[str, object]) -> DiffusionTask:
