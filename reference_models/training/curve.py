@@ -92,6 +92,7 @@ def draw_curve(source: Path, target: Path, title: str) -> None:
         hours, values = [float(row["hours"]) for row in known], [float(row[name]) for row in known]
         axes.plot(hours, values, linewidth=1.2, marker="o" if name in QUALITY else "", markersize=4)
         if name in QUALITY:
+            axes.margins(y=0.12)
             axes.annotate(
                 f"{values[-1]:.3g}",
                 (hours[-1], values[-1]),
