@@ -55,7 +55,7 @@ def interpolated_rows(table: Tensor, step: Tensor) -> Tensor:
 
     Args:
         table: [steps, columns].
-        step: [batch], float32; what lies outside of [0, steps - 1] is limited.
+        step: [batch], float32 or float64; what lies outside of [0, steps - 1] is limited.
 
     Returns:
         [batch, columns].
