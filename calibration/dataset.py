@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.manifest import Recording
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Recording
 from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = ["CalibrationSet", "calibration_set_from_folder"]
 

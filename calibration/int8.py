@@ -31,8 +31,8 @@ from voirs_vocoder.calibration.sensitivity import (
     noise_of_each,
 )
 from voirs_vocoder.calibration.steady_sums import steady_sums_before_quantizers
+from voirs_vocoder.runtime.artifact.manifest import Figures, Int8Target
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Figures, Int8Target
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
 
 __all__ = ["Int8Config", "Int8Result", "int8_from_fp32"]

@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 
 from voirs_vocoder.calibration.activation_ranges import ChannelScales, TensorScale
 from voirs_vocoder.calibration.graph import GraphIndex, copied
-from voirs_vocoder.runtime.manifest import Int8Target
+from voirs_vocoder.runtime.artifact.manifest import Int8Target
 
 __all__ = ["Scales", "qdq_from_fp32"]
 

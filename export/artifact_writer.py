@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from voirs_vocoder.runtime.artifact import MANIFEST_NAME, Artifact
+from voirs_vocoder.runtime.artifact.manifest import FileEntry, Manifest, encode_manifest
+from voirs_vocoder.runtime.artifact.reading import MANIFEST_NAME, Artifact
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.manifest import FileEntry, Manifest, encode_manifest
 
 __all__ = [
     "create_artifact",

@@ -23,7 +23,7 @@ from voirs_vocoder.runtime import (
     ProviderError,
     Vocoder,
 )
-from voirs_vocoder.runtime.manifest import Precision
+from voirs_vocoder.runtime.artifact.manifest import Precision
 
 __all__ = ["main"]
 

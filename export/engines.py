@@ -9,12 +9,18 @@ import msgspec
 
 from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest
 from voirs_vocoder.export.model_card import with_model_card
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.tensorrt import EngineConfig, engine_filename, engine_from_onnx
-from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact.manifest import (
+    STREAM_ROLES,
+    EngineEntry,
+    GraphEntry,
+    Int8Target,
+    Precision,
+)
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.drivers import driver_roles
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.manifest import STREAM_ROLES, EngineEntry, GraphEntry, Int8Target, Precision
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["build_engines"]
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from voirs_vocoder.runtime.artifact.manifest import Int8Target, Manifest, Precision
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
-from voirs_vocoder.runtime.manifest import Int8Target, Manifest, Precision
 
 __all__ = [
     "GATES",

@@ -14,11 +14,11 @@ from voirs_vocoder.export.artifact_writer import file_entry
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.feeds import Feed
 from voirs_vocoder.export.passes import fp16_from_fp32, fp16_twin
-from voirs_vocoder.export.progress import Progress
+from voirs_vocoder.runtime.artifact.manifest import Figures, GraphEntry, Int8Target, Precision, TensorInfo
 from voirs_vocoder.runtime.config import SessionConfig
-from voirs_vocoder.runtime.manifest import Figures, GraphEntry, Int8Target, Precision, TensorInfo
 from voirs_vocoder.runtime.metrics import snr_db
-from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+from voirs_vocoder.runtime.progress import Progress
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
 __all__ = ["INT8_TARGETS", "KEEP_ALL", "BuiltGraph", "built_graph", "fp16_graph", "int8_graphs", "open_graph"]
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest, with_files
 from voirs_vocoder.export.look_ahead_plot import look_ahead_png
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder
+from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Precision
 from voirs_vocoder.runtime.metrics import measure, snr_db
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = [
     "LookAheadPoint",

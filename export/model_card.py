@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from voirs_vocoder.export.artifact_writer import file_entry
+from voirs_vocoder.runtime.artifact.manifest import Diffusion, GraphEntry, Manifest
 from voirs_vocoder.runtime.diffusion.choice import FAST
-from voirs_vocoder.runtime.manifest import Diffusion, GraphEntry, Manifest
 
 __all__ = ["MODEL_CARD_NAME", "model_card", "sampling_text", "with_model_card"]
 

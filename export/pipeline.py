@@ -26,20 +26,27 @@ from voirs_vocoder.export.graphs import BuiltGraph, built_graph, fp16_graph, int
 from voirs_vocoder.export.model_card import with_model_card
 from voirs_vocoder.export.onnx_from_torch import example_inputs, onnx_from_torch
 from voirs_vocoder.export.parity import activation_bytes_per_frame, parity_error
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.quantize import calibration_record
 from voirs_vocoder.export.sampler_graph import kept_float, sampler_graph
 from voirs_vocoder.export.streaming import batch_graphs, stream_graphs
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
-from voirs_vocoder.runtime.artifact import Artifact
-from voirs_vocoder.runtime.artifact_effects import EFFECTS_PATH
+from voirs_vocoder.runtime.artifact.effects import EFFECTS_PATH
+from voirs_vocoder.runtime.artifact.manifest import (
+    FORMAT_VERSION,
+    Diffusion,
+    Manifest,
+    Precision,
+    Source,
+    TensorInfo,
+)
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import VocodingConfig
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.effects import EffectChain, toml_from_chain
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import FORMAT_VERSION, Diffusion, Manifest, Precision, Source, TensorInfo
+from voirs_vocoder.runtime.mel.convention import MelConvention
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["ExportRequest", "export_artifact"]
 

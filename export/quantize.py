@@ -12,12 +12,12 @@ from voirs_vocoder.export.extrapolator import extrapolator_graphs
 from voirs_vocoder.export.feeds import feeds_from_mels
 from voirs_vocoder.export.graphs import BuiltGraph, int8_graphs
 from voirs_vocoder.export.model_card import with_model_card
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.streaming import STREAM_ROLES, batch_graphs, stream_graphs
-from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact.manifest import EXTRAPOLATOR_ROLE, Calibration
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import EXTRAPOLATOR_ROLE, Calibration
+from voirs_vocoder.runtime.progress import Progress, silent
 from voirs_vocoder.runtime.providers import open_session
 
 __all__ = ["calibration_record", "quantize_artifact"]

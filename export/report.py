@@ -8,7 +8,7 @@ import msgspec
 
 from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
 from voirs_vocoder.export.gates import GateResult, Status, verdict_of
-from voirs_vocoder.runtime.manifest import Int8Target, Precision, Recording
+from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision, Recording
 
 __all__ = [
     "PAGE_PATH",

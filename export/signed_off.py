@@ -7,13 +7,13 @@ from pathlib import Path
 
 from voirs_vocoder.export.heard import Heard
 from voirs_vocoder.export.page_figures import PAGE_RECORDINGS
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.report import Report
 from voirs_vocoder.export.report_page import render_page, require_drawing
 from voirs_vocoder.export.validate import record_validation, validate_artifact
 from voirs_vocoder.export.validation_page import validation_page
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["validate_and_record"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.manifest import Manifest, Recording
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, mono, read_audio, resample
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Manifest, Recording
 from voirs_vocoder.runtime.mel import MelSpectrogram, mel_spectrogram
 
 __all__ = ["Speech", "load_speech", "mean_figures", "speech_recordings"]

@@ -11,15 +11,15 @@ import numpy as np
 
 from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest, with_files
 from voirs_vocoder.export.model_card import with_model_card
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.export.sweep_plot import sweep_png
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConfig
+from voirs_vocoder.runtime.artifact.manifest import Diffusion, Precision
 from voirs_vocoder.runtime.diffusion import MAX_STEPS, SAMPLERS
 from voirs_vocoder.runtime.diffusion.choice import ADAPTIVE, FAST
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Diffusion, Precision
 from voirs_vocoder.runtime.metrics import measure
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = [
     "DEFAULT_STEPS",

@@ -16,17 +16,17 @@ from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, re
 from voirs_vocoder.export.gates import gates_of, judged
 from voirs_vocoder.export.heard import Heard
 from voirs_vocoder.export.model_card import with_model_card
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.report import PAGE_PATH, REPORT_PATH, RecordingFigures, Report, Row, encode_report
 from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.export.validation_page import REFERENCE
 from voirs_vocoder.export.variants import Variant, pytorch_vocoder, variants
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import Artifact, Vocoder
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.drivers import driver_roles
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.metrics import measure
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["load_reference", "record_validation", "validate_artifact"]
 

@@ -9,7 +9,7 @@ from voirs_vocoder.export.heard import Heard
 from voirs_vocoder.export.page_figures import figure_column, figure_texts, gate_reasons, this_place
 from voirs_vocoder.export.report import Report, Row
 from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
-from voirs_vocoder.runtime.manifest import Manifest
+from voirs_vocoder.runtime.artifact.manifest import Manifest
 
 __all__ = ["REFERENCE", "validation_page"]
 

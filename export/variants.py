@@ -17,8 +17,8 @@ from voirs_vocoder.export.passes import fp16_twin
 from voirs_vocoder.export.report import graph_title
 from voirs_vocoder.reference_models.family import GraphSpec
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
 from voirs_vocoder.runtime.drivers import SessionOpener, open_driver
-from voirs_vocoder.runtime.manifest import GraphEntry, Int8Target, Precision
 from voirs_vocoder.runtime.providers import Session, int8_target, open_session
 from voirs_vocoder.runtime.providers.session import bound_by_copying
 

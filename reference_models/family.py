@@ -100,7 +100,7 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class DiffusionDescription:
-    """How a diffusion model was trained; its fields are those of `voirs_vocoder.runtime.manifest.Diffusion`.
+    """How a diffusion model was trained; its fields are those of `voirs_vocoder.runtime.artifact.manifest.Diffusion`.
 
     Attributes:
         training_betas: Variances of the training schedule.

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from voirs_vocoder.runtime.aio import AioConfig, AsyncVocoder
-    from voirs_vocoder.runtime.artifact import Artifact
+    from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetadata
+    from voirs_vocoder.runtime.artifact.reading import Artifact
     from voirs_vocoder.runtime.audio import AudioBuffer, AudioTags, StreamEncoder, read_audio
-    from voirs_vocoder.runtime.audio_write import AudioWriter, write_audio
+    from voirs_vocoder.runtime.audio.write import AudioWriter, write_audio
     from voirs_vocoder.runtime.batch import BatchError
     from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-    from voirs_vocoder.runtime.convention import MelConvention, get_convention
     from voirs_vocoder.runtime.dummy import DummyVocoder
     from voirs_vocoder.runtime.effects import EffectChain, load_chain
     from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError, VoirsVocoderError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         load_mel,
         mel_spectrogram,
     )
-    from voirs_vocoder.runtime.metadata import VocoderFeature, VocoderMetadata
+    from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
     from voirs_vocoder.runtime.streaming import StreamingConfig, StreamStatistics, VocoderStream
     from voirs_vocoder.runtime.vocoder import MelRangeWarning, Vocoder
 
@@ -71,10 +71,10 @@ _HOMES = {
     "aio": ("AioConfig", "AsyncVocoder"),
     "artifact": ("Artifact",),
     "audio": ("AudioBuffer", "AudioTags", "StreamEncoder", "read_audio"),
-    "audio_write": ("AudioWriter", "write_audio"),
+    "audio.write": ("AudioWriter", "write_audio"),
     "batch": ("BatchError",),
     "config": ("SessionConfig", "VocodingConfig"),
-    "convention": ("MelConvention", "get_convention"),
+    "mel.convention": ("MelConvention", "get_convention"),
     "dummy": ("DummyVocoder",),
     "effects": ("EffectChain", "load_chain"),
     "errors": ("ArtifactError", "InputError", "ProviderError", "VoirsVocoderError"),
@@ -88,7 +88,7 @@ _HOMES = {
         "mel_spectrogram",
     ),
     "streaming": ("StreamStatistics", "StreamingConfig", "VocoderStream"),
-    "metadata": ("VocoderFeature", "VocoderMetadata"),
+    "artifact.metadata": ("VocoderFeature", "VocoderMetadata"),
     "vocoder": ("MelRangeWarning", "Vocoder"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

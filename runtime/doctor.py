@@ -16,13 +16,13 @@ import msgspec
 import numpy as np
 import soundfile
 
+from voirs_vocoder.runtime.artifact.manifest import FileEntry, GraphEntry, TensorInfo
 from voirs_vocoder.runtime.audio.ffmpeg import aac_problem
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
-from voirs_vocoder.runtime.manifest import FileEntry, GraphEntry, TensorInfo
 from voirs_vocoder.runtime.providers import PROVIDERS, Session
-from voirs_vocoder.runtime.providers.cuda_memory import load_cuda
-from voirs_vocoder.runtime.providers.tensorrt_flavour import EngineBackend, load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineBackend, load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.memory import load_cuda
 
 __all__ = ["TRIAL_GRAPH", "BackendCheck", "Diagnosis", "Package", "Processor", "ProviderCheck", "diagnose"]
 
@@ -186,10 +186,10 @@ def _tried(name: str) -> ProviderCheck:
 def _session(provider: str, entry: GraphEntry) -> Session:
     config = SessionConfig(threads=1)
     if provider == "openvino":
-        from voirs_vocoder.runtime.providers.openvino_session import OpenVinoSession
+        from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
 
         return OpenVinoSession(TRIAL_GRAPH, entry, config)
-    from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+    from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
     return OrtSession(TRIAL_GRAPH, entry, provider, config)
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetadata
 from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import VocodingConfig
-from voirs_vocoder.runtime.convention import MelConvention, get_convention
-from voirs_vocoder.runtime.metadata import VocoderFeature, VocoderMetadata
+from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
+from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.streaming import ChunkStream, StreamingConfig
 from voirs_vocoder.runtime.vocoder import Vocoder
-from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DummyVocoder"]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer
 from voirs_vocoder.runtime.audio.resample import BlockResampler, resampled_length
 from voirs_vocoder.runtime.config import VocodingConfig
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.mel import MelSource
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = ["Prosody", "ProsodyStream"]
 

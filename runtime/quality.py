@@ -12,12 +12,12 @@ from typing import Literal, get_args
 import msgspec
 import numpy as np
 
-from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import FAST
 from voirs_vocoder.runtime.drivers import driver_roles
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.manifest import GraphEntry, Precision
 from voirs_vocoder.runtime.providers import int8_target
 from voirs_vocoder.runtime.vocoder import Vocoder
 

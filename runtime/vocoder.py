@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.aio import AsyncVocoder
-from voirs_vocoder.runtime.artifact import PRECISIONS, Artifact
+from voirs_vocoder.runtime.artifact.manifest import Manifest, Precision
+from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetadata
+from voirs_vocoder.runtime.artifact.reading import PRECISIONS, Artifact
 from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.batch import BatchError
-from voirs_vocoder.runtime.batch_run import Request, run_batch
 from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers import Driver, open_driver
+from voirs_vocoder.runtime.drivers.batch_graph import Request, run_batch
 from voirs_vocoder.runtime.errors import InputError, ProviderError, VoirsVocoderError
-from voirs_vocoder.runtime.manifest import Manifest, Precision
 from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
-from voirs_vocoder.runtime.mel_values import require_convention
-from voirs_vocoder.runtime.metadata import VocoderFeature, VocoderMetadata
+from voirs_vocoder.runtime.mel.values import require_convention
 from voirs_vocoder.runtime.prosody import Prosody
 from voirs_vocoder.runtime.providers import open_session
 from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream

@@ -17,7 +17,7 @@ from voirs_vocoder.export.artifact_writer import (
     replace_manifest,
 )
 from voirs_vocoder.runtime import Artifact, ArtifactError, InputError, ProviderError, get_convention
-from voirs_vocoder.runtime.manifest import (
+from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
     GraphEntry,
     Manifest,

@@ -11,9 +11,9 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voirs_vocoder.runtime import audio_write
 from voirs_vocoder.runtime.audio import AudioBuffer, read_audio, resample, resampled_blocks, resampled_length
-from voirs_vocoder.runtime.audio_write import AudioWriter, write_audio
+from voirs_vocoder.runtime.audio import write as audio_write
+from voirs_vocoder.runtime.audio.write import AudioWriter, write_audio
 from voirs_vocoder.runtime.errors import InputError
 
 RATE = 22050

@@ -16,8 +16,7 @@ from onnx import TensorProto, helper
 
 from voirs_vocoder.export.artifact_writer import create_artifact, file_entry
 from voirs_vocoder.export.cli import main
-from voirs_vocoder.runtime.convention import MelConvention
-from voirs_vocoder.runtime.manifest import (
+from voirs_vocoder.runtime.artifact.manifest import (
     Calibration,
     GraphEntry,
     Manifest,
@@ -25,6 +24,7 @@ from voirs_vocoder.runtime.manifest import (
     Source,
     TensorInfo,
 )
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 RATE, HOP, BANDS = 8000, 16, 10
 CONVENTION = MelConvention(
@@ -370,7 +370,7 @@ def test_a_configuration_without_its_checkpoint_is_refused(refused, artifact, tm
 
 
 def test_a_provider_that_is_not_there_is_refused_and_nothing_runs_instead(vocode, recording):
-    from voirs_vocoder.runtime.providers.onnxruntime_session import ort_provider_problem
+    from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem
 
     if ort_provider_problem("cuda") is None:
         pytest.skip("CUDA is there")
@@ -509,7 +509,7 @@ def test_validation_on_a_recording_that_was_calibrated_on_is_refused(refused, ar
 def test_an_interrupted_command_leaves_nothing_and_no_traceback(
     artifact, recording, tmp_path, monkeypatch, tree
 ):
-    from voirs_vocoder.runtime.audio_write import AudioWriter
+    from voirs_vocoder.runtime.audio.write import AudioWriter
 
     written = []
 

@@ -21,7 +21,7 @@ from voirs_vocoder.export.cli import main
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.shipped import SAMPLES, SHIPPED
 from voirs_vocoder.runtime import InputError
-from voirs_vocoder.runtime.manifest import Recording
+from voirs_vocoder.runtime.artifact.manifest import Recording
 
 QUALITY = {
     "pesq_wb": 2.0,

@@ -42,9 +42,7 @@ from voirs_vocoder.reference_models.hifigan import HifiGan
 from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
 from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
 from voirs_vocoder.runtime import DummyVocoder, get_convention, read_audio
-from voirs_vocoder.runtime.convention import CONVENTIONS
-from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import (
+from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
     FileEntry,
     GraphEntry,
@@ -52,7 +50,9 @@ from voirs_vocoder.runtime.manifest import (
     Source,
     encode_manifest,
 )
+from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import range_hint
+from voirs_vocoder.runtime.mel.convention import CONVENTIONS
 
 
 class FakeMachine:

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from voirs_vocoder.calibration.dataset import calibration_set_from_folder
-from voirs_vocoder.runtime.convention import get_convention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import mel_spectrogram
+from voirs_vocoder.runtime.mel.convention import get_convention
 
 CONVENTION = get_convention("hifigan-22k")
 

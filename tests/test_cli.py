@@ -25,8 +25,8 @@ from voirs_vocoder.export.cli.console import ConsoleProgress, console_messages, 
 from voirs_vocoder.export.cli.engine_profiles import profiles_up_to
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.runtime import Artifact, ProviderError, Vocoder, doctor
+from voirs_vocoder.runtime.artifact.manifest import decode_manifest
 from voirs_vocoder.runtime.doctor import TRIAL_GRAPH, Package, diagnose
-from voirs_vocoder.runtime.manifest import decode_manifest
 
 RATE, HOP = 8000, 16
 # 2,000 parameters; an official HiFi-GAN configuration.

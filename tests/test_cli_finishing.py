@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.runtime import Artifact, InputError, Vocoder, load_chain, read_audio
-from voirs_vocoder.runtime.artifact_effects import chosen_chain
+from voirs_vocoder.runtime.artifact.effects import chosen_chain
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voirs_vocoder.runtime.denoiser import bias_spectrum, denoised
+from voirs_vocoder.runtime.drivers.denoiser import bias_spectrum, denoised
 
 
 def spectrum(samples):

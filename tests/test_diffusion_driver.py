@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact.manifest import Diffusion
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 from voirs_vocoder.runtime.diffusion.adaptive import adaptive_audio
@@ -14,7 +15,6 @@ from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.diffusion.stage import Track
 from voirs_vocoder.runtime.drivers import open_driver
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.manifest import Diffusion
 from voirs_vocoder.runtime.noise import noise
 from voirs_vocoder.runtime.vocoder import Vocoder
 

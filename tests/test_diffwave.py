@@ -16,8 +16,8 @@ from voirs_vocoder.reference_models.diffwave import DiffWave
 from voirs_vocoder.reference_models.diffwave_config import MEL_REACH_SAMPLES, DiffWaveConfig
 from voirs_vocoder.reference_models.step_embedding import StepEmbedding
 from voirs_vocoder.runtime import VocodingConfig
+from voirs_vocoder.runtime.artifact.manifest import Diffusion
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
-from voirs_vocoder.runtime.manifest import Diffusion
 
 # github.com/lmnt-com/diffwave at 0594106, params.py.
 BASE = {

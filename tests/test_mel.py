@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from voirs_vocoder.runtime.audio import read_audio
-from voirs_vocoder.runtime.convention import CONVENTIONS, get_convention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import (
     ArrayMelSource,
@@ -26,7 +25,8 @@ from voirs_vocoder.runtime.mel import (
     mel_spectrogram,
     range_hint,
 )
-from voirs_vocoder.runtime.mel_transform import mel_blocks, mel_filters
+from voirs_vocoder.runtime.mel.convention import CONVENTIONS, get_convention
+from voirs_vocoder.runtime.mel.transform import mel_blocks, mel_filters
 
 HIFIGAN = get_convention("hifigan-22k")
 LMNT = get_convention("lmnt-diffwave-22k")

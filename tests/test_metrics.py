@@ -10,8 +10,8 @@ import torch
 
 from voirs_vocoder.runtime import metrics
 from voirs_vocoder.runtime.audio import read_audio
-from voirs_vocoder.runtime.convention import get_convention
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel.convention import get_convention
 from voirs_vocoder.runtime.metrics import METRICS, MetricUnavailableError, measure
 from voirs_vocoder.runtime.metrics.perceptual import _int16
 

@@ -7,7 +7,7 @@ from speechmos import dnsmos as official_dnsmos
 
 from voirs_vocoder.runtime import mel_spectrogram, read_audio
 from voirs_vocoder.runtime.audio import resample
-from voirs_vocoder.runtime.convention import get_convention
+from voirs_vocoder.runtime.mel.convention import get_convention
 from voirs_vocoder.runtime.metrics import (
     METRICS,
     MetricUnavailableError,

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voirs_vocoder.runtime import InputError, Vocoder, VocodingConfig
-from voirs_vocoder.runtime.convention import get_convention
 from voirs_vocoder.runtime.mel import ArrayMelSource
+from voirs_vocoder.runtime.mel.convention import get_convention
 from voirs_vocoder.runtime.prosody import Prosody, ProsodyStream
 
 CONVENTION = get_convention("hifigan-22k")

@@ -12,10 +12,10 @@ from onnx import TensorProto, helper
 
 from voirs_vocoder.export.artifact_writer import file_entry
 from voirs_vocoder.runtime import ProviderError, SessionConfig
-from voirs_vocoder.runtime.manifest import GraphEntry, TensorInfo
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, TensorInfo
 from voirs_vocoder.runtime.providers import PROVIDERS, int8_target
-from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession, ort_provider_problem
-from voirs_vocoder.runtime.providers.openvino_session import OpenVinoSession
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession, ort_provider_problem
+from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.artifact.split_graph import WEIGHTS_LOCATION, split_graph
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ArtifactError
-from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
-from voirs_vocoder.runtime.split_graph import WEIGHTS_LOCATION, split_graph
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from voirs_vocoder.reference_models.hifigan import FAMILY, HifiGan
 from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
 from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
 from voirs_vocoder.runtime import Artifact
-from voirs_vocoder.runtime.manifest import TensorInfo
+from voirs_vocoder.runtime.artifact.manifest import TensorInfo
 
 _COMMON = {"n_fft": 1024, "hop_size": 256, "win_size": 1024, "sampling_rate": 22050, "fmin": 0, "fmax": 8000}
 _RESBLOCK1 = {

@@ -16,9 +16,9 @@ from voirs_vocoder.export.tensorrt import protocol
 from voirs_vocoder.export.tensorrt.builder import engine_filename, engine_from_onnx
 from voirs_vocoder.export.tensorrt.config import RTX_COMPUTE_CAPABILITIES, EngineConfig, ProfileConfig
 from voirs_vocoder.export.tensorrt.shapes import profile_from_inputs
+from voirs_vocoder.runtime.artifact.manifest import EngineEntry, TensorInfo
 from voirs_vocoder.runtime.errors import InputError, ProviderError
-from voirs_vocoder.runtime.manifest import EngineEntry, TensorInfo
-from voirs_vocoder.runtime.providers.tensorrt_flavour import load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.flavour import load_flavour
 
 HOP = 4
 SMALL = ProfileConfig(frames=(1, 8, 16))

@@ -10,14 +10,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from voirs_vocoder.runtime.artifact.manifest import EngineEntry, FileEntry, Profile, TensorInfo
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError, ProviderError
-from voirs_vocoder.runtime.manifest import EngineEntry, FileEntry, Profile, TensorInfo
-from voirs_vocoder.runtime.providers import tensorrt_protocol
-from voirs_vocoder.runtime.providers.cuda_memory import Cuda, load_cuda
-from voirs_vocoder.runtime.providers.tensorrt_engine import EngineSession, open_engine_session
-from voirs_vocoder.runtime.providers.tensorrt_flavour import EngineLog, Flavour
-from voirs_vocoder.runtime.providers.tensorrt_profile import nearest_profile
+from voirs_vocoder.runtime.providers.tensorrt import protocol as tensorrt_protocol
+from voirs_vocoder.runtime.providers.tensorrt.engine import EngineSession, open_engine_session
+from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineLog, Flavour
+from voirs_vocoder.runtime.providers.tensorrt.memory import Cuda, load_cuda
+from voirs_vocoder.runtime.providers.tensorrt.profile import nearest_profile
 
 HOP = 4
 
@@ -517,7 +517,7 @@ def test_an_artifact_without_an_engine_says_how_to_make_one():
 def test_of_several_engines_the_one_for_this_gpu_is_loaded(monkeypatch):
     module = FakeTensorRT()
     flavour = Flavour("tensorrt-rtx", module, "1.7", "13", object(), module.log)
-    here = "voirs_vocoder.runtime.providers.tensorrt_engine"
+    here = "voirs_vocoder.runtime.providers.tensorrt.engine"
     monkeypatch.setattr(f"{here}.load_flavour", lambda _: flavour)
     monkeypatch.setattr(f"{here}.load_cuda", lambda device: Cuda(FakeCudaBindings(), device))
     other = msgspec.structs.replace(ENTRY, compute_capabilities=(75,))

@@ -22,8 +22,8 @@ from voirs_vocoder.reference_models.training.loop import Run, train
 from voirs_vocoder.reference_models.training.mel import TorchMel, convention_of, mel_padding
 from voirs_vocoder.reference_models.training.state import MovingAverage
 from voirs_vocoder.runtime import mel_spectrogram
-from voirs_vocoder.runtime.convention import CONVENTIONS
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel.convention import CONVENTIONS
 
 TINY = {
     "diffwave": {"residual_layers": 2, "residual_channels": 8, "dilation_cycle_length": 2},

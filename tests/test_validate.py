@@ -13,7 +13,7 @@ from voirs_vocoder.export.gates import GATES, gates_of, judged
 from voirs_vocoder.export.report import REPORT_PATH, report_table
 from voirs_vocoder.export.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact, InputError
-from voirs_vocoder.runtime.manifest import Diffusion
+from voirs_vocoder.runtime.artifact.manifest import Diffusion
 
 
 @pytest.fixture(scope="module")

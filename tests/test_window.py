@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voirs_vocoder.runtime.config import VocodingConfig
+from voirs_vocoder.runtime.drivers.window import synthesize_windows
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.window import synthesize_windows
 
 HOP = 4
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.bench.fresh_process import speak_fresh
 from voirs_vocoder.export.bench.paired import Times, interleaved_times, median_estimate, ratio_estimate
 from voirs_vocoder.export.bench.report import BenchReport, BenchRow, this_machine
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.runtime import Artifact, MelConvention, SessionConfig, Vocoder
+from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Int8Target, Precision
+from voirs_vocoder.runtime.progress import Progress, silent
 from voirs_vocoder.runtime.providers import int8_target
-from voirs_vocoder.runtime.providers.onnxruntime_session import ort_provider_problem
+from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem
 
 __all__ = ["artifact_benchmark", "bench_mel", "bytes_in_hand"]
 

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.paired import Estimate, interleaved_times, ratio_estimate
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.export.variants import Variant, variants
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.analysis.levels import level_db, rms_db
 from voirs_vocoder.runtime.analysis.spectrum import spectral_centroid_hz
+from voirs_vocoder.runtime.artifact.manifest import Recording
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.input_file import read_bounded
-from voirs_vocoder.runtime.manifest import Recording
+from voirs_vocoder.runtime.files import read_bounded
 from voirs_vocoder.runtime.metrics import measure
 from voirs_vocoder.runtime.metrics.pitch import f0_hz
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = [
     "Baseline",

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.bench.models import BenchModel
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
+from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision
 from voirs_vocoder.runtime.drivers import open_driver
-from voirs_vocoder.runtime.manifest import Int8Target, Precision
-from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
-from voirs_vocoder.runtime.providers.openvino_session import OpenVinoSession
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
+from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
 
 __all__ = ["Contender", "bare", "contenders", "our_session"]
 

@@ -15,7 +15,6 @@ from torch import nn
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.onnx_from_torch import example_inputs
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.export.progress import Progress
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.checkpoint import save_safetensors
 from voirs_vocoder.reference_models.diffwave import DiffWave
@@ -27,6 +26,7 @@ from voirs_vocoder.reference_models.waveglow import WaveGlow
 from voirs_vocoder.reference_models.waveglow_config import WaveGlowConfig
 from voirs_vocoder.runtime import Artifact, get_convention
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.progress import Progress
 
 __all__ = ["FAMILY_MODELS", "FamilyModel", "family_model"]
 

@@ -25,13 +25,13 @@ from voirs_vocoder.export.bench.paired import (
 )
 from voirs_vocoder.export.bench.project_report import Finding, Target
 from voirs_vocoder.export.onnx_from_torch import example_inputs
-from voirs_vocoder.export.progress import Progress
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConfig
-from voirs_vocoder.runtime.axes import axis_size
+from voirs_vocoder.runtime.artifact.axes import axis_size
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.drivers import open_driver
-from voirs_vocoder.runtime.manifest import GraphEntry
-from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+from voirs_vocoder.runtime.progress import Progress
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
 __all__ = ["FamilyFindings", "family_benchmark"]
 

@@ -36,9 +36,9 @@ from voirs_vocoder.export.bench.project_report import Finding, ProjectReport
 from voirs_vocoder.export.bench.report import this_machine
 from voirs_vocoder.export.bench.streams import stream_findings
 from voirs_vocoder.export.bench.targets import Measured, targets
-from voirs_vocoder.export.progress import Progress
 from voirs_vocoder.runtime import Artifact, Vocoder
-from voirs_vocoder.runtime.providers.onnxruntime_session import ort_provider_problem
+from voirs_vocoder.runtime.progress import Progress
+from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem
 
 __all__ = ["ProjectSettings", "project_benchmark"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from voirs_vocoder.export.bench.paired import Estimate
-from voirs_vocoder.runtime.manifest import Int8Target, Precision
+from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision
 
 __all__ = [
     "BenchReport",

@@ -15,7 +15,7 @@ from voirs_vocoder.export.bench.fresh_process import python_command, run_fresh
 from voirs_vocoder.export.bench.paired import interleaved_times, ratio_estimate
 from voirs_vocoder.export.bench.project_report import Finding
 from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder, VocoderStream
-from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
 __all__ = ["stream_findings"]
 

@@ -11,7 +11,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.output import require_writable_file, write_file
-from voirs_vocoder.runtime.manifest import Precision
+from voirs_vocoder.runtime.artifact.manifest import Precision
 
 __all__ = ["command"]
 

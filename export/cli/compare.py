@@ -12,14 +12,14 @@ from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.gate_lines import gate_lines
 from voirs_vocoder.export.cli.output import require_writable_file, write_file
-from voirs_vocoder.runtime.artifact import MANIFEST_NAME
+from voirs_vocoder.runtime.artifact.reading import MANIFEST_NAME
 from voirs_vocoder.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from voirs_vocoder.export.comparing import CompareReport
     from voirs_vocoder.export.gates import Gate
     from voirs_vocoder.export.heard import Heard
-    from voirs_vocoder.export.progress import Progress
+    from voirs_vocoder.runtime.progress import Progress
 
 __all__ = ["command"]
 

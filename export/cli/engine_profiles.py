@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from voirs_vocoder.export.tensorrt.config import EngineConfig, ProfileConfig
-    from voirs_vocoder.runtime.providers.tensorrt_flavour import EngineBackend
+    from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineBackend
 
 __all__ = ["checked_engine_config", "profiles_up_to"]
 
@@ -31,7 +31,7 @@ def checked_engine_config(
         ProviderError: The backend is not installed.
     """
     from voirs_vocoder.export.tensorrt.config import DEFAULT_PROFILES, EngineConfig
-    from voirs_vocoder.runtime.providers.tensorrt_flavour import load_flavour
+    from voirs_vocoder.runtime.providers.tensorrt.flavour import load_flavour
 
     longest = max_frames or DEFAULT_PROFILES[-1].frames[-1]
     config = EngineConfig(

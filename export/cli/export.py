@@ -11,9 +11,9 @@ from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
 from voirs_vocoder.export.cli.summary import print_summary
 from voirs_vocoder.export.cli.validate import judge_artifact
+from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.effects import load_chain
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Precision
 
 __all__ = ["command"]
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.runtime.analysis import OutputChecker
-from voirs_vocoder.runtime.artifact import Artifact
-from voirs_vocoder.runtime.artifact_effects import chosen_chain
+from voirs_vocoder.runtime.artifact.effects import chosen_chain
+from voirs_vocoder.runtime.artifact.reading import Artifact
 
 __all__ = ["Finishing"]
 

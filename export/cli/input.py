@@ -9,9 +9,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = ["mel_source", "pcm_blocks"]
 

@@ -9,7 +9,7 @@ import msgspec
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.summary import look_ahead_ms, print_summary
-from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import ArtifactError
 
 __all__ = ["command"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from voirs_vocoder.runtime.artifact import PRECISIONS
+from voirs_vocoder.runtime.artifact.reading import PRECISIONS
 from voirs_vocoder.runtime.providers import PROVIDERS
 
 __all__ = [

@@ -18,16 +18,16 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source, pcm_blocks
 from voirs_vocoder.export.cli.vocoding_options import vocoding_options
-from voirs_vocoder.runtime.artifact import Artifact
-from voirs_vocoder.runtime.artifact_tags import tags_of_artifact
+from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.artifact.tags import tags_of_artifact
 from voirs_vocoder.runtime.audio import AUDIO_FORMATS, StreamEncoder
 from voirs_vocoder.runtime.audio.formats import SampleFormat
-from voirs_vocoder.runtime.audio_write import AudioWriter
+from voirs_vocoder.runtime.audio.playback import Player
+from voirs_vocoder.runtime.audio.write import AudioWriter
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.mel_transform import mel_blocks
-from voirs_vocoder.runtime.playback import Player
+from voirs_vocoder.runtime.mel.convention import MelConvention
+from voirs_vocoder.runtime.mel.transform import mel_blocks
 from voirs_vocoder.runtime.streaming import StreamingConfig, StreamStatistics
 from voirs_vocoder.runtime.vocoder import Vocoder
 

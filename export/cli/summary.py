@@ -8,9 +8,9 @@ import click
 
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.model_card import sampling_text
-from voirs_vocoder.runtime.artifact import Artifact
-from voirs_vocoder.runtime.axes import axis_frames
-from voirs_vocoder.runtime.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
+from voirs_vocoder.runtime.artifact.axes import axis_frames
+from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
+from voirs_vocoder.runtime.artifact.reading import Artifact
 
 __all__ = ["look_ahead_ms", "print_engines", "print_graphs", "print_summary"]
 

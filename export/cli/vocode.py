@@ -15,14 +15,14 @@ from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source
 from voirs_vocoder.export.cli.quality_options import quality_options, refuse_contradictions
 from voirs_vocoder.export.cli.vocoding_options import vocoding_options
-from voirs_vocoder.runtime.artifact import Artifact
-from voirs_vocoder.runtime.artifact_tags import tags_of_artifact
+from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.artifact.tags import tags_of_artifact
 from voirs_vocoder.runtime.audio.formats import SampleFormat
-from voirs_vocoder.runtime.audio_write import AudioWriter
+from voirs_vocoder.runtime.audio.write import AudioWriter
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import MelSource, range_hint
+from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.quality import PerformanceMode, QualityLevel, estimate_cost, quality_plan
 from voirs_vocoder.runtime.vocoder import Vocoder
 

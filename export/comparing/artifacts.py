@@ -13,14 +13,14 @@ from voirs_vocoder.export.comparing.result import CompareReport, Comparison, com
 from voirs_vocoder.export.comparing.thresholds import consistency_gates
 from voirs_vocoder.export.gates import Gate
 from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.report import RecordingFigures
 from voirs_vocoder.export.speech import Speech, load_speech, speech_recordings
 from voirs_vocoder.export.variants import Variant, variants
 from voirs_vocoder.runtime import Artifact
+from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Manifest
 from voirs_vocoder.runtime.metrics import METRICS, measure
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["compare_artifacts"]
 

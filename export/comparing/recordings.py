@@ -9,12 +9,12 @@ from voirs_vocoder.export.comparing.alignment import Aligned, aligned
 from voirs_vocoder.export.comparing.result import CompareReport, comparison_of
 from voirs_vocoder.export.gates import Gate
 from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.report import RecordingFigures
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, read_audio
-from voirs_vocoder.runtime.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.metrics import METRICS, measure
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["compare_recordings"]
 

@@ -14,9 +14,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.report_page import pictures
 from voirs_vocoder.export.report_page.content import PageColumn, PageContent, PageRow, PageUtterance
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["render_page"]
 

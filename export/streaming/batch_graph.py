@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.passes import run_passes
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.streaming.batch_pass import BatchPass
 from voirs_vocoder.export.streaming.derived import (
     StreamRefusedError,
@@ -22,8 +21,9 @@ from voirs_vocoder.export.streaming.derived import (
     kept_details,
     random_feed,
 )
+from voirs_vocoder.runtime.artifact.manifest import Figures, TensorInfo
 from voirs_vocoder.runtime.batch import LENGTHS
-from voirs_vocoder.runtime.manifest import Figures, TensorInfo
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["batch_graph", "batch_graphs"]
 

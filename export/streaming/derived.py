@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs import BuiltGraph
-from voirs_vocoder.export.progress import Progress
 from voirs_vocoder.export.streaming.reading import TimeAxis
 from voirs_vocoder.export.streaming.time_axes import time_axes
-from voirs_vocoder.runtime.axes import axis_size
-from voirs_vocoder.runtime.manifest import Figures, GraphEntry
+from voirs_vocoder.runtime.artifact.axes import axis_size
+from voirs_vocoder.runtime.artifact.manifest import Figures, GraphEntry
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
+from voirs_vocoder.runtime.progress import Progress
 
 __all__ = [
     "MAX_STREAM_ERROR",

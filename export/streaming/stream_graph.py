@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.passes import run_passes
-from voirs_vocoder.export.progress import Progress, silent
 from voirs_vocoder.export.streaming.derived import (
     StreamRefusedError,
     derived_graphs,
@@ -24,8 +23,9 @@ from voirs_vocoder.export.streaming.derived import (
     random_feed,
 )
 from voirs_vocoder.export.streaming.streaming_pass import StreamingPass
-from voirs_vocoder.runtime.manifest import STREAM_ROLES, Figures, GraphEntry, TensorInfo
-from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+from voirs_vocoder.runtime.artifact.manifest import STREAM_ROLES, Figures, GraphEntry, TensorInfo
+from voirs_vocoder.runtime.progress import Progress, silent
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 from voirs_vocoder.runtime.streaming.graph_stream import BEGIN, END_FRAME, NEXT_STATE, STATE, UNKNOWN_END
 
 __all__ = ["STREAM_ROLES", "stream_graph", "stream_graphs"]

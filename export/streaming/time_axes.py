@@ -10,8 +10,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.streaming.reading import StreamingError, TimeAxis
-from voirs_vocoder.runtime.axes import axis_size
-from voirs_vocoder.runtime.manifest import TensorInfo
+from voirs_vocoder.runtime.artifact.axes import axis_size
+from voirs_vocoder.runtime.artifact.manifest import TensorInfo
 
 __all__ = ["time_axes"]
 

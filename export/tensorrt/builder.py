@@ -19,9 +19,9 @@ from voirs_vocoder.export.tensorrt.protocol import (
     TrtParser,
 )
 from voirs_vocoder.export.tensorrt.shapes import profile_from_inputs, tensors_from_onnx
-from voirs_vocoder.runtime.manifest import EngineEntry, FileEntry, Precision, Profile
-from voirs_vocoder.runtime.providers.cuda_memory import load_cuda
-from voirs_vocoder.runtime.providers.tensorrt_flavour import Flavour, load_flavour
+from voirs_vocoder.runtime.artifact.manifest import EngineEntry, FileEntry, Precision, Profile
+from voirs_vocoder.runtime.providers.tensorrt.flavour import Flavour, load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.memory import load_cuda
 
 __all__ = ["engine_filename", "engine_from_onnx"]
 

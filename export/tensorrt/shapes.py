@@ -6,9 +6,9 @@ import onnx
 
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.tensorrt.config import ProfileConfig
-from voirs_vocoder.runtime.axes import axis_size
+from voirs_vocoder.runtime.artifact.axes import axis_size
+from voirs_vocoder.runtime.artifact.manifest import Profile, TensorInfo
 from voirs_vocoder.runtime.errors import ArtifactError
-from voirs_vocoder.runtime.manifest import Profile, TensorInfo
 
 __all__ = ["profile_from_inputs", "tensors_from_onnx"]
 

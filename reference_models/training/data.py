@@ -13,8 +13,8 @@ from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
 from voirs_vocoder.reference_models.training.settings import TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, mono, read_audio, resample
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = ["Segments", "Utterance", "load_speech"]
 

@@ -15,7 +15,7 @@ from voirs_vocoder.reference_models.training.losses import stft_loss
 from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
-from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = ["ADVERSARIAL_FROM_STEP", "HIFIGAN", "HifiGanTask", "discriminator_loss", "generator_loss"]
 

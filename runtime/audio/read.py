@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, check_format
 from voirs_vocoder.runtime.audio.decoder_av import AV_ENDINGS, AvSoundFile
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.input_file import require_file
+from voirs_vocoder.runtime.files import require_file
 
 __all__ = ["AUDIO_ENDINGS", "AudioInfo", "SequentialSoundFile", "audio_blocks", "audio_info", "read_audio"]
 

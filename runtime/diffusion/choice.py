@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+from voirs_vocoder.runtime.artifact.manifest import Diffusion
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
 from voirs_vocoder.runtime.diffusion.samplers import SAMPLERS, sampler_plan
 from voirs_vocoder.runtime.diffusion.schedule import NoiseSchedule, schedule_within
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import Diffusion
 
 __all__ = ["ADAPTIVE", "FAST", "SAMPLER_CHOICES", "chosen_plan"]
 

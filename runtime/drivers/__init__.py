@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.drivers.diffusion import DiffusionDriver
 from voirs_vocoder.runtime.drivers.direct import DirectDriver
 from voirs_vocoder.runtime.drivers.driver import Driver, SessionOpener
 from voirs_vocoder.runtime.drivers.flow import FlowDriver
 from voirs_vocoder.runtime.errors import ArtifactError
-from voirs_vocoder.runtime.manifest import Manifest
 
 __all__ = ["Driver", "SessionOpener", "driver_roles", "open_driver"]
 

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion.adaptive import MAX_ADAPTIVE_FRAMES, adaptive_audio
@@ -26,11 +27,10 @@ from voirs_vocoder.runtime.drivers.driver import (
     affordable_frames,
     refuse_latency,
 )
+from voirs_vocoder.runtime.drivers.window import MelReader, Window, windows
 from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError
-from voirs_vocoder.runtime.manifest import Manifest
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
-from voirs_vocoder.runtime.window import MelReader, Window, windows
 
 __all__ = ["DiffusionDriver"]
 

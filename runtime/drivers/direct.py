@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.manifest import EXTRAPOLATOR_ROLE, Manifest
 from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers.driver import BatchGraphs, SessionOpener, StreamGraphs, affordable_frames
+from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import EXTRAPOLATOR_ROLE, Manifest
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
@@ -27,7 +28,6 @@ from voirs_vocoder.runtime.streaming.low_latency import (
     LowLatencyStream,
     repeated_last_frame,
 )
-from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DirectDriver"]
 

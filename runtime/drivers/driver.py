@@ -9,15 +9,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.drivers.window import MelReader
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import StreamGraph
-from voirs_vocoder.runtime.window import MelReader
 
 __all__ = ["BatchGraphs", "Driver", "SessionOpener", "StreamGraphs", "affordable_frames", "refuse_latency"]
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.denoiser import (
+from voirs_vocoder.runtime.drivers.denoiser import (
     DENOISER_DELAY_SAMPLES,
     SILENT_FRAMES,
     Denoiser,
@@ -23,13 +24,12 @@ from voirs_vocoder.runtime.drivers.driver import (
     affordable_frames,
     refuse_latency,
 )
+from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
 from voirs_vocoder.runtime.errors import ArtifactError
-from voirs_vocoder.runtime.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.noise import grouped_noise
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
-from voirs_vocoder.runtime.window import MelReader, synthesize_windows
 
 __all__ = ["DEFAULT_SIGMA", "FlowDriver"]
 

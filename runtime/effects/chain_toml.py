@@ -15,7 +15,7 @@ from voirs_vocoder.runtime.effects.effect import Effect
 from voirs_vocoder.runtime.effects.filters import Peak
 from voirs_vocoder.runtime.effects.kinds import EFFECTS
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.input_file import read_bounded
+from voirs_vocoder.runtime.files import read_bounded
 
 __all__ = ["chain_from_toml", "read_chain", "toml_from_chain"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.mel import mel_spectrogram
+from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.metrics.pair import check_pair
 
 __all__ = ["mcd_db"]

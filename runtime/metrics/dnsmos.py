@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.audio import resample
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, check_pair
-from voirs_vocoder.runtime.providers.onnxruntime_session import import_onnxruntime
+from voirs_vocoder.runtime.providers.onnxruntime import import_onnxruntime
 
 __all__ = ["Dnsmos", "dnsmos", "dnsmos_ovrl_lost"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.metrics.cepstral import mcd_db
 from voirs_vocoder.runtime.metrics.dnsmos import dnsmos_ovrl_lost
 from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
-from voirs_vocoder.runtime.manifest import GraphEntry, Int8Target, Precision
 from voirs_vocoder.runtime.providers.session import Session
 
 __all__ = ["PROVIDERS", "Session", "int8_target", "open_session"]
@@ -69,16 +69,16 @@ def open_session(
     target = int8_target(provider) if precision == "int8" else None
     entry = artifact.graph(role, precision, target)
     if provider == "tensorrt-engine":
-        from voirs_vocoder.runtime.providers.tensorrt_engine import open_engine_session
+        from voirs_vocoder.runtime.providers.tensorrt.engine import open_engine_session
 
         return open_engine_session(artifact, role, precision, config), entry
-    from voirs_vocoder.runtime.providers.onnxruntime_session import OrtSession
+    from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
     if (provider, precision) == ("cpu", "fp32") and entry.file.size_bytes >= _SPLIT_FROM_BYTES:
         return OrtSession(artifact.read_split(entry.file), entry, provider, config), entry
     data = artifact.read(entry.file)
     if provider == "openvino":
-        from voirs_vocoder.runtime.providers.openvino_session import OpenVinoSession
+        from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
 
         return OpenVinoSession(data, entry, config), entry
     return OrtSession(data, entry, provider, config, artifact.manifest.hop_length), entry

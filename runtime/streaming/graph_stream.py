@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.axes import axis_size
+from voirs_vocoder.runtime.artifact.axes import axis_size
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ArtifactError
-from voirs_vocoder.runtime.manifest import GraphEntry
 from voirs_vocoder.runtime.providers.session import Session
 
 __all__ = [

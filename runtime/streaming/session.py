@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import AudioBuffer
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import MelSpectrogram
-from voirs_vocoder.runtime.mel_values import check_chunk
+from voirs_vocoder.runtime.mel.convention import MelConvention
+from voirs_vocoder.runtime.mel.values import check_chunk
 from voirs_vocoder.runtime.prosody import Prosody, ProsodyStream
 from voirs_vocoder.runtime.streaming.chunk_size import ChunkSize
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream

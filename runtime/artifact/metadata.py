@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from voirs_vocoder.runtime.convention import MelConvention
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = ["VocoderFeature", "VocoderMetadata"]
 

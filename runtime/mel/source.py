@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import audio_blocks, audio_info, mono, resampled_blocks, resampled_length
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.mel_transform import frame_count, mel_blocks
-from voirs_vocoder.runtime.mel_values import check_mel
+from voirs_vocoder.runtime.mel.convention import MelConvention
+from voirs_vocoder.runtime.mel.transform import frame_count, mel_blocks
+from voirs_vocoder.runtime.mel.values import check_mel
 
 __all__ = ["ArrayMelSource", "AudioMelSource", "MelSource"]
 

@@ -8,10 +8,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.input_file import require_file
-from voirs_vocoder.runtime.mel_values import MelSpectrogram, check_finite, check_layout
+from voirs_vocoder.runtime.files import require_file
+from voirs_vocoder.runtime.mel.convention import MelConvention
+from voirs_vocoder.runtime.mel.values import MelSpectrogram, check_finite, check_layout
 
 __all__ = ["NpyMelSource", "load_mel"]
 

@@ -15,15 +15,15 @@ from typing import Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Precision
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError, ProviderError
-from voirs_vocoder.runtime.manifest import EngineEntry, Precision
-from voirs_vocoder.runtime.providers.cuda_memory import Cuda, load_cuda
 from voirs_vocoder.runtime.providers.session import bound_by_copying
-from voirs_vocoder.runtime.providers.tensorrt_flavour import Flavour, load_flavour
-from voirs_vocoder.runtime.providers.tensorrt_profile import largest_frames, nearest_profile
-from voirs_vocoder.runtime.providers.tensorrt_protocol import TrtContext, TrtEngine, TrtModule
+from voirs_vocoder.runtime.providers.tensorrt.flavour import Flavour, load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.memory import Cuda, load_cuda
+from voirs_vocoder.runtime.providers.tensorrt.profile import largest_frames, nearest_profile
+from voirs_vocoder.runtime.providers.tensorrt.protocol import TrtContext, TrtEngine, TrtModule
 
 __all__ = ["PROVIDER", "EngineSession", "open_engine_session"]
 

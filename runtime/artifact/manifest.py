@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import ArtifactError
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = [
     "EXTRAPOLATOR_ROLE",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.convention import MelConvention
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = [
     "MelSpectrogram",

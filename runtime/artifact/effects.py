@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voirs_vocoder.runtime.artifact import Artifact
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.effects import EffectChain, chain_from_toml, load_chain
 from voirs_vocoder.runtime.errors import InputError
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
-from voirs_vocoder.runtime.manifest import (
+from voirs_vocoder.runtime.artifact.manifest import (
     EngineEntry,
     FileEntry,
     GraphEntry,
@@ -20,7 +19,8 @@ from voirs_vocoder.runtime.manifest import (
     Precision,
     decode_manifest,
 )
-from voirs_vocoder.runtime.split_graph import SplitGraph, split_graph
+from voirs_vocoder.runtime.artifact.split_graph import SplitGraph, split_graph
+from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
 
 __all__ = ["MANIFEST_NAME", "PRECISIONS", "Artifact"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from voirs_vocoder.runtime.axes import axis_frames
+from voirs_vocoder.runtime.artifact.axes import axis_frames
+from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Profile
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.manifest import EngineEntry, Profile
 
 __all__ = ["largest_frames", "nearest_profile"]
 

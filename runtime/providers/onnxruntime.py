@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.axes import axis_size
+from voirs_vocoder.runtime.artifact.axes import axis_size
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry
+from voirs_vocoder.runtime.artifact.split_graph import SplitGraph
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
-from voirs_vocoder.runtime.manifest import GraphEntry
 from voirs_vocoder.runtime.providers.session import bound_by_copying
-from voirs_vocoder.runtime.split_graph import SplitGraph
 
 if TYPE_CHECKING:
     import onnxruntime

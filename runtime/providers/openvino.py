@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
-from voirs_vocoder.runtime.manifest import GraphEntry
 from voirs_vocoder.runtime.providers.session import bound_by_copying
 
 __all__ = ["OpenVinoSession"]

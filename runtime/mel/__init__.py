@@ -1,9 +1,9 @@
 """The mel front end: mel spectrograms from audio and files, whole or by windows, and the rules that they obey."""
 
-from voirs_vocoder.runtime.mel_npy import NpyMelSource, load_mel
-from voirs_vocoder.runtime.mel_stream import ArrayMelSource, AudioMelSource, MelSource
-from voirs_vocoder.runtime.mel_transform import mel_spectrogram
-from voirs_vocoder.runtime.mel_values import MelSpectrogram, check_mel, range_hint
+from voirs_vocoder.runtime.mel.npy import NpyMelSource, load_mel
+from voirs_vocoder.runtime.mel.source import ArrayMelSource, AudioMelSource, MelSource
+from voirs_vocoder.runtime.mel.transform import mel_spectrogram
+from voirs_vocoder.runtime.mel.values import MelSpectrogram, check_mel, range_hint
 
 __all__ = [
     "ArrayMelSource",

@@ -1,0 +1,1 @@
+"""TensorRT engines: built for a GPU beforehand, executed here."""
