@@ -11,11 +11,11 @@ import click
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.engines import build_engines
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.export.report import PAGE_PATH, Report, report_table
 from voirs_vocoder.export.shipped import ARTIFACTS, SAMPLES, SHIPPED, ShippedCheckpoint
-from voirs_vocoder.export.signed_off import validate_and_record
-from voirs_vocoder.export.speech import speech_recordings
 from voirs_vocoder.export.tensorrt import EngineConfig
+from voirs_vocoder.export.validation.report import PAGE_PATH, Report, report_table
+from voirs_vocoder.export.validation.speech import speech_recordings
+from voirs_vocoder.export.validation_run import validate_and_record
 from voirs_vocoder.runtime import (
     Artifact,
     AudioMelSource,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest
-from voirs_vocoder.export.model_card import with_model_card
+from voirs_vocoder.export.artifact.model_card import with_model_card
+from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest
 from voirs_vocoder.export.tensorrt import EngineConfig, engine_filename, engine_from_onnx
 from voirs_vocoder.runtime.artifact.manifest import (
     STREAM_ROLES,

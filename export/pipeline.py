@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.calibration.steady_sums import steady_sums
-from voirs_vocoder.export.artifact_writer import create_artifact, refuse_existing, with_files
+from voirs_vocoder.export.artifact.model_card import with_model_card
+from voirs_vocoder.export.artifact.writer import create_artifact, refuse_existing, with_files
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.extrapolator import extrapolator_graphs
-from voirs_vocoder.export.feeds import feeds_from_mels
-from voirs_vocoder.export.graphs import BuiltGraph, built_graph, fp16_graph, int8_graphs, open_graph
-from voirs_vocoder.export.model_card import with_model_card
-from voirs_vocoder.export.onnx_from_torch import example_inputs, onnx_from_torch
-from voirs_vocoder.export.parity import activation_bytes_per_frame, parity_error
+from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, fp16_graph, int8_graphs, open_graph
+from voirs_vocoder.export.graphs.example_inputs import feeds_from_mels
+from voirs_vocoder.export.graphs.extrapolator import extrapolator_graphs
+from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs, onnx_from_torch
+from voirs_vocoder.export.graphs.parity import activation_bytes_per_frame, parity_error
+from voirs_vocoder.export.graphs.sampler import kept_float, sampler_graph
 from voirs_vocoder.export.quantize import calibration_record
-from voirs_vocoder.export.sampler_graph import kept_float, sampler_graph
 from voirs_vocoder.export.streaming import batch_graphs, stream_graphs
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule

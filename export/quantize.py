@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
-from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest
-from voirs_vocoder.export.extrapolator import extrapolator_graphs
-from voirs_vocoder.export.feeds import feeds_from_mels
-from voirs_vocoder.export.graphs import BuiltGraph, int8_graphs
-from voirs_vocoder.export.model_card import with_model_card
+from voirs_vocoder.export.artifact.model_card import with_model_card
+from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest
+from voirs_vocoder.export.graphs.built import BuiltGraph, int8_graphs
+from voirs_vocoder.export.graphs.example_inputs import feeds_from_mels
+from voirs_vocoder.export.graphs.extrapolator import extrapolator_graphs
 from voirs_vocoder.export.streaming import STREAM_ROLES, batch_graphs, stream_graphs
 from voirs_vocoder.runtime.artifact.manifest import EXTRAPOLATOR_ROLE, Calibration
 from voirs_vocoder.runtime.artifact.reading import Artifact

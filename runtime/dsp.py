@@ -1,7 +1,8 @@
-"""The runtime's one door to scipy."""
+"""Short-time Fourier transforms in numpy, and filters of scipy, which only this module of the runtime imports."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["butterworth", "scipy_signal"]
+__all__ = ["butterworth", "centered_power", "frame_power", "hann_window", "scipy_signal"]
+
+_BLOCK_FRAMES = 256
 
 
 def scipy_signal() -> Any:
@@ -37,3 +40,50 @@ def butterworth(kind: str, frequency_hz: float, order: int, sample_rate: int) ->
         order, frequency_hz, kind, fs=sample_rate, output="sos"
     )
     return sections
+
+
+def hann_window(win_length: int, n_fft: int) -> NDArray[np.float64]:
+    """A periodic Hann window of `win_length` samples, centred between zeros: [n_fft]."""
+    window = np.zeros(n_fft)
+    left = (n_fft - win_length) // 2
+    window[left : left + win_length] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(win_length) / win_length)
+    return window
+
+
+def frame_power(
+    samples: NDArray[np.floating[Any]], window: NDArray[np.float64], hop_length: int
+) -> NDArray[np.float64]:
+    """Squared STFT magnitudes of every whole frame, without padding.
+
+    Args:
+        samples: [samples], at least as many as the window has.
+        window: [n_fft].
+        hop_length: Samples between frames.
+
+    Returns:
+        Float64 [frames, n_fft / 2 + 1].
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(samples, len(window))[::hop_length]
+    spectrum = np.fft.rfft(frames * window, axis=-1)
+    return spectrum.real**2 + spectrum.imag**2
+
+
+def centered_power(
+    samples: NDArray[np.floating[Any]], n_fft: int, win_length: int, hop_length: int
+) -> Iterator[NDArray[np.float64]]:
+    """Squared magnitudes of frames centred on every hop, with reflection at both ends, as torch.stft pads.
+
+    Args:
+        samples: [samples], more than n_fft / 2.
+        n_fft: FFT size in samples.
+        win_length: Length of the Hann window in samples.
+        hop_length: Samples between frames.
+
+    Yields:
+        Float64 [frames, n_fft / 2 + 1], a bounded number of frames at a time.
+    """
+    padded = np.pad(samples, n_fft // 2, mode="reflect")
+    window = hann_window(win_length, n_fft)
+    step = _BLOCK_FRAMES * hop_length
+    for start in range(0, len(padded) - n_fft + 1, step):
+        yield frame_power(padded[start : start + step - hop_length + n_fft], window, hop_length)

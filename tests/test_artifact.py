@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voirs_vocoder.export.artifact_writer import (
+from voirs_vocoder.export.artifact.writer import (
     create_artifact,
     file_entry,
     locked_artifact,

@@ -14,7 +14,7 @@ import soundfile
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from voirs_vocoder.export.artifact_writer import create_artifact, file_entry
+from voirs_vocoder.export.artifact.writer import create_artifact, file_entry
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.runtime.artifact.manifest import (
     Calibration,

@@ -304,7 +304,7 @@ def test_validate_records_the_report_and_writes_it_out(artifact, workspace, spee
 
 
 def test_a_gate_that_fails_gives_status_1_and_names_the_figure(artifact, speech, monkeypatch):
-    from voirs_vocoder.export import gates
+    from voirs_vocoder.export.validation import gates
 
     monkeypatch.setitem(gates.GATES, ("fp16", None), (gates.Gate("snr_db", "min", 500.0),))
     result = run("validate", artifact, "--speech", speech, status=1)

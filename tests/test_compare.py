@@ -10,10 +10,10 @@ import soundfile
 from click.testing import CliRunner
 
 from voirs_vocoder.export.cli import main
-from voirs_vocoder.export.comparing import compare_artifacts, parsed_threshold
-from voirs_vocoder.export.comparing.alignment import aligned
-from voirs_vocoder.export.comparing.thresholds import consistency_gates
-from voirs_vocoder.export.heard import Heard
+from voirs_vocoder.export.validation.compare import compare_artifacts, parsed_threshold
+from voirs_vocoder.export.validation.compare.alignment import aligned
+from voirs_vocoder.export.validation.compare.thresholds import consistency_gates
+from voirs_vocoder.export.validation.kept_audio import Heard
 from voirs_vocoder.runtime import Artifact, AudioBuffer, InputError
 
 RATE = 22_050

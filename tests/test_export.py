@@ -8,8 +8,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.onnx_from_torch import onnx_from_torch
-from voirs_vocoder.export.parity import activation_bytes_per_frame, parity_error
+from voirs_vocoder.export.graphs.onnx_from_torch import onnx_from_torch
+from voirs_vocoder.export.graphs.parity import activation_bytes_per_frame, parity_error
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.quantize import quantize_artifact
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec

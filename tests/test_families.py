@@ -13,12 +13,12 @@ import torch
 
 from voirs_vocoder.export.engines import build_engines
 from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.graphs.sampler import sampler_graph
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.export.sampler_graph import sampler_graph
 from voirs_vocoder.export.tensorrt import EngineConfig
 from voirs_vocoder.export.tensorrt.config import ProfileConfig
-from voirs_vocoder.export.validate import load_reference, record_validation, validate_artifact
-from voirs_vocoder.export.variants import variants
+from voirs_vocoder.export.validation.candidates import variants
+from voirs_vocoder.export.validation.validate import load_reference, record_validation, validate_artifact
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import Artifact, InputError, ProviderError, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan

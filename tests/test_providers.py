@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from voirs_vocoder.export.artifact_writer import file_entry
+from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime import ProviderError, SessionConfig
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, TensorInfo
 from voirs_vocoder.runtime.providers import PROVIDERS, int8_target

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest, with_files
+from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest, with_files
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.runtime import Artifact, ArtifactError, InputError, SessionConfig, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.artifact.manifest import Diffusion

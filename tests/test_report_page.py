@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from voirs_vocoder.export.heard import Heard
 from voirs_vocoder.export.report_page import (
     PageClip,
     PageColumn,
@@ -20,7 +19,8 @@ from voirs_vocoder.export.report_page import (
     render_page,
 )
 from voirs_vocoder.export.report_page.pictures import decibels, error_histogram, worst_moment
-from voirs_vocoder.export.signed_off import validate_and_record
+from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation_run import validate_and_record
 from voirs_vocoder.runtime import Artifact, InputError
 
 RATE = 22_050

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from voirs_vocoder.calibration.steady_sums import steady_sums, steady_sums_before_quantizers
-from voirs_vocoder.export.graphs import BuiltGraph, built_graph, int8_graphs, open_graph
-from voirs_vocoder.export.onnx_from_torch import onnx_from_torch
+from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, int8_graphs, open_graph
+from voirs_vocoder.export.graphs.onnx_from_torch import onnx_from_torch
 from voirs_vocoder.export.streaming import stream_graph, stream_graphs
 from voirs_vocoder.export.streaming.derived import StreamRefusedError
 from voirs_vocoder.reference_models.hifigan import FAMILY, HifiGan

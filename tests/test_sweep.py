@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from voirs_vocoder.export.cli import main
-from voirs_vocoder.export.sweep import (
+from voirs_vocoder.export.tuning.sweep import (
     SweepPoint,
     SweepReport,
     knee_of,
@@ -16,7 +16,7 @@ from voirs_vocoder.export.sweep import (
     sweep_artifact,
     sweep_table,
 )
-from voirs_vocoder.export.sweep_plot import sweep_png
+from voirs_vocoder.export.tuning.sweep_plot import sweep_png
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.errors import InputError
 

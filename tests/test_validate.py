@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, replace_manifest
-from voirs_vocoder.export.gates import GATES, gates_of, judged
-from voirs_vocoder.export.report import REPORT_PATH, report_table
-from voirs_vocoder.export.validate import record_validation, validate_artifact
+from voirs_vocoder.export.artifact.writer import file_entry, locked_artifact, replace_manifest
+from voirs_vocoder.export.validation.gates import GATES, gates_of, judged
+from voirs_vocoder.export.validation.report import REPORT_PATH, report_table
+from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact, InputError
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
 

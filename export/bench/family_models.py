@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from voirs_vocoder.export.bench.artifact import bench_mel
-from voirs_vocoder.export.onnx_from_torch import example_inputs
+from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.checkpoint import save_safetensors

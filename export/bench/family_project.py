@@ -24,7 +24,7 @@ from voirs_vocoder.export.bench.paired import (
     ratio_estimate,
 )
 from voirs_vocoder.export.bench.project_report import Finding, Target
-from voirs_vocoder.export.onnx_from_torch import example_inputs
+from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry

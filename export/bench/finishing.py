@@ -13,8 +13,8 @@ import numpy as np
 from voirs_vocoder.export.bench.paired import interleaved_times, median_estimate
 from voirs_vocoder.export.bench.project_report import Finding
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.export.report import PAGE_PATH
-from voirs_vocoder.export.signed_off import validate_and_record
+from voirs_vocoder.export.validation.report import PAGE_PATH
+from voirs_vocoder.export.validation_run import validate_and_record
 from voirs_vocoder.runtime import AudioBuffer
 from voirs_vocoder.runtime.effects import PRESETS
 from voirs_vocoder.runtime.progress import Progress

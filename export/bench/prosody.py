@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
-from voirs_vocoder.export.speech import load_speech
+from voirs_vocoder.export.validation.speech import load_speech
 from voirs_vocoder.runtime import Artifact, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.metrics.dnsmos import dnsmos
 

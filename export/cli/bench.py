@@ -149,7 +149,7 @@ def _baseline(
 def _sweep(
     root: Path, speech: Path, precision: Precision, threads: int | None, json_file: Path | None
 ) -> None:
-    from voirs_vocoder.export.sweep import record_sweep, sweep_artifact, sweep_table
+    from voirs_vocoder.export.tuning.sweep import record_sweep, sweep_artifact, sweep_table
 
     with ConsoleProgress() as progress:
         report = sweep_artifact(root, speech, precision=precision, threads=threads, progress=progress)
@@ -168,7 +168,11 @@ def _sweep(
 def _look_ahead(
     root: Path, speech: Path, precision: Precision, threads: int | None, json_file: Path | None
 ) -> None:
-    from voirs_vocoder.export.look_ahead import look_ahead_table, measure_look_aheads, record_look_aheads
+    from voirs_vocoder.export.tuning.look_ahead import (
+        look_ahead_table,
+        measure_look_aheads,
+        record_look_aheads,
+    )
 
     with ConsoleProgress() as progress:
         report = measure_look_aheads(root, speech, precision=precision, threads=threads, progress=progress)

@@ -16,9 +16,9 @@ from voirs_vocoder.runtime.artifact.reading import MANIFEST_NAME
 from voirs_vocoder.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from voirs_vocoder.export.comparing import CompareReport
-    from voirs_vocoder.export.gates import Gate
-    from voirs_vocoder.export.heard import Heard
+    from voirs_vocoder.export.validation.compare import CompareReport
+    from voirs_vocoder.export.validation.gates import Gate
+    from voirs_vocoder.export.validation.kept_audio import Heard
     from voirs_vocoder.runtime.progress import Progress
 
 __all__ = ["command"]
@@ -96,8 +96,8 @@ def command(
     if artifacts and align:
         raise click.UsageError("--align is for recordings; what one artifact makes is aligned")
 
-    from voirs_vocoder.export.comparing import parsed_threshold
-    from voirs_vocoder.export.heard import Heard
+    from voirs_vocoder.export.validation.compare import parsed_threshold
+    from voirs_vocoder.export.validation.kept_audio import Heard
 
     thresholds = [
         *(parsed_threshold(text, "min") for text in at_least),
@@ -108,8 +108,8 @@ def command(
             reference, degraded, speech, thresholds, align, heard, progress, paged=report_file is not None
         )
         if report_file is not None:
-            from voirs_vocoder.export.comparing.page import comparison_page
             from voirs_vocoder.export.report_page import render_page
+            from voirs_vocoder.export.report_page.comparison import comparison_page
 
             write_file(report_file, render_page(comparison_page(report, heard), progress=progress))
     _print(report, json_file)
@@ -129,11 +129,11 @@ def _compare(
     paged: bool,
 ) -> CompareReport:
     if speech is not None:
-        from voirs_vocoder.export.comparing import compare_artifacts
+        from voirs_vocoder.export.validation.compare import compare_artifacts
 
         roots = [reference] if degraded is None else [reference, degraded]
         return compare_artifacts(roots, speech, thresholds=thresholds, heard=heard, progress=progress)
-    from voirs_vocoder.export.comparing import compare_recordings
+    from voirs_vocoder.export.validation.compare import compare_recordings
 
     if degraded is None:
         raise click.UsageError("name what A is compared with: B")
@@ -145,7 +145,7 @@ def _compare(
 
 
 def _print(report: CompareReport, json_file: Path | None) -> None:
-    from voirs_vocoder.export.comparing import compare_table, encode_comparison
+    from voirs_vocoder.export.validation.compare import compare_table, encode_comparison
 
     if json_file is not None:
         write_file(json_file, encode_comparison(report))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voirs_vocoder.export.gates import GateResult
+    from voirs_vocoder.export.validation.gates import GateResult
 
 __all__ = ["gate_lines"]
 
@@ -18,7 +18,7 @@ def gate_lines(name: str, results: Sequence[GateResult]) -> Iterator[str]:
         name: Of what was judged.
         results: How it stands to its gates.
     """
-    from voirs_vocoder.export.gates import gate_text
+    from voirs_vocoder.export.validation.gates import gate_text
 
     for result in results:
         if result.status != "passed":

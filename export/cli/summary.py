@@ -6,8 +6,8 @@ import textwrap
 
 import click
 
+from voirs_vocoder.export.artifact.model_card import sampling_text
 from voirs_vocoder.export.cli.console import print_table
-from voirs_vocoder.export.model_card import sampling_text
 from voirs_vocoder.runtime.artifact.axes import axis_frames
 from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
 from voirs_vocoder.runtime.artifact.reading import Artifact

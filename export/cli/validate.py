@@ -11,7 +11,7 @@ from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.gate_lines import gate_lines
 from voirs_vocoder.export.cli.output import require_writable_file, write_file
-from voirs_vocoder.export.report import Report, encode_report, report_table
+from voirs_vocoder.export.validation.report import Report, encode_report, report_table
 
 __all__ = ["command", "judge_artifact"]
 
@@ -62,7 +62,7 @@ def judge_artifact(
     if json_file is not None:
         require_writable_file(json_file)
 
-    from voirs_vocoder.export.signed_off import validate_and_record
+    from voirs_vocoder.export.validation_run import validate_and_record
 
     with ConsoleProgress() as progress:
         report = validate_and_record(root, speech, checkpoint=checkpoint, config=config, progress=progress)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.gates import Status
+from voirs_vocoder.export.validation.gates import Status
 from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["PageClip", "PageColumn", "PageContent", "PageRow", "PageUtterance"]

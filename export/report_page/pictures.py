@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.dsp import centered_power
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.stft import centered_power
 
 __all__ = [
     "DIFFERENCE_DB",

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.graphs import BuiltGraph, built_graph, open_graph
+from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.passes import run_passes
 from voirs_vocoder.export.streaming.batch_pass import BatchPass
 from voirs_vocoder.export.streaming.derived import (

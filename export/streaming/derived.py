@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.graphs import BuiltGraph
+from voirs_vocoder.export.graphs.built import BuiltGraph
 from voirs_vocoder.export.streaming.reading import TimeAxis
 from voirs_vocoder.export.streaming.time_axes import time_axes
 from voirs_vocoder.runtime.artifact.axes import axis_size

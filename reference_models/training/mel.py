@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from voirs_vocoder.runtime.dsp import hann_window
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.transform import mel_filters
-from voirs_vocoder.runtime.stft import hann_window
 
 __all__ = ["TorchMel", "convention_of", "mel_padding"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from voirs_vocoder.runtime.artifact.reading import Artifact
-from voirs_vocoder.runtime.audio.encoder import AudioTags
+from voirs_vocoder.runtime.audio.encoders.backend import AudioTags
 
 __all__ = ["tags_of_artifact"]
 

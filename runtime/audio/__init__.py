@@ -1,7 +1,8 @@
 """Audio: in memory, read from files that nobody vouches for, changed, and encoded."""
 
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, array_blocks, mono
-from voirs_vocoder.runtime.audio.encoder import AudioTags, ResampledWarning
+from voirs_vocoder.runtime.audio.encoder import ResampledWarning
+from voirs_vocoder.runtime.audio.encoders.backend import AudioTags
 from voirs_vocoder.runtime.audio.formats import AUDIO_FORMATS
 from voirs_vocoder.runtime.audio.pcm import float_from_pcm, pcm_from_float
 from voirs_vocoder.runtime.audio.read import (

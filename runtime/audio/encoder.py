@@ -2,69 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.audio.encoders.av import AvBackend
+from voirs_vocoder.runtime.audio.encoders.backend import AudioTags, Backend, ByteTarget
+from voirs_vocoder.runtime.audio.encoders.pcm import PcmBackend, endless_wav_header
+from voirs_vocoder.runtime.audio.encoders.soundfile import SoundfileBackend
 from voirs_vocoder.runtime.audio.formats import AudioFormat, SampleFormat
 from voirs_vocoder.runtime.audio.pcm import PcmQuantizer
 from voirs_vocoder.runtime.audio.resample import BlockResampler
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["AudioEncoder", "AudioTags", "Backend", "ByteTarget", "ResampledWarning"]
+__all__ = ["AudioEncoder", "ResampledWarning"]
 
 
 class ResampledWarning(UserWarning):
     """A format lacks the audio's sample rate, so it is written at another."""
-
-
-@dataclass(frozen=True)
-class AudioTags:
-    """What a file says of itself; an empty text says nothing. Raw PCM has no room for it.
-
-    Attributes:
-        title: Of the recording.
-        artist: Who speaks.
-        comment: Free.
-        software: What made it.
-    """
-
-    title: str = ""
-    artist: str = ""
-    comment: str = ""
-    software: str = ""
-
-
-class ByteTarget(Protocol):
-    """Where bytes go, as soundfile and PyAV ask for it."""
-
-    def write(self, data: bytes) -> int:
-        """Take bytes at the position, give their number."""
-        ...
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position, give it."""
-        ...
-
-    def tell(self) -> int:
-        """The position."""
-        ...
-
-
-class Backend(Protocol):
-    """What writes one format."""
-
-    def write(self, values: NDArray[np.int32] | NDArray[np.float32]) -> None:
-        """Take [channels, samples]: int32 of the sample format's bits, or float32 in [-1, 1]."""
-        ...
-
-    def close(self) -> None:
-        """Write what is left."""
-        ...
 
 
 class AudioEncoder:
@@ -190,21 +146,14 @@ class AudioEncoder:
             self._backend.write(np.clip(block, -1.0, 1.0))
 
     def _backend_for(self, target: ByteTarget, streamed: bool) -> Backend:
-        # The backends take this module's contract, so they are known only here.
         kind = self.format.library
         if kind == "av":
-            from voirs_vocoder.runtime.audio.encoder_av import AvBackend
-
             return AvBackend(
                 target, self.format, self.file_rate, self._channels, self._tags, streamed, self._where
             )
         if kind == "pcm" or (streamed and self.format.name == "wav"):
-            from voirs_vocoder.runtime.audio.encoder_pcm import PcmBackend, endless_wav_header
-
             layout = (self.file_rate, self._channels, self._samples)
             return PcmBackend(target, self._samples, b"" if kind == "pcm" else endless_wav_header(*layout))
-        from voirs_vocoder.runtime.audio.encoder_soundfile import SoundfileBackend
-
         return SoundfileBackend(
             target, self.format, self.file_rate, self._channels, self._samples, self._tags, self._where
         )

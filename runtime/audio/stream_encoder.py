@@ -7,7 +7,8 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.audio.encoder import AudioEncoder, AudioTags
+from voirs_vocoder.runtime.audio.encoder import AudioEncoder
+from voirs_vocoder.runtime.audio.encoders.backend import AudioTags
 from voirs_vocoder.runtime.audio.formats import SampleFormat, format_named
 
 __all__ = ["StreamEncoder"]

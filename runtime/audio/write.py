@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer
-from voirs_vocoder.runtime.audio.encoder import AudioEncoder, AudioTags
+from voirs_vocoder.runtime.audio.encoder import AudioEncoder
+from voirs_vocoder.runtime.audio.encoders.backend import AudioTags
 from voirs_vocoder.runtime.audio.formats import SampleFormat, format_of_file
 from voirs_vocoder.runtime.errors import InputError
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.stft import hann_window
+from voirs_vocoder.runtime.dsp import hann_window
 
 __all__ = ["DENOISER_DELAY_SAMPLES", "SILENT_FRAMES", "Denoiser", "bias_spectrum", "denoised"]
 

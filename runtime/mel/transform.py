@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import AudioBuffer, array_blocks, mono, resampled_blocks
+from voirs_vocoder.runtime.dsp import frame_power, hann_window
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.mel.values import MelSpectrogram
-from voirs_vocoder.runtime.stft import frame_power, hann_window
 
 __all__ = ["frame_count", "mel_blocks", "mel_filters", "mel_spectrogram"]
 

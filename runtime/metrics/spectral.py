@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.dsp import centered_power
 from voirs_vocoder.runtime.mel import mel_spectrogram
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.metrics.pair import check_pair
-from voirs_vocoder.runtime.stft import centered_power
 
 __all__ = ["lsd", "mel_l1", "multi_resolution_stft"]
 

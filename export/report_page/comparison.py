@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from voirs_vocoder.export.comparing.result import CompareReport, Comparison
-from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
-from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.export.page_figures import (
+from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
+from voirs_vocoder.export.report_page.columns import (
     PAGE_RECORDINGS,
     figure_column,
     figure_texts,
     gate_reasons,
     this_place,
 )
-from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
+from voirs_vocoder.export.validation.compare.result import CompareReport, Comparison
+from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.measures import FIGURE_COLUMNS, figure_text
 
 __all__ = ["comparison_page"]
 

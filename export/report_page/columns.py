@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from voirs_vocoder.export.bench.report import this_machine
-from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
-from voirs_vocoder.export.gates import GateResult, gate_text
 from voirs_vocoder.export.report_page import PageColumn
+from voirs_vocoder.export.validation.gates import GateResult, gate_text
+from voirs_vocoder.export.validation.measures import FIGURE_COLUMNS, figure_text
 
 __all__ = ["PAGE_RECORDINGS", "figure_column", "figure_texts", "gate_reasons", "this_place"]
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.graphs import open_graph
+from voirs_vocoder.export.graphs.built import open_graph
 from voirs_vocoder.export.passes import fp16_twin
-from voirs_vocoder.export.report import graph_title
+from voirs_vocoder.export.validation.report import graph_title
 from voirs_vocoder.reference_models.family import GraphSpec
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
-from voirs_vocoder.export.gates import GateResult, Status, verdict_of
+from voirs_vocoder.export.validation.gates import GateResult, Status, verdict_of
+from voirs_vocoder.export.validation.measures import FIGURE_COLUMNS, figure_text
 from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision, Recording
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.audio.encoder import AudioTags, ByteTarget
+from voirs_vocoder.runtime.audio.encoders.backend import AudioTags, ByteTarget
 from voirs_vocoder.runtime.audio.ffmpeg import aac_problem, import_av
 from voirs_vocoder.runtime.audio.formats import AudioFormat
 from voirs_vocoder.runtime.errors import InputError

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest, with_files
-from voirs_vocoder.export.model_card import with_model_card
-from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
-from voirs_vocoder.export.sweep_plot import sweep_png
+from voirs_vocoder.export.artifact.model_card import with_model_card
+from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest, with_files
+from voirs_vocoder.export.tuning.sweep_plot import sweep_png
+from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, Precision
 from voirs_vocoder.runtime.diffusion import MAX_STEPS, SAMPLERS

@@ -12,14 +12,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.artifact_writer import file_entry, locked_artifact, replace_manifest
-from voirs_vocoder.export.gates import gates_of, judged
-from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.export.model_card import with_model_card
-from voirs_vocoder.export.report import PAGE_PATH, REPORT_PATH, RecordingFigures, Report, Row, encode_report
-from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
-from voirs_vocoder.export.validation_page import REFERENCE
-from voirs_vocoder.export.variants import Variant, pytorch_vocoder, variants
+from voirs_vocoder.export.artifact.model_card import with_model_card
+from voirs_vocoder.export.artifact.writer import file_entry, locked_artifact, replace_manifest
+from voirs_vocoder.export.report_page.validation import REFERENCE
+from voirs_vocoder.export.validation.candidates import Variant, pytorch_vocoder, variants
+from voirs_vocoder.export.validation.gates import gates_of, judged
+from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.report import (
+    PAGE_PATH,
+    REPORT_PATH,
+    RecordingFigures,
+    Report,
+    Row,
+    encode_report,
+)
+from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest

@@ -1,14 +1,14 @@
 """Files, folders and artifacts held against each other."""
 
-from voirs_vocoder.export.comparing.artifacts import compare_artifacts
-from voirs_vocoder.export.comparing.recordings import compare_recordings
-from voirs_vocoder.export.comparing.result import (
+from voirs_vocoder.export.validation.compare.artifacts import compare_artifacts
+from voirs_vocoder.export.validation.compare.recordings import compare_recordings
+from voirs_vocoder.export.validation.compare.result import (
     CompareReport,
     Comparison,
     compare_table,
     encode_comparison,
 )
-from voirs_vocoder.export.comparing.thresholds import parsed_threshold
+from voirs_vocoder.export.validation.compare.thresholds import parsed_threshold
 
 __all__ = [
     "CompareReport",

@@ -9,13 +9,13 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 
-from voirs_vocoder.export.comparing.result import CompareReport, Comparison, comparison_of
-from voirs_vocoder.export.comparing.thresholds import consistency_gates
-from voirs_vocoder.export.gates import Gate
-from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.export.report import RecordingFigures
-from voirs_vocoder.export.speech import Speech, load_speech, speech_recordings
-from voirs_vocoder.export.variants import Variant, variants
+from voirs_vocoder.export.validation.candidates import Variant, variants
+from voirs_vocoder.export.validation.compare.result import CompareReport, Comparison, comparison_of
+from voirs_vocoder.export.validation.compare.thresholds import consistency_gates
+from voirs_vocoder.export.validation.gates import Gate
+from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.report import RecordingFigures
+from voirs_vocoder.export.validation.speech import Speech, load_speech, speech_recordings
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.errors import InputError

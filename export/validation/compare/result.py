@@ -7,10 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from voirs_vocoder.export.figure_names import FIGURE_COLUMNS, figure_text
-from voirs_vocoder.export.gates import Gate, GateResult, Status, gate_text, judged, verdict_of
-from voirs_vocoder.export.report import RecordingFigures
-from voirs_vocoder.export.speech import mean_figures
+from voirs_vocoder.export.validation.gates import Gate, GateResult, Status, gate_text, judged, verdict_of
+from voirs_vocoder.export.validation.measures import FIGURE_COLUMNS, figure_text
+from voirs_vocoder.export.validation.report import RecordingFigures
+from voirs_vocoder.export.validation.speech import mean_figures
 
 __all__ = ["CompareReport", "Comparison", "compare_table", "comparison_of", "encode_comparison"]
 

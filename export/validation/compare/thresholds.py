@@ -6,7 +6,7 @@ import difflib
 import math
 from typing import Literal
 
-from voirs_vocoder.export.gates import GATES, Gate, steps_allowance_db
+from voirs_vocoder.export.validation.gates import GATES, Gate, steps_allowance_db
 from voirs_vocoder.runtime.artifact.manifest import Int8Target, Manifest, Precision
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import METRICS

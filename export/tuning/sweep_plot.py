@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from voirs_vocoder.export.figures import new_figure, png_of
+from voirs_vocoder.export.tuning.pictures import new_figure, png_of
 
 if TYPE_CHECKING:
-    from voirs_vocoder.export.sweep import SweepPoint, SweepReport
+    from voirs_vocoder.export.tuning.sweep import SweepPoint, SweepReport
 
 __all__ = ["sweep_png"]
 

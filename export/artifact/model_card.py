@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from voirs_vocoder.export.artifact_writer import file_entry
+from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, GraphEntry, Manifest
 from voirs_vocoder.runtime.diffusion.choice import FAST
 

@@ -12,7 +12,7 @@ import onnxsim
 import torch
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.onnx_from_torch import example_inputs
+from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.reference_models.family import GraphSpec
 
 __all__ = ["MAX_PARITY_ERROR", "activation_bytes_per_frame", "parity_error"]

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.artifact_writer import locked_artifact, replace_manifest, with_files
-from voirs_vocoder.export.look_ahead_plot import look_ahead_png
-from voirs_vocoder.export.speech import Speech, load_speech, mean_figures
+from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest, with_files
+from voirs_vocoder.export.tuning.look_ahead_plot import look_ahead_png
+from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.errors import InputError

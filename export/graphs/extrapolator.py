@@ -9,7 +9,7 @@ import numpy as np
 from voirs_vocoder.calibration.dataset import CalibrationSet
 from voirs_vocoder.calibration.extrapolation import extrapolator_from_mels, prediction_error
 from voirs_vocoder.calibration.graph import run_all
-from voirs_vocoder.export.graphs import BuiltGraph, built_graph
+from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph
 from voirs_vocoder.runtime.artifact.manifest import EXTRAPOLATOR_ROLE, Figures, GraphEntry, TensorInfo
 from voirs_vocoder.runtime.streaming.low_latency import FITTED_FRAMES
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from voirs_vocoder.export.figures import new_figure, png_of
+from voirs_vocoder.export.tuning.pictures import new_figure, png_of
 
 if TYPE_CHECKING:
-    from voirs_vocoder.export.look_ahead import LookAheadReport
+    from voirs_vocoder.export.tuning.look_ahead import LookAheadReport
 
 __all__ = ["look_ahead_png"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.export.page_figures import PAGE_RECORDINGS
-from voirs_vocoder.export.report import Report
 from voirs_vocoder.export.report_page import render_page, require_drawing
-from voirs_vocoder.export.validate import record_validation, validate_artifact
-from voirs_vocoder.export.validation_page import validation_page
+from voirs_vocoder.export.report_page.columns import PAGE_RECORDINGS
+from voirs_vocoder.export.report_page.validation import validation_page
+from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.report import Report
+from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.progress import Progress, silent

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.audio.encoder import ByteTarget
+from voirs_vocoder.runtime.audio.encoders.backend import ByteTarget
 from voirs_vocoder.runtime.audio.formats import SampleFormat
 from voirs_vocoder.runtime.audio.pcm import packed
 

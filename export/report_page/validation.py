@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from voirs_vocoder.export.figure_names import figure_text
-from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.export.page_figures import figure_column, figure_texts, gate_reasons, this_place
-from voirs_vocoder.export.report import Report, Row
 from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
+from voirs_vocoder.export.report_page.columns import figure_column, figure_texts, gate_reasons, this_place
+from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.measures import figure_text
+from voirs_vocoder.export.validation.report import Report, Row
 from voirs_vocoder.runtime.artifact.manifest import Manifest
 
 __all__ = ["REFERENCE", "validation_page"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from voirs_vocoder.export.comparing.alignment import Aligned, aligned
-from voirs_vocoder.export.comparing.result import CompareReport, comparison_of
-from voirs_vocoder.export.gates import Gate
-from voirs_vocoder.export.heard import Heard
-from voirs_vocoder.export.report import RecordingFigures
+from voirs_vocoder.export.validation.compare.alignment import Aligned, aligned
+from voirs_vocoder.export.validation.compare.result import CompareReport, comparison_of
+from voirs_vocoder.export.validation.gates import Gate
+from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.report import RecordingFigures
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, read_audio
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention

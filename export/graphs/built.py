@@ -10,9 +10,9 @@ import onnx
 
 from voirs_vocoder.calibration.int8 import int8_from_fp32
 from voirs_vocoder.calibration.qdq_linter import require_tensorrt_qdq
-from voirs_vocoder.export.artifact_writer import file_entry
+from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.feeds import Feed
+from voirs_vocoder.export.graphs.example_inputs import Feed
 from voirs_vocoder.export.passes import fp16_from_fp32, fp16_twin
 from voirs_vocoder.runtime.artifact.manifest import Figures, GraphEntry, Int8Target, Precision, TensorInfo
 from voirs_vocoder.runtime.config import SessionConfig

@@ -1,0 +1,1 @@
+"""Graphs: made from PyTorch modules, checked against them, and the derived ones around the network."""

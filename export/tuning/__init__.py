@@ -1,0 +1,1 @@
+"""Tuning: measured settings that become defaults of an artifact."""

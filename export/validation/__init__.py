@@ -1,0 +1,1 @@
+"""Validation: every graph of an artifact measured on real speech and judged by gates."""

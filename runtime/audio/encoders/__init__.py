@@ -1,0 +1,1 @@
+"""Encoder backends: one module per library that writes audio."""
