@@ -20,17 +20,17 @@ from voirs_vocoder.calibration.activation_ranges import (
     float_histograms,
     symmetric_scale,
 )
+from voirs_vocoder.calibration.edits.half_weights import half_stored_weights
+from voirs_vocoder.calibration.edits.integer_gates import gate_of_sum, gate_scales, integer_gates
+from voirs_vocoder.calibration.edits.length_invariant_sums import steady_sums_before_quantizers
+from voirs_vocoder.calibration.edits.qdq import Scales, convolution_sums, qdq_from_fp32
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
 from voirs_vocoder.calibration.graph import Feed, GraphIndex, Outputs, run_all
-from voirs_vocoder.calibration.half_weights import half_stored_weights
-from voirs_vocoder.calibration.integer_gates import gate_of_sum, gate_scales, integer_gates
-from voirs_vocoder.calibration.qdq import Scales, convolution_sums, qdq_from_fp32
 from voirs_vocoder.calibration.sensitivity import (
     costliest_noise,
     multiply_accumulates,
     noise_of_each,
 )
-from voirs_vocoder.calibration.steady_sums import steady_sums_before_quantizers
 from voirs_vocoder.runtime.artifact.manifest import Figures, Int8Target
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db

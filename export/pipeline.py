@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
-from voirs_vocoder.calibration.steady_sums import steady_sums
+from voirs_vocoder.calibration.edits.length_invariant_sums import steady_sums
 from voirs_vocoder.export.artifact.model_card import with_model_card
 from voirs_vocoder.export.artifact.writer import create_artifact, refuse_existing, with_files
 from voirs_vocoder.export.errors import ExportError

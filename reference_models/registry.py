@@ -16,10 +16,10 @@ __all__ = ["family_names", "get_family", "register_family"]
 ENTRY_POINT_GROUP = "voirs_vocoder.families"
 
 _targets: dict[str, str] = {
-    "diffwave": "voirs_vocoder.reference_models.diffwave:FAMILY",
-    "diffwave-unet": "voirs_vocoder.reference_models.diffwave_unet:FAMILY",
-    "hifigan": "voirs_vocoder.reference_models.hifigan:FAMILY",
-    "waveglow": "voirs_vocoder.reference_models.waveglow_family:FAMILY",
+    "diffwave": "voirs_vocoder.reference_models.diffusion.diffwave:FAMILY",
+    "diffwave-unet": "voirs_vocoder.reference_models.diffusion.unet:FAMILY",
+    "hifigan": "voirs_vocoder.reference_models.hifigan.model:FAMILY",
+    "waveglow": "voirs_vocoder.reference_models.waveglow.synthesis:FAMILY",
 }
 _registered: dict[str, Family] = {}
 

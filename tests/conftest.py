@@ -73,8 +73,8 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An official checkpoint with seeded random weights, its configuration beside it."""
     import torch
 
-    from voirs_vocoder.reference_models.hifigan import HifiGan
-    from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
+    from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
+    from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
     folder = tmp_path_factory.mktemp("tiny-checkpoint")
     (folder / "config.json").write_text(json.dumps(_TINY_HIFIGAN_CONFIG), encoding="utf-8")

@@ -267,8 +267,8 @@ def tiny_checkpoint(tiny_hifigan_config_file, tmp_path) -> Path:
     """Random weights, in PyTorch's format."""
     import torch
 
-    from voirs_vocoder.reference_models.hifigan import HifiGan
-    from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
+    from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
+    from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
     torch.manual_seed(0)
     model = HifiGan(HifiGanConfig.from_json(tiny_hifigan_config_file))

@@ -38,9 +38,9 @@ from voirs_vocoder.export.bench.report import this_machine
 from voirs_vocoder.export.bench.targets import Measured, targets
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.reference_models.hifigan import HifiGan
-from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
-from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
+from voirs_vocoder.reference_models.hifigan.model import HifiGan
 from voirs_vocoder.runtime import DummyVocoder, get_convention, read_audio
 from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,

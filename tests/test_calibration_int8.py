@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from voirs_vocoder.calibration.activation_ranges import TensorScale
+from voirs_vocoder.calibration.edits.half_weights import half_stored_weights
+from voirs_vocoder.calibration.edits.qdq import Scales, qdq_from_fp32
+from voirs_vocoder.calibration.edits.qdq_linter import lint_qdq
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
-from voirs_vocoder.calibration.half_weights import half_stored_weights
 from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
-from voirs_vocoder.calibration.qdq import Scales, qdq_from_fp32
-from voirs_vocoder.calibration.qdq_linter import lint_qdq
 from voirs_vocoder.calibration.sensitivity import costliest_noise, relative_noise
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import snr_db

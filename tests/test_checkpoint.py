@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from voirs_vocoder.reference_models import CheckpointError, get_family
-from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint, save_safetensors
-from voirs_vocoder.reference_models.hifigan import HifiGan
-from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
+from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint, save_safetensors
+from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
+from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
 State = dict[str, Tensor]
 

@@ -68,8 +68,8 @@ def workspace(tmp_path_factory) -> Path:
     """A checkpoint of random weights, its configuration, and two folders of recordings."""
     import torch
 
-    from voirs_vocoder.reference_models.hifigan import HifiGan
-    from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
+    from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
+    from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
     folder = tmp_path_factory.mktemp("workspace")
     (folder / "config.json").write_text(json.dumps(CONFIG))

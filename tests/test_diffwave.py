@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voirs_vocoder.reference_models import CheckpointError, ModelConfigError, get_family
-from voirs_vocoder.reference_models.diffwave import DiffWave
-from voirs_vocoder.reference_models.diffwave_config import MEL_REACH_SAMPLES, DiffWaveConfig
-from voirs_vocoder.reference_models.step_embedding import StepEmbedding
+from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
+from voirs_vocoder.reference_models.diffusion.diffwave_config import MEL_REACH_SAMPLES, DiffWaveConfig
+from voirs_vocoder.reference_models.layers import StepEmbedding
 from voirs_vocoder.runtime import VocodingConfig
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan

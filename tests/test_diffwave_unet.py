@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from voirs_vocoder.export.bench.family_models import FAMILY_MODELS
 from voirs_vocoder.reference_models import ModelConfigError
-from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet, LocalAttention, PositionNorm
-from voirs_vocoder.reference_models.diffwave_unet_config import CONDITIONER_REACH_FRAMES, UNetConfig
+from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet, LocalAttention, PositionNorm
+from voirs_vocoder.reference_models.diffusion.unet_config import CONDITIONER_REACH_FRAMES, UNetConfig
 
 FULL = FAMILY_MODELS["diffwave-unet"].config
 

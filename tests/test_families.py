@@ -117,14 +117,14 @@ def made(request, tmp_path_factory):
 def random_weights(family):
     torch.manual_seed(0)
     if family == "waveglow":
-        from voirs_vocoder.reference_models.waveglow import WaveGlow as Model
-        from voirs_vocoder.reference_models.waveglow_config import WaveGlowConfig as Config
+        from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig as Config
+        from voirs_vocoder.reference_models.waveglow.model import WaveGlow as Model
     elif family == "diffwave":
-        from voirs_vocoder.reference_models.diffwave import DiffWave as Model
-        from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig as Config
+        from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave as Model
+        from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig as Config
     else:
-        from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet as Model
-        from voirs_vocoder.reference_models.diffwave_unet_config import UNetConfig as Config
+        from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet as Model
+        from voirs_vocoder.reference_models.diffusion.unet_config import UNetConfig as Config
     model = Model(Config.from_mapping(CONFIGS[family]))
     for name, parameter in model.named_parameters():
         # What starts training as zero would hide the layers before it.

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voirs_vocoder.reference_models import ModelConfigError, get_family
-from voirs_vocoder.reference_models.hifigan import HifiGan
-from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
-from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
+from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
 MEL_KEYS = {
     "num_mels": 80,

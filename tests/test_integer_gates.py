@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from voirs_vocoder.calibration.edits.integer_gates import gate_of_sum
+from voirs_vocoder.calibration.edits.qdq import convolution_sums
 from voirs_vocoder.calibration.graph import GraphIndex, run_all
 from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
-from voirs_vocoder.calibration.integer_gates import gate_of_sum
-from voirs_vocoder.calibration.qdq import convolution_sums
 from voirs_vocoder.runtime.metrics import snr_db
 
 CHANNELS = 16

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from voirs_vocoder.reference_models.checkpoint import read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.pickled_module import unpickle_modules
+from voirs_vocoder.reference_models.checkpoints.reading import read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.weight_norm import weight_normed
 from voirs_vocoder.reference_models.errors import CheckpointError
-from voirs_vocoder.reference_models.pickled_module import unpickle_modules
-from voirs_vocoder.reference_models.weight_norm import weight_normed
 
 CLASSES = frozenset({"glow.WaveGlow"})
 

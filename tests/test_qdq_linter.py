@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from voirs_vocoder.calibration.qdq_linter import lint_qdq, require_tensorrt_qdq
+from voirs_vocoder.calibration.edits.qdq_linter import lint_qdq, require_tensorrt_qdq
 from voirs_vocoder.runtime.errors import ArtifactError
 
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from voirs_vocoder.calibration.steady_sums import steady_sums, steady_sums_before_quantizers
+from voirs_vocoder.calibration.edits.length_invariant_sums import steady_sums, steady_sums_before_quantizers
 from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, int8_graphs, open_graph
 from voirs_vocoder.export.graphs.onnx_from_torch import onnx_from_torch
 from voirs_vocoder.export.streaming import stream_graph, stream_graphs
 from voirs_vocoder.export.streaming.derived import StreamRefusedError
-from voirs_vocoder.reference_models.hifigan import FAMILY, HifiGan
-from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
-from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
+from voirs_vocoder.reference_models.hifigan.model import FAMILY, HifiGan
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.artifact.manifest import TensorInfo
 

@@ -13,24 +13,24 @@ import torch
 from scipy import signal
 
 from voirs_vocoder.reference_models import get_family
-from voirs_vocoder.reference_models.diffwave import DiffWave
-from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig
+from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.diffusion.channels_last import predict_noise
+from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
+from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
+from voirs_vocoder.reference_models.diffusion.recipe import DiffusionTask, noise_level
+from voirs_vocoder.reference_models.hifigan.discriminators import Discriminators
+from voirs_vocoder.reference_models.hifigan.recipe import HifiGanTask, discriminator_loss, generator_loss
 from voirs_vocoder.reference_models.training import get_recipe
-from voirs_vocoder.reference_models.training.diffusion import DiffusionTask, noise_level
-from voirs_vocoder.reference_models.training.diffwave_layout import predict_noise
-from voirs_vocoder.reference_models.training.discriminators import Discriminators
 from voirs_vocoder.reference_models.training.evaluation import synthesize
-from voirs_vocoder.reference_models.training.hifigan import HifiGanTask, discriminator_loss, generator_loss
 from voirs_vocoder.reference_models.training.losses import (
     flow_negative_log_likelihood,
     stft_log_magnitude_l1,
     stft_loss,
 )
 from voirs_vocoder.reference_models.training.task import Batch
-from voirs_vocoder.reference_models.training.waveglow import WaveGlowTask
-from voirs_vocoder.reference_models.waveglow import WaveGlow
-from voirs_vocoder.reference_models.waveglow_config import WaveGlowConfig
-from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
+from voirs_vocoder.reference_models.waveglow.model import WaveGlow
+from voirs_vocoder.reference_models.waveglow.recipe import WaveGlowTask
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from voirs_vocoder.export.bench.family_models import FAMILY_MODELS
 from voirs_vocoder.reference_models import CheckpointError, ModelConfigError, get_family
-from voirs_vocoder.reference_models.waveglow import WaveGlow
-from voirs_vocoder.reference_models.waveglow_config import WaveGlowConfig
-from voirs_vocoder.reference_models.waveglow_family import WaveGlowSynthesis
-from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
+from voirs_vocoder.reference_models.waveglow.model import WaveGlow
+from voirs_vocoder.reference_models.waveglow.synthesis import WaveGlowSynthesis
 
 OFFICIAL = FAMILY_MODELS["waveglow"].config
 

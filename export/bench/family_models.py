@@ -16,14 +16,14 @@ from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.reference_models import get_family
-from voirs_vocoder.reference_models.checkpoint import save_safetensors
-from voirs_vocoder.reference_models.diffwave import DiffWave
-from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig
-from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet
-from voirs_vocoder.reference_models.diffwave_unet_config import UNetConfig
+from voirs_vocoder.reference_models.checkpoints.reading import save_safetensors
+from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
+from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
+from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet
+from voirs_vocoder.reference_models.diffusion.unet_config import UNetConfig
 from voirs_vocoder.reference_models.family import GraphSpec
-from voirs_vocoder.reference_models.waveglow import WaveGlow
-from voirs_vocoder.reference_models.waveglow_config import WaveGlowConfig
+from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
+from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.runtime import Artifact, get_convention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.progress import Progress

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.reference_models.checkpoint import save_safetensors
-from voirs_vocoder.reference_models.hifigan import FAMILY, HifiGan
-from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
-from voirs_vocoder.reference_models.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.checkpoints.reading import save_safetensors
+from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
+from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
+from voirs_vocoder.reference_models.hifigan.model import FAMILY, HifiGan
 from voirs_vocoder.runtime import Artifact, get_convention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.progress import Progress

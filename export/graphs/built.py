@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from voirs_vocoder.calibration.edits.qdq_linter import require_tensorrt_qdq
 from voirs_vocoder.calibration.int8 import int8_from_fp32
-from voirs_vocoder.calibration.qdq_linter import require_tensorrt_qdq
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.example_inputs import Feed

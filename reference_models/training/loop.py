@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.training.curve import Curve, draw_curve
 from voirs_vocoder.reference_models.training.data import Segments, Utterance, load_speech

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from voirs_vocoder.reference_models.waveglow import FlowOutput
+from voirs_vocoder.reference_models.waveglow.model import FlowOutput
 
 __all__ = ["flow_negative_log_likelihood", "stft_log_magnitude_l1", "stft_loss"]
 

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RECIPES", "get_recipe"]
 
-_HOME = "voirs_vocoder.reference_models.training"
+_HOME = "voirs_vocoder.reference_models"
 
 RECIPES: dict[str, str] = {
-    "diffwave": f"{_HOME}.diffusion:DIFFWAVE",
-    "diffwave-unet": f"{_HOME}.diffusion:DIFFWAVE_UNET",
-    "hifigan": f"{_HOME}.hifigan:HIFIGAN",
-    "waveglow": f"{_HOME}.waveglow:WAVEGLOW",
+    "diffwave": f"{_HOME}.diffusion.recipe:DIFFWAVE",
+    "diffwave-unet": f"{_HOME}.diffusion.recipe:DIFFWAVE_UNET",
+    "hifigan": f"{_HOME}.hifigan.recipe:HIFIGAN",
+    "waveglow": f"{_HOME}.waveglow.recipe:WAVEGLOW",
 }
 """Family name to module and attribute."""
 

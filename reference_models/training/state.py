@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from voirs_vocoder.reference_models.checkpoint import save_safetensors
+from voirs_vocoder.reference_models.checkpoints.reading import save_safetensors
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.training.settings import Recipe
 

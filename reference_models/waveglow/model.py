@@ -12,14 +12,14 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from voirs_vocoder.reference_models.checkpoints.weight_norm import weight_normed
 from voirs_vocoder.reference_models.family import ModelDescription, VocoderModule
-from voirs_vocoder.reference_models.skip_sum import skip_sum
-from voirs_vocoder.reference_models.waveglow_config import (
+from voirs_vocoder.reference_models.layers import skip_sum
+from voirs_vocoder.reference_models.waveglow.config import (
     UPSAMPLE_KERNEL,
     UPSAMPLE_STRIDE,
     WaveGlowConfig,
 )
-from voirs_vocoder.reference_models.weight_norm import weight_normed
 
 __all__ = ["Coupling", "FlowOutput", "Invertible1x1", "WaveGlow", "grouped_mel", "inverse_flows"]
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.diffwave import DiffWave
-from voirs_vocoder.reference_models.skip_sum import skip_sum
+from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
+from voirs_vocoder.reference_models.layers import skip_sum
 
 __all__ = ["predict_noise"]
 

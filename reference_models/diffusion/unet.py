@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint
-from voirs_vocoder.reference_models.diffusion_graphs import diffusion_graphs
-from voirs_vocoder.reference_models.diffwave_unet_config import (
+from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
+from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
+from voirs_vocoder.reference_models.diffusion.unet_config import (
     CONDITIONER_REACH_FRAMES,
     STRIDE,
     UNetConfig,
@@ -34,7 +34,7 @@ from voirs_vocoder.reference_models.family import (
     ModelDescription,
     VocoderModule,
 )
-from voirs_vocoder.reference_models.step_embedding import StepEmbedding, interpolated_rows
+from voirs_vocoder.reference_models.layers import StepEmbedding, interpolated_rows
 
 __all__ = ["FAMILY", "DiffWaveUNet", "LocalAttention", "PositionNorm", "UNetFamily"]
 

@@ -23,9 +23,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from voirs_vocoder.reference_models.checkpoints.pickled_module import ModuleShell, unpickle_modules
+from voirs_vocoder.reference_models.checkpoints.weight_norm import (
+    fold_weight_norm,
+    folded_state_dict,
+    official_names,
+)
 from voirs_vocoder.reference_models.errors import CheckpointError
-from voirs_vocoder.reference_models.pickled_module import ModuleShell, unpickle_modules
-from voirs_vocoder.reference_models.weight_norm import fold_weight_norm, folded_state_dict, official_names
 
 __all__ = ["Checkpoint", "load_into", "read_checkpoint", "save_safetensors"]
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm, weight_normed
 from voirs_vocoder.reference_models.family import (
     FloatParts,
     GraphSpec,
@@ -21,8 +22,7 @@ from voirs_vocoder.reference_models.family import (
     TensorSpec,
     VocoderModule,
 )
-from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
-from voirs_vocoder.reference_models.weight_norm import fold_weight_norm, weight_normed
+from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 
 __all__ = ["FAMILY", "HifiGan", "HifiGanFamily", "ResBlock1", "ResBlock2"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.weight_norm import weight_normed
+from voirs_vocoder.reference_models.checkpoints.weight_norm import weight_normed
 
 __all__ = ["Discriminators", "Verdict"]
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.diffwave import DiffWave
-from voirs_vocoder.reference_models.diffwave_config import DiffWaveConfig
-from voirs_vocoder.reference_models.diffwave_unet import DiffWaveUNet
-from voirs_vocoder.reference_models.diffwave_unet_config import UNetConfig
+from voirs_vocoder.reference_models.diffusion.channels_last import predict_noise
+from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
+from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
+from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet
+from voirs_vocoder.reference_models.diffusion.unet_config import UNetConfig
 from voirs_vocoder.reference_models.family import VocoderModule
-from voirs_vocoder.reference_models.step_embedding import interpolated_rows
-from voirs_vocoder.reference_models.training.diffwave_layout import predict_noise
+from voirs_vocoder.reference_models.layers import interpolated_rows
 from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn

@@ -1,12 +1,14 @@
-"""How a diffusion network is told the step: a table of sines and cosines, and two layers."""
+"""Layers that several families share: the embedding of a diffusion step, and the sum of skip connections."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["StepEmbedding", "interpolated_rows"]
+__all__ = ["StepEmbedding", "interpolated_rows", "skip_sum"]
 
 _PAIRS = 64
 _DECADES = 4.0
@@ -64,6 +66,18 @@ def interpolated_rows(table: Tensor, step: Tensor) -> Tensor:
     below, above = torch.floor(limited), torch.ceil(limited)
     low, high = table[below.to(torch.int64)], table[above.to(torch.int64)]
     return low + (high - low) * (limited - below).unsqueeze(1)
+
+
+def skip_sum(skips: Sequence[Tensor]) -> Tensor:
+    """Add up tensors of one shape, at least one.
+
+    Added at the end of the graph, not on the way: ONNX Runtime runs the producers of a node's inputs from the last one
+    listed to the first, so this is the form in which it holds one sum instead of every summand.
+    """
+    total = skips[0]
+    for skip in skips[1:]:
+        total = total + skip
+    return total
 
 
 def _table(steps: int) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.hifigan import HifiGan
-from voirs_vocoder.reference_models.hifigan_config import HifiGanConfig
-from voirs_vocoder.reference_models.training.discriminators import Discriminators, Verdict
+from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
+from voirs_vocoder.reference_models.hifigan.discriminators import Discriminators, Verdict
+from voirs_vocoder.reference_models.hifigan.model import HifiGan
 from voirs_vocoder.reference_models.training.losses import stft_loss
 from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings

@@ -14,7 +14,7 @@ from voirs_vocoder.reference_models.config_values import (
     config_from_json,
     require,
 )
-from voirs_vocoder.reference_models.diffwave_config import diffusion_betas, diffwave_mel_convention
+from voirs_vocoder.reference_models.diffusion.diffwave_config import diffusion_betas, diffwave_mel_convention
 
 __all__ = ["CONDITIONER_REACH_FRAMES", "STRIDE", "UNetConfig"]
 

@@ -14,9 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint
-from voirs_vocoder.reference_models.diffusion_graphs import diffusion_graphs
-from voirs_vocoder.reference_models.diffwave_config import MEL_REACH_SAMPLES, UPSAMPLE, DiffWaveConfig
+from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
+from voirs_vocoder.reference_models.diffusion.diffwave_config import (
+    MEL_REACH_SAMPLES,
+    UPSAMPLE,
+    DiffWaveConfig,
+)
+from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import (
     DiffusionDescription,
@@ -25,8 +29,7 @@ from voirs_vocoder.reference_models.family import (
     ModelDescription,
     VocoderModule,
 )
-from voirs_vocoder.reference_models.skip_sum import skip_sum
-from voirs_vocoder.reference_models.step_embedding import StepEmbedding
+from voirs_vocoder.reference_models.layers import StepEmbedding, skip_sum
 
 __all__ = ["FAMILY", "DiffWave", "DiffWaveFamily", "MelUpsampler", "ResidualLayer"]
 

@@ -11,8 +11,8 @@ from torch import nn
 from voirs_vocoder.reference_models.training.losses import flow_negative_log_likelihood, stft_loss
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
-from voirs_vocoder.reference_models.waveglow import WaveGlow
-from voirs_vocoder.reference_models.waveglow_config import WaveGlowConfig
+from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
+from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.runtime.drivers.flow import DEFAULT_SIGMA
 
 __all__ = ["WAVEGLOW", "WaveGlowTask"]

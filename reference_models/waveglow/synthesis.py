@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.checkpoint import load_into, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm, folded_state_dict
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import FloatParts, GraphSpec, TensorSpec, VocoderModule
-from voirs_vocoder.reference_models.waveglow import Coupling, Invertible1x1, WaveGlow, inverse_flows
-from voirs_vocoder.reference_models.waveglow_config import UPSAMPLE_KERNEL, UPSAMPLE_STRIDE, WaveGlowConfig
-from voirs_vocoder.reference_models.weight_norm import fold_weight_norm, folded_state_dict
+from voirs_vocoder.reference_models.waveglow.config import UPSAMPLE_KERNEL, UPSAMPLE_STRIDE, WaveGlowConfig
+from voirs_vocoder.reference_models.waveglow.model import Coupling, Invertible1x1, WaveGlow, inverse_flows
 
 __all__ = ["FAMILY", "WaveGlowFamily", "WaveGlowSynthesis", "present_layout"]
 

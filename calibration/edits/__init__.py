@@ -1,0 +1,1 @@
+"""Graph edits of calibration, one per module."""

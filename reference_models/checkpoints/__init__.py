@@ -1,0 +1,1 @@
+"""Checkpoints: tensors read from files without executing anything, and weight normalization removed."""

@@ -1,0 +1,1 @@
+"""HiFi-GAN: mel to audio in one pass of transposed convolutions and residual blocks."""

@@ -1,0 +1,1 @@
+"""WaveGlow: noise and mel to audio through invertible flows."""
