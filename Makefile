@@ -15,7 +15,7 @@ help:  ## print this list
 	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
 demo: $(INSTALLED)  ## export, quantize, validate and speak with the shipped checkpoints
-	$(BIN)/python -m voirs_vocoder.export.demo
+	$(BIN)/python -m artifacts.demo
 
 test: $(INSTALLED)  ## run every test; those that need a GPU skip themselves without one
 	$(BIN)/python -m pytest
@@ -23,10 +23,10 @@ test: $(INSTALLED)  ## run every test; those that need a GPU skip themselves wit
 check: $(INSTALLED) $(LINKS)  ## lint, formatting and strict types, as CI and pre-commit run them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p voirs_vocoder
+	$(BIN)/mypy -p voirs_vocoder -p tests.benchmark -p artifacts
 
 bench: $(INSTALLED)  ## measure speed and memory on this machine
-	$(BIN)/python -m voirs_vocoder.export.bench
+	$(BIN)/python -m tests.benchmark
 
 # Older releases of pip do not know dependency groups.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -2,7 +2,7 @@
 
 Speed and pitch are changed in the mel: its frames are interpolated along time before the vocoder, which then makes
 speech of that rhythm by itself; for another pitch, what it made is played at another rate, and the formants move along.
-DNSMOS rates that above stretching the audio afterwards (`python -m voirs_vocoder.export.bench.prosody` measures it).
+DNSMOS rates that above stretching the audio afterwards (`python -m tests.benchmark.prosody` measures it).
 Energy is a gain on the audio: exact, where a louder mel would ask for what the vocoder was never taught.
 """
 

@@ -1,7 +1,4 @@
-"""Benchmarks: of any artifact, without torch, and of the project itself.
-
-`artifact_benchmark` is the former; `python -m voirs_vocoder.export.bench` runs the latter.
-"""
+"""Benchmarks of any artifact: speed and memory of its graphs on this machine, and quality against a stored baseline."""
 
 from __future__ import annotations
 

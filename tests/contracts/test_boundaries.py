@@ -183,6 +183,16 @@ def python_files() -> list[Path]:
     return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
+def tooling_files() -> list[Path]:
+    """The project's own tools, which no wheel holds: its benchmark and its demo."""
+    return [
+        path
+        for folder in (ROOT / "tests" / "benchmark", ROOT / "artifacts")
+        for path in sorted(folder.rglob("*.py"))
+        if "build" not in path.relative_to(ROOT).parts
+    ]
+
+
 def report(problems: list[str]) -> None:
     assert not problems, "\n" + "\n".join(problems)
 
@@ -227,6 +237,8 @@ def test_each_package_imports_only_what_it_may():
         ("calibration.x", "from voirs_vocoder.export.graphs.parity import f", False),
         ("export.cli.x", "import torch", False),
         ("export.x", "import torch, json", True),
+        ("export.x", "from tests.benchmark import models", False),
+        ("export.x", "from artifacts.shipped import SHIPPED", False),
     ],
 )
 def test_a_planted_import_is_judged_rightly(module, source, allowed):
@@ -385,7 +397,7 @@ def test_no_module_is_too_long_to_read():
     report(
         [
             f"{path.relative_to(ROOT)} has {lines} lines, at most {MAX_LINES} are allowed"
-            for path in python_files()
+            for path in [*python_files(), *tooling_files()]
             if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
         ]
     )
@@ -417,7 +429,7 @@ def test_no_path_of_a_machine_is_written_down():
     report(
         [
             f"{path.relative_to(ROOT)}:{number}: {found.group()}"
-            for path in [*python_files(), *documents]
+            for path in [*python_files(), *tooling_files(), *documents]
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
             for found in MACHINE_PATH.finditer(line)
         ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from artifacts.shipped import SAMPLES, SHIPPED
 from voirs_vocoder.export.bench.baseline import (
     Baseline,
     GraphBaseline,
@@ -19,7 +20,6 @@ from voirs_vocoder.export.bench.baseline import (
 from voirs_vocoder.export.bench.paired import Estimate
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.export.shipped import SAMPLES, SHIPPED
 from voirs_vocoder.runtime import InputError
 from voirs_vocoder.runtime.artifact.manifest import Recording
 

@@ -8,8 +8,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import soundfile
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,8 +15,6 @@ from voirs_vocoder.export.bench import BenchReport, BenchRow, artifact_benchmark
 from voirs_vocoder.export.bench import artifact as bench_artifact
 from voirs_vocoder.export.bench.artifact import bench_mel, bytes_in_hand
 from voirs_vocoder.export.bench.fresh_process import Spoken, python_command, run_fresh
-from voirs_vocoder.export.bench.measures import write_long_recording
-from voirs_vocoder.export.bench.models import VARIANTS, official_config, random_weights
 from voirs_vocoder.export.bench.paired import (
     MIN_PAIRS,
     Estimate,
@@ -26,22 +22,9 @@ from voirs_vocoder.export.bench.paired import (
     median_estimate,
     ratio_estimate,
 )
-from voirs_vocoder.export.bench.project_report import (
-    Finding,
-    ProjectReport,
-    encode_project,
-    finding_table,
-    speed_table,
-    target_table,
-)
-from voirs_vocoder.export.bench.report import this_machine
-from voirs_vocoder.export.bench.targets import Measured, targets
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
-from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
-from voirs_vocoder.reference_models.hifigan.model import HifiGan
-from voirs_vocoder.runtime import DummyVocoder, get_convention, read_audio
+from voirs_vocoder.runtime import DummyVocoder, get_convention
 from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
     FileEntry,
@@ -169,33 +152,6 @@ def test_what_the_caller_holds_is_mel_and_audio():
     assert bytes_in_hand(np.zeros((80, 10), np.float32), 256) == 4 * (800 + 2560)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_official_sizes_are_recognised_as_the_variant(variant):
-    assert HifiGanConfig.from_mapping(official_config(variant)).variant == variant
-
-
-def test_random_weights_keep_activations_in_range(tiny_hifigan_config):
-    config = HifiGanConfig.from_mapping({**tiny_hifigan_config, "num_mels": 80})
-    model = HifiGan(config)
-    fold_weight_norm(model)
-    model.load_state_dict(random_weights(config, seed=0))
-    deviations = []
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
-            layer.register_forward_hook(lambda layer, inputs, output: deviations.append(float(output.std())))
-    with torch.inference_mode():
-        audio = model(torch.from_numpy(bench_mel(get_convention("hifigan-22k"), 32))[None])
-    np.testing.assert_allclose(deviations, 0.5, rtol=1e-4)
-    assert 0.2 < float(audio.std()) < 0.6
-
-
-def test_random_weights_depend_on_the_seed_alone(tiny_hifigan_config):
-    config = HifiGanConfig.from_mapping({**tiny_hifigan_config, "num_mels": 80})
-    first, again, other = (random_weights(config, seed) for seed in (0, 0, 1))
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["conv_pre.weight"], other["conv_pre.weight"])
-
-
 def test_peak_memory_is_that_of_the_process_and_not_of_its_parent():
     # The parent, which has torch loaded, is far larger than a bare Python.
     small = run_fresh(python_command("print('small')"))
@@ -208,21 +164,6 @@ def test_peak_memory_is_that_of_the_process_and_not_of_its_parent():
 def test_a_process_that_fails_is_an_error_with_its_last_line():
     with pytest.raises(ExportError, match="status 3: it broke"):
         run_fresh(python_command("import sys; print('it broke', file=sys.stderr); sys.exit(3)"))
-
-
-def test_a_long_recording_repeats_the_samples_to_the_sample(tmp_path):
-    for name, value in (("a", 0.25), ("b", -0.5)):
-        soundfile.write(tmp_path / f"{name}.flac", np.full(1000, value), 8000)
-    write_long_recording(tmp_path, tmp_path / "long.wav", 0.4)
-    audio = read_audio(tmp_path / "long.wav")
-    assert audio.sample_rate == 8000
-    expected = np.concatenate([np.full(1000, 0.25), np.full(1000, -0.5)] * 2)[:3200]
-    np.testing.assert_allclose(audio.samples[0], expected, atol=1e-4)
-
-
-def test_a_long_recording_needs_recordings(tmp_path):
-    with pytest.raises(InputError, match=r"holds no \.flac recordings"):
-        write_long_recording(tmp_path, tmp_path / "long.wav", 1.0)
 
 
 GRAPHS = (("int8", "cpu"), ("fp16", None), ("fp32", None), ("int8", "tensorrt"))
@@ -341,99 +282,3 @@ def test_benchmarks_of_artifacts_need_no_torch_and_no_onnx():
 
 def estimate(value):
     return Estimate(value, 0.9 * value, 1.1 * value, 15)
-
-
-def measured_v1(**changes):
-    values = {
-        "v1_rtf": {"fp32": estimate(0.15), "int8": estimate(0.06)},
-        "v1_core_rtf": {"fp32": estimate(0.3), "int8": estimate(0.1)},
-        "threads": 2,
-        "gpu_rtf": None,
-        "look_ahead_ms": 147.8,
-        "lsd": 0.8,
-        "v1_peak_bytes": 250_000_000,
-        "v1_file_bytes": {"fp32": 55_800_000, "int8": 16_200_000},
-    }
-    return Measured(**{**values, **changes})
-
-
-def verdicts(measured):
-    return [target.verdict for target in targets(measured)]
-
-
-def test_every_target_of_the_user_has_a_verdict_and_a_reason():
-    assert verdicts(measured_v1()) == [
-        "not met",
-        "not measurable here",
-        "not met",
-        "met",
-        "met",
-        "met",
-        "met",
-        "not measurable here",
-    ]
-    assert all(target.reason for target in targets(measured_v1()))
-
-
-@pytest.mark.parametrize(
-    ("row", "reached", "missed"),
-    [
-        (0, {"v1_rtf": {"int8": estimate(0.02)}}, {"v1_rtf": {"int8": estimate(0.021)}}),
-        (1, {"gpu_rtf": estimate(0.005)}, {"gpu_rtf": estimate(0.006)}),
-        (2, {"look_ahead_ms": 50.0}, {"look_ahead_ms": 51.0}),
-        (3, {"lsd": 1.0}, {"lsd": 1.01}),
-        (4, {"v1_peak_bytes": 256_000_000}, {"v1_peak_bytes": 257_000_000}),
-        (5, {"v1_file_bytes": {"int8": 25_000_000}}, {"v1_file_bytes": {"int8": 26_000_000}}),
-        (6, {"v1_core_rtf": {"int8": estimate(0.25)}}, {"v1_core_rtf": {"int8": estimate(0.26)}}),
-    ],
-)
-def test_a_target_is_met_up_to_its_limit_and_not_beyond(row, reached, missed):
-    assert verdicts(measured_v1(**reached))[row] == "met"
-    assert verdicts(measured_v1(**missed))[row] == "not met"
-
-
-FINDINGS = (
-    Finding(
-        name="V1 FP32: our time / stock export in ONNX Runtime", value=1.0, estimate=estimate(1.0), goal=1.02
-    ),
-    Finding(
-        name="V1 INT8: times faster than stock FP32", value=2.1, estimate=estimate(2.1), goal=2.2, bound="min"
-    ),
-    Finding(name="V1 FP32: our time / PyTorch", value=0.9, estimate=estimate(0.9)),
-    Finding(name="V1, 10 s through Vocoder.vocode: peak", value=249.8, unit="MB", goal=256.0),
-)
-
-
-@pytest.fixture
-def project_report():
-    return ProjectReport(
-        machine=this_machine(),
-        versions={"torch": "2"},
-        threads=2,
-        audio_s=2.0,
-        rtf={"v1": {"stock": estimate(0.15), "ours": estimate(0.15)}},
-        findings=FINDINGS,
-        targets=targets(measured_v1()),
-    )
-
-
-def test_findings_without_a_goal_have_no_verdict(project_report):
-    assert [finding.met for finding in FINDINGS] == [True, False, None, True]
-    document = json.loads(encode_project(project_report))
-    assert [finding["met"] for finding in document["findings"]] == [True, False, None, True]
-    assert document["findings"][0]["estimate"]["pairs"] == 15
-
-
-def test_the_tables_say_how_often_and_how_surely_each_figure_was_measured(project_report):
-    rows = finding_table(project_report)
-    assert rows[1][1:] == ["1.000", "0.900 .. 1.100", "15", "<= 1.02", "met"]
-    assert rows[2][1:] == ["2.100", "1.890 .. 2.310", "15", ">= 2.2", "not met"]
-    assert rows[3][4:] == ["", ""]
-    assert rows[4][1:] == ["249.8 MB", "", "", "<= 256", "met"]
-    assert speed_table(project_report)[1] == ["V1", "stock", "0.1500", "0.1350 .. 0.1650", "15"]
-
-
-def test_the_tables_fit_the_page(project_report, capsys):
-    for rows in (speed_table(project_report), finding_table(project_report), target_table(project_report)):
-        print_table(rows)
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 110

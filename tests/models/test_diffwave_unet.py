@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from voirs_vocoder.export.bench.family_models import FAMILY_MODELS
+from tests.benchmark.family_models import FAMILY_MODELS
 from voirs_vocoder.reference_models import ModelConfigError
 from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet, LocalAttention, PositionNorm
 from voirs_vocoder.reference_models.diffusion.unet_config import CONDITIONER_REACH_FRAMES, UNetConfig

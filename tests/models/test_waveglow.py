@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voirs_vocoder.export.bench.family_models import FAMILY_MODELS
+from tests.benchmark.family_models import FAMILY_MODELS
 from voirs_vocoder.reference_models import CheckpointError, ModelConfigError, get_family
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.benchmark.project_report import Finding
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.fresh_process import python_command, run_fresh
 from voirs_vocoder.export.bench.paired import interleaved_times, ratio_estimate
-from voirs_vocoder.export.bench.project_report import Finding
 from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder, VocoderStream
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 

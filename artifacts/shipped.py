@@ -7,7 +7,7 @@ from pathlib import Path
 
 __all__ = ["ARTIFACTS", "SAMPLES", "SHIPPED", "ShippedCheckpoint"]
 
-ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
+ARTIFACTS = Path(__file__).resolve().parent
 """The project's data, where it was checked out."""
 
 SAMPLES = ARTIFACTS / "samples"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
+from artifacts.shipped import ARTIFACTS, SAMPLES, SHIPPED, ShippedCheckpoint
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.engines import build_engines
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.export.shipped import ARTIFACTS, SAMPLES, SHIPPED, ShippedCheckpoint
 from voirs_vocoder.export.tensorrt import EngineConfig
 from voirs_vocoder.export.validation.report import PAGE_PATH, Report, report_table
 from voirs_vocoder.export.validation.speech import speech_recordings

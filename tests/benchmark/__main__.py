@@ -1,4 +1,4 @@
-"""`python -m voirs_vocoder.export.bench`: the project's benchmark, which `make bench` runs."""
+"""`python -m tests.benchmark`: the project's benchmark, which `make bench` runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from voirs_vocoder.export.bench.models import VARIANTS
+from tests.benchmark.models import VARIANTS
+from tests.benchmark.project import ProjectSettings, project_benchmark
+from tests.benchmark.project_report import encode_project, finding_table, speed_table, target_table
 from voirs_vocoder.export.bench.paired import MIN_PAIRS
-from voirs_vocoder.export.bench.project import ProjectSettings, project_benchmark
-from voirs_vocoder.export.bench.project_report import encode_project, finding_table, speed_table, target_table
 from voirs_vocoder.export.cli.console import ConsoleProgress, console_messages, print_table
 from voirs_vocoder.export.cli.failure import report_failure
 from voirs_vocoder.export.errors import ExportError

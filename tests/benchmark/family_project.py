@@ -12,10 +12,11 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from tests.benchmark.family_models import FAMILY_MODELS, FamilyModel, family_model
+from tests.benchmark.measures import command_line_peak_bytes, write_long_recording
+from tests.benchmark.project_report import Finding, Target
 from voirs_vocoder.export.bench.artifact import bench_mel, bytes_in_hand
-from voirs_vocoder.export.bench.family_models import FAMILY_MODELS, FamilyModel, family_model
 from voirs_vocoder.export.bench.fresh_process import speak_fresh
-from voirs_vocoder.export.bench.measures import command_line_peak_bytes, write_long_recording
 from voirs_vocoder.export.bench.paired import (
     MIN_PAIRS,
     Estimate,
@@ -23,7 +24,6 @@ from voirs_vocoder.export.bench.paired import (
     median_estimate,
     ratio_estimate,
 )
-from voirs_vocoder.export.bench.project_report import Finding, Target
 from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.artifact.axes import axis_size

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.bench.artifact import bench_mel
-from voirs_vocoder.export.bench.contenders import contenders
-from voirs_vocoder.export.bench.family_project import family_benchmark
-from voirs_vocoder.export.bench.finishing import effect_findings, page_findings
-from voirs_vocoder.export.bench.measures import (
+from tests.benchmark.contenders import contenders
+from tests.benchmark.family_project import family_benchmark
+from tests.benchmark.finishing import effect_findings, page_findings
+from tests.benchmark.measures import (
     command_line_peak_bytes,
     copy_synthesis_lsd,
     first_second,
@@ -24,7 +23,11 @@ from voirs_vocoder.export.bench.measures import (
     vocode_peak_bytes,
     write_long_recording,
 )
-from voirs_vocoder.export.bench.models import VARIANTS, BenchModel, shipped_or_random
+from tests.benchmark.models import VARIANTS, BenchModel, shipped_or_random
+from tests.benchmark.project_report import Finding, ProjectReport
+from tests.benchmark.streams import stream_findings
+from tests.benchmark.targets import Measured, targets
+from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.paired import (
     Estimate,
     Times,
@@ -32,10 +35,7 @@ from voirs_vocoder.export.bench.paired import (
     median_estimate,
     ratio_estimate,
 )
-from voirs_vocoder.export.bench.project_report import Finding, ProjectReport
 from voirs_vocoder.export.bench.report import this_machine
-from voirs_vocoder.export.bench.streams import stream_findings
-from voirs_vocoder.export.bench.targets import Measured, targets
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.progress import Progress
 from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem

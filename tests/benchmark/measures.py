@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from tests.benchmark.contenders import our_session
 from voirs_vocoder.export.bench.artifact import bench_mel, bytes_in_hand
-from voirs_vocoder.export.bench.contenders import our_session
 from voirs_vocoder.export.bench.fresh_process import python_command, run_fresh, speak_fresh
 from voirs_vocoder.export.bench.paired import Estimate, interleaved_times, median_estimate, ratio_estimate
 from voirs_vocoder.runtime import Artifact, Vocoder, mel_spectrogram, read_audio

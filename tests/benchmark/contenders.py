@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.bench.models import BenchModel
+from tests.benchmark.models import BenchModel
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision
 from voirs_vocoder.runtime.drivers import open_driver

@@ -1,4 +1,4 @@
-"""`python -m voirs_vocoder.export.bench.prosody`: do speed and pitch sound better in the mel or in the audio?"""
+"""`python -m tests.benchmark.prosody`: do speed and pitch sound better in the mel or in the audio?"""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from tests.benchmark.project_report import Target, Verdict
 from voirs_vocoder.export.bench.paired import Estimate
-from voirs_vocoder.export.bench.project_report import Target, Verdict
 
 __all__ = ["Measured", "targets"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.benchmark.project_report import Finding
 from voirs_vocoder.export.bench.paired import interleaved_times, median_estimate
-from voirs_vocoder.export.bench.project_report import Finding
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.validation.report import PAGE_PATH
 from voirs_vocoder.export.validation_run import validate_and_record
