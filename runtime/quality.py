@@ -14,10 +14,12 @@ import numpy as np
 
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.artifact.sweep import read_sweep
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import FAST
 from voirs_vocoder.runtime.drivers import driver_roles
-from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.metrics import tolerance_of
 from voirs_vocoder.runtime.providers import int8_target
 from voirs_vocoder.runtime.vocoder import Vocoder
 
@@ -37,9 +39,13 @@ PerformanceMode = Literal["economy", "balanced", "speed"]
 QUALITY_LEVELS: tuple[QualityLevel, ...] = get_args(QualityLevel)
 PERFORMANCE_MODES: tuple[PerformanceMode, ...] = get_args(PerformanceMode)
 
-_SWEEP_PATH = "validation/sweep.json"
-# In PESQ, below the artifact's best setting.
-_ALLOWED_LOSS: dict[QualityLevel, float] = {"low": 0.5, "medium": 0.2, "high": 0.05, "ultra": 0.0}
+# PESQ that a level may lose against the artifact's best setting.
+_ALLOWED_PESQ_LOSS: dict[QualityLevel, float] = {
+    "low": 0.5,
+    "medium": 0.2,
+    "high": tolerance_of("pesq_wb"),
+    "ultra": 0.0,
+}
 # Of INT8 below FP32, for `medium`: what its gate allows.
 _INT8_PESQ_LOSS = 0.1
 # Where no sweep was made.
@@ -189,43 +195,22 @@ def _graphs(artifact: Artifact, precision: Precision, provider: str) -> list[Gra
     ]
 
 
-class _Point(msgspec.Struct, frozen=True):
-    sampler: str
-    steps: int | None
-    rtf: float
-    pesq_wb: float | None
-
-
-class _Sweep(msgspec.Struct, frozen=True):
-    points: tuple[_Point, ...]
-
-
 def _sampling(artifact: Artifact, quality: QualityLevel) -> tuple[str | None, int | None, tuple[str, ...]]:
     diffusion = artifact.manifest.diffusion
     if diffusion is None:
         return None, None, ()
-    measured = [(point, point.pesq_wb) for point in _swept(artifact) if point.pesq_wb is not None]
+    sweep = read_sweep(artifact)
+    points = () if sweep is None else sweep.points
+    measured = [(point, point.pesq_wb) for point in points if point.pesq_wb is not None]
     if measured:
         best = max(pesq for _, pesq in measured)
-        enough = [(point, pesq) for point, pesq in measured if pesq >= best - _ALLOWED_LOSS[quality]]
+        enough = [(point, pesq) for point, pesq in measured if pesq >= best - _ALLOWED_PESQ_LOSS[quality]]
         point, pesq = min(enough, key=lambda each: each[0].rtf)
         why = f"{point.sampler}, {point.steps or 'its own'} steps (PESQ {pesq:.2f}, the best is {best:.2f})"
         return point.sampler, point.steps, (why,)
     steps = min(_STEPS[quality], len(diffusion.training_betas))
     sampler = "dpm-solver++" if diffusion.sampler == FAST else diffusion.sampler
     return sampler, steps, (f"{sampler}, {steps} steps: no sweep was made",)
-
-
-def _swept(artifact: Artifact) -> tuple[_Point, ...]:
-    for entry in artifact.manifest.files:
-        if entry.path == _SWEEP_PATH:
-            try:
-                return msgspec.json.decode(artifact.read(entry), type=_Sweep).points
-            except msgspec.DecodeError as error:
-                raise ArtifactError(
-                    f"{artifact.root / _SWEEP_PATH}: not a sweep ({error}); run bench --sweep again"
-                ) from error
-    return ()
 
 
 def _quiet(artifact: Artifact) -> float:

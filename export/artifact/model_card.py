@@ -7,18 +7,14 @@ import msgspec
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, GraphEntry, Manifest
 from voirs_vocoder.runtime.diffusion.choice import FAST
+from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
-__all__ = ["MODEL_CARD_NAME", "model_card", "sampling_text", "with_model_card"]
+__all__ = ["CARD_FIGURES", "MODEL_CARD_NAME", "card_cells", "model_card", "sampling_text", "with_model_card"]
 
 MODEL_CARD_NAME = "MODEL_CARD.md"
 
-_FIGURES = (
-    ("SNR against the reference, dB", "snr_db", ".1f"),
-    ("PESQ-WB", "pesq_wb", ".3f"),
-    ("PESQ lost", "pesq_lost", "+.3f"),
-    ("STOI", "stoi", ".3f"),
-    ("LSD", "lsd", ".3f"),
-)
+CARD_FIGURES = ("snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd")
+"""Figures of a graph that the model card and `inspect` show, if `validate` has measured them."""
 
 
 def model_card(manifest: Manifest) -> str:
@@ -47,11 +43,12 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Graphs",
         "",
-        "| graph | MB | " + " | ".join(title for title, _, _ in _FIGURES) + " |",
-        "|---|---|" + "---|" * len(_FIGURES),
+        "| graph | MB | " + " | ".join(FIGURES[name].title for name in CARD_FIGURES) + " |",
+        "|---|---|" + "---|" * len(CARD_FIGURES),
         *(_graph_row(graph) for graph in manifest.graphs),
         "",
-        "Figures are means over the recordings in `validation/report.json`; `-` means not validated yet.",
+        "Figures are means over the recordings in `validation/report.json`; `-` means not validated yet. SNR is "
+        "against the reference model, the other figures are against the recordings.",
     ]
     if manifest.engines:
         lines += [
@@ -86,6 +83,13 @@ def model_card(manifest: Manifest) -> str:
     return "\n".join(lines) + "\n"
 
 
+def card_cells(graph: GraphEntry) -> list[str]:
+    """Values of `CARD_FIGURES` of a graph as text; `-` for a figure that was not measured."""
+    measured = graph.validation or {}
+    values = ((name, measured.get(name)) for name in CARD_FIGURES)
+    return [figure_text(name, value if isinstance(value, int | float) else None) for name, value in values]
+
+
 def sampling_text(diffusion: Diffusion) -> str:
     """The default sampling of a diffusion model in words."""
     fast = 0 if diffusion.fast_betas is None else len(diffusion.fast_betas)
@@ -104,9 +108,5 @@ def with_model_card(manifest: Manifest) -> tuple[Manifest, dict[str, bytes]]:
 
 
 def _graph_row(graph: GraphEntry) -> str:
-    figures = graph.validation or {}
-    cells = []
-    for _, name, form in _FIGURES:
-        value = figures.get(name)
-        cells.append(format(value, form) if isinstance(value, float) else "-")
-    return f"| `{graph.name}` | {graph.file.size_bytes / 1e6:.1f} | " + " | ".join(cells) + " |"
+    cells = " | ".join(card_cells(graph))
+    return f"| `{graph.name}` | {graph.file.size_bytes / 1e6:.1f} | {cells} |"

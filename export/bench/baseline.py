@@ -21,7 +21,7 @@ from voirs_vocoder.runtime.analysis.spectrum import spectral_centroid_hz
 from voirs_vocoder.runtime.artifact.manifest import Recording
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import read_bounded
-from voirs_vocoder.runtime.metrics import measure
+from voirs_vocoder.runtime.metrics import FIGURES, measure
 from voirs_vocoder.runtime.metrics.pitch import f0_hz
 from voirs_vocoder.runtime.progress import Progress, silent
 
@@ -41,16 +41,7 @@ _FORMAT = 1
 _QUALITY = ("pesq_wb", "stoi", "lsd", "mel_l1", "multi_resolution_stft")
 _SIGNAL = ("snr_db",)
 _MAX_BYTES = 4 << 20
-# How far a figure may go in the wrong direction: up for those with a plus, down for those with a minus.
-_TOLERANCES = {
-    "pesq_wb": -0.05,
-    "stoi": -0.01,
-    "lsd": 0.05,
-    "mel_l1": 0.02,
-    "multi_resolution_stft": 0.05,
-    "snr_db": -2.0,
-}
-# And either way, of the audio's own figures.
+# How far a figure of the audio itself may move in either direction; those of quality have a row of `FIGURES`.
 _GOLDEN_TOLERANCES = {"rms_db": 0.5, "spectral_centroid_hz": 60.0, "f0_median_hz": 5.0, "high_band_db": 2.0}
 _HIGH_BAND_HZ = 4_000.0
 # A ratio is worse when its interval lies beyond that of the baseline by more than this.
@@ -232,11 +223,9 @@ def _changes(graph: str, then: GraphBaseline, now: GraphBaseline) -> Iterator[Ch
         after = now.quality.get(name)
         if before is None:
             continue
-        tolerance = _TOLERANCES[name]
-        # What can no longer be measured counts as lost.
+        # A figure that can no longer be measured counts as worse.
         value = math.nan if after is None else after
-        within = value - before <= tolerance if tolerance > 0 else value - before >= tolerance
-        yield Change(graph, None, name, before, value, not within)
+        yield Change(graph, None, name, before, value, FIGURES[name].is_worse(before, value))
     for recording, figures in then.golden.items():
         for name, before in figures.items():
             value = now.golden[recording][name]

@@ -22,6 +22,7 @@ _COMMANDS = {
     "build-engine": "build_engine",
     "validate": "validate",
     "compare": "compare",
+    "tune": "tune",
     "vocode": "vocode",
     "stream": "stream",
     "bench": "bench",

@@ -90,7 +90,7 @@ _PIPE = Path("-")
 @click.option(
     "--low-latency",
     is_flag=True,
-    help="Instead: await what `bench --look-ahead` found to lose at most 0.05 PESQ.",
+    help="Await the look-ahead that `tune` chose instead of the model's whole look-ahead.",
 )
 @click.option("--adaptive", is_flag=True, help="Let chunks grow while deadlines are missed.")
 @click.option("--play", is_flag=True, help="Play the audio on this machine.")

@@ -6,21 +6,15 @@ import textwrap
 
 import click
 
-from voirs_vocoder.export.artifact.model_card import sampling_text
+from voirs_vocoder.export.artifact.model_card import CARD_FIGURES, card_cells, sampling_text
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.runtime.artifact.axes import axis_frames
 from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
 from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.metrics import FIGURES
 
 __all__ = ["look_ahead_ms", "print_engines", "print_graphs", "print_summary"]
 
-_VALIDATION_COLUMNS = (
-    ("SNR dB", "snr_db", ".1f"),
-    ("PESQ", "pesq_wb", ".3f"),
-    ("lost", "pesq_lost", "+.3f"),
-    ("STOI", "stoi", ".3f"),
-    ("LSD", "lsd", ".3f"),
-)
 _MISSING = "-"
 
 
@@ -65,11 +59,10 @@ def print_summary(artifact: Artifact) -> None:
 def print_graphs(graphs: tuple[GraphEntry, ...]) -> None:
     """A row per graph: size, what `validate` measured if it has run, then what was found when it was made."""
     validated = any(graph.validation for graph in graphs)
-    columns = _VALIDATION_COLUMNS if validated else ()
-    rows = [["graph", "opset", "MB", *(title for title, _, _ in columns)]]
+    titles = [FIGURES[name].title for name in CARD_FIGURES] if validated else []
+    rows = [["graph", "opset", "MB", *titles]]
     for graph in graphs:
-        figures = graph.validation or {}
-        measured = [_cell(figures.get(name), form) for _, name, form in columns]
+        measured = card_cells(graph) if validated else []
         rows.append([graph.name, str(graph.opset), _megabytes(graph.file.size_bytes), *measured])
     print_table(rows)
     if not validated:
@@ -124,10 +117,6 @@ def _details(details: Figures) -> str:
 
 def _plain(value: float | str | bool | None) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _cell(value: float | str | bool | None, form: str) -> str:
-    return format(value, form) if isinstance(value, int | float) else _MISSING
 
 
 def _megabytes(size_bytes: int) -> str:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from voirs_vocoder.export.bench.report import this_machine
 from voirs_vocoder.export.report_page import PageColumn
 from voirs_vocoder.export.validation.gates import GateResult, gate_text
-from voirs_vocoder.export.validation.measures import FIGURE_COLUMNS, figure_text
+from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = ["PAGE_RECORDINGS", "figure_column", "figure_texts", "gate_reasons", "this_place"]
 
@@ -20,7 +20,7 @@ _PACKAGES = ("voirs-vocoder", "onnxruntime", "openvino", "torch", "numpy")
 
 def figure_column(name: str) -> PageColumn:
     """The column of a figure."""
-    column = FIGURE_COLUMNS[name]
+    column = FIGURES[name]
     return PageColumn(column.title, column.meaning)
 
 
@@ -29,7 +29,7 @@ def figure_texts(figures: Mapping[str, float | None], names: Sequence[str]) -> I
     for name in names:
         value = figures.get(name)
         if value is not None:
-            yield FIGURE_COLUMNS[name].title, figure_text(name, value)
+            yield FIGURES[name].title, figure_text(name, value)
 
 
 def gate_reasons(results: Sequence[GateResult]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from voirs_vocoder.export.report_page.columns import (
 )
 from voirs_vocoder.export.validation.compare.result import CompareReport, Comparison
 from voirs_vocoder.export.validation.kept_audio import Heard
-from voirs_vocoder.export.validation.measures import FIGURE_COLUMNS, figure_text
+from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = ["comparison_page"]
 
@@ -26,9 +26,7 @@ def comparison_page(report: CompareReport, heard: Heard) -> PageContent:
         report: What was measured.
         heard: What was kept while it was.
     """
-    names = [
-        name for name in FIGURE_COLUMNS if any(c.figures.get(name) is not None for c in report.comparisons)
-    ]
+    names = [name for name in FIGURES if any(c.figures.get(name) is not None for c in report.comparisons)]
     judged = any(comparison.gates for comparison in report.comparisons)
     first = report.comparisons[0]
     many = len(report.comparisons) > 1
@@ -89,7 +87,7 @@ def _utterances(report: CompareReport, heard: Heard) -> Iterator[PageUtterance]:
             PageClip(
                 variant,
                 heard.audio(name, variant),
-                tuple(figure_texts(figures.get((name, variant), {}), list(FIGURE_COLUMNS))),
+                tuple(figure_texts(figures.get((name, variant), {}), list(FIGURES))),
             )
             for variant in heard.variants
         )

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
 from voirs_vocoder.export.report_page.columns import figure_column, figure_texts, gate_reasons, this_place
 from voirs_vocoder.export.validation.kept_audio import Heard
-from voirs_vocoder.export.validation.measures import figure_text
 from voirs_vocoder.export.validation.report import Report, Row
 from voirs_vocoder.runtime.artifact.manifest import Manifest
+from voirs_vocoder.runtime.metrics import figure_text
 
 __all__ = ["REFERENCE", "validation_page"]
 
@@ -44,7 +44,7 @@ def validation_page(report: Report, manifest: Manifest, heard: Heard) -> PageCon
         rows=(_reference_row(report), *(_row(row) for row in report.rows)),
         notes=(
             f"SNR is against {model}; PESQ, STOI, LSD, M-STFT and mel L1 are against the recordings.",
-            "Lost is the PESQ that the reference has more.",
+            "PESQ lost is the PESQ of the reference minus the PESQ of the graph.",
         ),
         rtf=tuple((row.title, rtf) for row in report.rows if (rtf := row.figures.get("rtf")) is not None),
         utterances=tuple(_utterances(report, heard)),

@@ -1,4 +1,4 @@
-"""What less look-ahead costs: quality and computing of low-latency streams, from none to the whole look-ahead."""
+"""Tuning of the look-ahead: quality and computing time of low-latency streams, from none to the whole look-ahead."""
 
 from __future__ import annotations
 
@@ -10,40 +10,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest, with_files
-from voirs_vocoder.export.tuning.look_ahead_plot import look_ahead_png
+from voirs_vocoder.export.tuning.pictures import new_figure, png_of
 from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder
-from voirs_vocoder.runtime.artifact.manifest import Precision
+from voirs_vocoder.runtime.artifact.manifest import Manifest, Precision
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.metrics import measure, snr_db
+from voirs_vocoder.runtime.metrics import measure, snr_db, tolerance_of
 from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = [
+    "LOOK_AHEAD_PATH",
+    "LOOK_AHEAD_PLOT_PATH",
     "LookAheadPoint",
     "LookAheadReport",
+    "look_ahead_png",
+    "look_ahead_problem",
     "look_ahead_table",
     "measure_look_aheads",
     "record_look_aheads",
 ]
 
+LOOK_AHEAD_PATH = "validation/look-ahead.json"
+"""Path of the report inside an artifact."""
+LOOK_AHEAD_PLOT_PATH = "validation/look-ahead.png"
+"""Path of the plot inside an artifact."""
+
 _FIGURES = ("pesq_wb", "lsd")
-_REPORT_PATH = "validation/look-ahead.json"
-_PLOT_PATH = "validation/look-ahead.png"
-_ALLOWED_PESQ_LOSS = 0.05
+_SIZE_INCHES = (13.0, 4.2)
 
 
 class LookAheadPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A look-ahead.
+    """Look-ahead of a stream, measured.
 
     Attributes:
-        look_ahead_frames: Real frames that are awaited; the rest is extrapolated.
-        latency_ms: Chunk, look-ahead and the 99th percentile of computing.
-        compute_p50_ms: Median time per chunk, both runs included.
-        compute_p99_ms: 99th percentile.
+        look_ahead_frames: Mel frames that the stream awaits; the frames after them are extrapolated.
+        latency_ms: Duration of chunk and look-ahead plus `compute_p99_ms`.
+        compute_p50_ms: Median computing time per chunk, both runs of the graph included.
+        compute_p99_ms: 99th percentile of the computing time per chunk.
         rtf: Seconds of compute per second of audio.
-        snr_db: Against the offline pass, mean over the recordings; None where they are equal.
-        pesq_wb: Against the recordings, mean; None where it could not be measured, as for the other.
-        lsd: Likewise.
+        snr_db: Mean SNR against the offline pass, in dB; None where the samples are equal.
+        pesq_wb: Mean PESQ against the recordings; None where it could not be measured.
+        lsd: Mean log-spectral distance to the recordings; None where it could not be measured.
     """
 
     look_ahead_frames: int
@@ -57,20 +64,20 @@ class LookAheadPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LookAheadReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All look-aheads of an artifact.
+    """All look-aheads of an artifact, measured.
 
     Attributes:
-        family: Of the artifact.
-        variant: Of the artifact.
-        precision: Of the graph.
-        backend: What ran it.
-        chunk_frames: Of every stream.
+        family: Model family of the artifact.
+        variant: Variant of the artifact's model.
+        precision: Precision of the graph that was measured.
+        backend: Library and version that ran the graph.
+        chunk_frames: Mel frames per chunk of every stream.
         frame_ms: Duration of a mel frame.
-        recordings: How many.
-        speech_s: Their length together.
-        offline_pesq_wb: Of the offline pass; None where it could not be measured.
-        points: By look-ahead, the last one exact.
-        chosen: Place of the least look-ahead that loses at most 0.05 PESQ.
+        recordings: Number of recordings.
+        speech_s: Total length of the recordings, in seconds.
+        offline_pesq_wb: Mean PESQ of the offline pass; None where it could not be measured.
+        points: One point per look-ahead, in ascending order; the last one is exact.
+        chosen: Index in `points` of the least look-ahead that loses at most the tolerance of PESQ.
     """
 
     family: str
@@ -86,6 +93,19 @@ class LookAheadReport(msgspec.Struct, frozen=True, kw_only=True):
     chosen: int
 
 
+def look_ahead_problem(manifest: Manifest) -> str | None:
+    """Why an artifact has no look-ahead to tune; None if it has one.
+
+    Args:
+        manifest: Manifest of the artifact.
+    """
+    if manifest.driver != "direct":
+        return f"only one-pass models have low-latency streams, this is a {manifest.family}"
+    if not any(graph.role == "stream" for graph in manifest.graphs):
+        return "low-latency streams need a stream graph, the artifact has none; export it again with stream graphs"
+    return None
+
+
 def measure_look_aheads(
     root: Path,
     speech: Path,
@@ -95,25 +115,25 @@ def measure_look_aheads(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> LookAheadReport:
-    """Measure every look-ahead, on the CPU.
+    """Measure streams with every look-ahead on the CPU.
 
     Args:
-        root: An artifact with a stream graph, of a one-pass model.
-        speech: Folder of recordings, none of which was calibrated on.
-        chunk_frames: Of every stream.
-        precision: Of the graph.
-        threads: Of the session; None takes one per core.
-        progress: Told how far it is.
+        root: Directory of an artifact of a one-pass model with a stream graph; it is not changed.
+        speech: Folder of recordings, none of which INT8 was calibrated on.
+        chunk_frames: Mel frames per chunk of every stream.
+        precision: Precision of the graph to run.
+        threads: Worker threads of the session; None uses one per core.
+        progress: Receives the number of look-aheads that are done.
 
     Raises:
-        InputError: The artifact is of another kind, or the recordings are at fault, or PESQ is not installed.
-        ArtifactError, ProviderError: As `Vocoder.load`.
+        InputError: The model has no low-latency streams, the recordings cannot be used, or PESQ is not installed.
+        ArtifactError: The artifact is damaged or has no graph of that precision.
+        ProviderError: The graph cannot be run.
     """
     manifest = Artifact.open(root).manifest
-    if manifest.driver != "direct":
-        raise InputError(
-            f"{root}: only one-pass models have low-latency streams, this is a {manifest.family}"
-        )
+    problem = look_ahead_problem(manifest)
+    if problem is not None:
+        raise InputError(f"{root}: {problem}")
     utterances = load_speech(speech, manifest)
     with Vocoder.load(root, precision=precision, session=SessionConfig(threads=threads)) as vocoder:
         offline = [vocoder.vocode(utterance.mel).samples[0] for utterance in utterances]
@@ -146,12 +166,19 @@ def measure_look_aheads(
 def record_look_aheads(root: Path, report: LookAheadReport) -> Artifact:
     """Write table and plot into the artifact, and make the chosen look-ahead its default for low latency.
 
+    Args:
+        root: Directory of the artifact.
+        report: Measured look-aheads of that artifact.
+
+    Returns:
+        The changed artifact.
+
     Raises:
         ArtifactError: The artifact is damaged or another process is changing it.
-        InputError: matplotlib is not installed, or it cannot be written.
+        InputError: matplotlib is not installed, or the artifact cannot be written.
     """
     data = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
-    files = {_REPORT_PATH: data, _PLOT_PATH: look_ahead_png(report)}
+    files = {LOOK_AHEAD_PATH: data, LOOK_AHEAD_PLOT_PATH: look_ahead_png(report)}
     frames = report.points[report.chosen].look_ahead_frames
     with locked_artifact(root) as artifact:
         graphs = tuple(
@@ -165,7 +192,7 @@ def record_look_aheads(root: Path, report: LookAheadReport) -> Artifact:
 
 
 def look_ahead_table(report: LookAheadReport) -> list[list[str]]:
-    """The points as rows of text, the first being the header; the chosen one is marked."""
+    """The points as rows of text, the first row being the header; the chosen one is marked."""
     rows = [["look-ahead", "latency ms", "p50 ms", "p99 ms", "RTF", "SNR dB", "PESQ lost", "LSD", ""]]
     for place, point in enumerate(report.points):
         rows.append(
@@ -184,6 +211,55 @@ def look_ahead_table(report: LookAheadReport) -> list[list[str]]:
     return rows
 
 
+def look_ahead_png(report: LookAheadReport) -> bytes:
+    """Draw PESQ lost, SNR and LSD, and latency against look-ahead.
+
+    Args:
+        report: Measured look-aheads.
+
+    Returns:
+        A PNG; the same report gives the same bytes.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    figure = new_figure(*_SIZE_INCHES)
+    figure.suptitle(
+        f"{report.family} {report.variant}, {report.precision}, chunks of {report.chunk_frames}: "
+        f"{report.recordings} recordings, {report.speech_s:.0f} s of speech, {report.backend}"
+    )
+    frames = [point.look_ahead_frames for point in report.points]
+    chosen = report.points[report.chosen]
+    offline = report.offline_pesq_wb or 0.0
+    quality, likeness, latency = figure.subplots(1, 3)
+    quality.plot(frames, [offline - (p.pesq_wb or 0.0) for p in report.points], marker="o", label="PESQ lost")
+    allowed = tolerance_of("pesq_wb")
+    quality.axhline(allowed, color="black", linewidth=0.8, linestyle="--", label=f"{allowed:g}")
+    quality.set_ylabel("PESQ lost against the offline pass")
+    likeness.plot(
+        [p.look_ahead_frames for p in report.points if p.snr_db is not None],
+        [p.snr_db for p in report.points if p.snr_db is not None],
+        marker="o",
+        color="tab:green",
+    )
+    likeness.set_ylabel("SNR against the offline pass, dB")
+    spectral = likeness.twinx()
+    spectral.plot(frames, [p.lsd for p in report.points], marker="s", markersize=3, color="tab:red")
+    spectral.set_ylabel("LSD against the recording", color="tab:red")
+    compute = [point.compute_p99_ms for point in report.points]
+    waiting = [(report.chunk_frames + count) * report.frame_ms for count in frames]
+    latency.bar(frames, waiting, color="lightgray", label="chunk and look-ahead")
+    latency.bar(frames, compute, bottom=waiting, color="tab:orange", label="computing (p99)")
+    latency.set_ylabel("latency, ms")
+    latency.legend(fontsize=8)
+    for axes in (quality, likeness, latency):
+        axes.axvline(chosen.look_ahead_frames, color="tab:blue", linewidth=0.8, linestyle=":")
+        axes.set_xlabel("look-ahead, frames")
+        axes.grid(visible=True, alpha=0.25)
+    quality.legend(fontsize=8)
+    return png_of(figure)
+
+
 def _lost(report: LookAheadReport, point: LookAheadPoint) -> str:
     if report.offline_pesq_wb is None or point.pesq_wb is None:
         return "-"
@@ -191,11 +267,12 @@ def _lost(report: LookAheadReport, point: LookAheadPoint) -> str:
 
 
 def _chosen(points: Sequence[LookAheadPoint], offline_pesq_wb: float) -> int:
-    """The first from which on nothing loses more than is allowed."""
+    """Index of the first point from which on no point loses more PESQ than its tolerance."""
+    allowed = tolerance_of("pesq_wb")
     chosen = len(points) - 1
     for place in reversed(range(len(points))):
         pesq_wb = points[place].pesq_wb
-        if pesq_wb is None or offline_pesq_wb - pesq_wb > _ALLOWED_PESQ_LOSS:
+        if pesq_wb is None or offline_pesq_wb - pesq_wb > allowed:
             break
         chosen = place
     return chosen

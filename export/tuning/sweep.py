@@ -1,4 +1,4 @@
-"""What quality costs: samplers and numbers of steps of a diffusion model against each other, and the best bargain."""
+"""Tuning of the sampler: quality and cost of each sampler and number of steps of a diffusion model, and the knee."""
 
 from __future__ import annotations
 
@@ -11,78 +11,48 @@ import numpy as np
 
 from voirs_vocoder.export.artifact.model_card import with_model_card
 from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest, with_files
-from voirs_vocoder.export.tuning.sweep_plot import sweep_png
+from voirs_vocoder.export.tuning.pictures import new_figure, png_of
 from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConfig
-from voirs_vocoder.runtime.artifact.manifest import Diffusion, Precision
+from voirs_vocoder.runtime.artifact.manifest import Diffusion, Manifest, Precision
+from voirs_vocoder.runtime.artifact.sweep import SWEEP_PATH, SweepPoint, SweepReport
 from voirs_vocoder.runtime.diffusion import MAX_STEPS, SAMPLERS
 from voirs_vocoder.runtime.diffusion.choice import ADAPTIVE, FAST
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.metrics import measure
+from voirs_vocoder.runtime.metrics import FIGURES, figure_text, measure, tolerance_of
 from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = [
     "DEFAULT_STEPS",
-    "SweepPoint",
-    "SweepReport",
+    "SWEEP_PLOT_PATH",
     "knee_of",
     "record_sweep",
     "sweep_artifact",
+    "sweep_png",
+    "sweep_problem",
     "sweep_table",
 ]
 
 DEFAULT_STEPS = (2, 3, 4, 6, 8, 12, 20)
-"""Numbers of steps that are tried with every sampler that leaves them open."""
+"""Numbers of steps that are measured with every sampler that takes a number of steps."""
+SWEEP_PLOT_PATH = "validation/sweep.png"
+"""Path of the plot inside an artifact."""
 
 _FIGURES = ("pesq_wb", "stoi", "lsd")
-_REPORT_PATH = "validation/sweep.json"
-_PLOT_PATH = "validation/sweep.png"
-# What nobody hears.
-_ALLOWED_LOSS = {"pesq_wb": 0.05, "stoi": 0.01}
+# The knee may lose the tolerance of each of these figures against the best point.
+_DECISIVE = ("pesq_wb", "stoi")
+_SIZE_INCHES = (13.0, 4.4)
 
 
-class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A sampler with a number of steps.
+def sweep_problem(manifest: Manifest) -> str | None:
+    """Why an artifact has no sampler to tune; None if it has one.
 
-    Attributes:
-        sampler: Its name.
-        steps: How many; None where the sampler decides.
-        rtf: Seconds of compute per second of audio, over all recordings together.
-        pesq_wb: Mean over the recordings; None where it could not be measured, as for the others.
-        stoi: Likewise.
-        lsd: Likewise.
+    Args:
+        manifest: Manifest of the artifact.
     """
-
-    sampler: str
-    steps: int | None
-    rtf: float
-    pesq_wb: float | None
-    stoi: float | None
-    lsd: float | None
-
-
-class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A sweep.
-
-    Attributes:
-        family: Of the artifact.
-        variant: Of the artifact.
-        precision: Of the graphs.
-        backend: What ran them.
-        recordings: How many.
-        speech_s: Their length together.
-        points: In the order of measurement.
-        knee: Place of the best bargain among the points.
-    """
-
-    family: str
-    variant: str
-    precision: Precision
-    backend: str
-    recordings: int
-    speech_s: float
-    points: tuple[SweepPoint, ...]
-    knee: int
+    if manifest.diffusion is not None:
+        return None
+    return f"only a diffusion model has samplers to sweep, this is a {manifest.family}"
 
 
 def sweep_artifact(
@@ -94,23 +64,25 @@ def sweep_artifact(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> SweepReport:
-    """Measure every sampler, on the CPU.
+    """Measure every sampler of a diffusion model on the CPU.
 
     Args:
-        root: The artifact of a diffusion model.
-        speech: Folder of recordings, none of which was calibrated on.
-        precision: Of the graphs.
-        steps: Numbers of steps to try; those beyond the checkpoint's are left out.
-        threads: Of the session; None takes one per core.
-        progress: Told how far it is.
+        root: Directory of the artifact, which is not changed.
+        speech: Folder of recordings, none of which INT8 was calibrated on.
+        precision: Precision of the graphs to run.
+        steps: Numbers of steps to measure; those above the checkpoint's training steps are left out.
+        threads: Worker threads of the session; None uses one per core.
+        progress: Receives the number of settings that are done.
 
     Raises:
-        InputError: The artifact is of another kind, or the recordings or steps are at fault.
-        ArtifactError, ProviderError: As `Vocoder.load`.
+        InputError: The artifact is not of a diffusion model, or recordings or `steps` cannot be used.
+        ArtifactError: The artifact is damaged or has no graph of that precision.
+        ProviderError: The graph cannot be run.
     """
     manifest = Artifact.open(root).manifest
-    if manifest.diffusion is None:
-        raise InputError(f"{root}: only a diffusion model has samplers to sweep, this is a {manifest.family}")
+    problem = sweep_problem(manifest)
+    if problem is not None or manifest.diffusion is None:
+        raise InputError(f"{root}: {problem}")
     if not steps or min(steps) < 1 or max(steps) > MAX_STEPS:
         raise InputError(f"a sweep needs numbers of steps from 1 to {MAX_STEPS}, got {list(steps)}")
     utterances = load_speech(speech, manifest)
@@ -135,34 +107,44 @@ def sweep_artifact(
 
 
 def knee_of(points: Sequence[SweepPoint]) -> int:
-    """Place of the cheapest point that is nearly as good as the best: within 0.05 PESQ and 0.01 STOI.
+    """Index of the cheapest point whose PESQ and STOI are within their tolerances of the best.
 
-    PESQ alone would not do: near its floor of 1 it no longer tells the intelligible from noise. Where nothing is
-    within both, PESQ decides; what was not measured does not.
+    PESQ alone is not enough: near its floor of 1 it does not separate intelligible speech from noise. Where no point
+    is within both tolerances, PESQ decides; a figure that was not measured for every point is ignored.
+
+    Args:
+        points: Measured points, at least one.
 
     Raises:
-        InputError: Neither was measured.
+        InputError: Neither PESQ nor STOI was measured for every point.
     """
-    values = {figure: [getattr(point, figure) for point in points] for figure in _ALLOWED_LOSS}
+    values = {figure: [getattr(point, figure) for point in points] for figure in _DECISIVE}
     measured = {figure: own for figure, own in values.items() if own and None not in own}
     if not measured:
         raise InputError("a sweep needs PESQ or STOI to judge by; pip install 'voirs-vocoder[eval]'")
     good: Sequence[int] = range(len(points))
     for figure, own in measured.items():
-        least = max(own) - _ALLOWED_LOSS[figure]
+        least = max(own) - tolerance_of(figure)
         good = [place for place in good if own[place] >= least] or good
     return min(good, key=lambda place: points[place].rtf)
 
 
 def record_sweep(root: Path, report: SweepReport) -> Artifact:
-    """Write table and plot into the artifact, and make the knee its default.
+    """Write table and plot into the artifact, and make the knee its default sampling.
+
+    Args:
+        root: Directory of the artifact.
+        report: Measured sweep of that artifact.
+
+    Returns:
+        The changed artifact.
 
     Raises:
         ArtifactError: The artifact is damaged or another process is changing it.
-        InputError: matplotlib is not installed, or it cannot be written.
+        InputError: matplotlib is not installed, or the artifact cannot be written.
     """
     data = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
-    files = {_REPORT_PATH: data, _PLOT_PATH: sweep_png(report)}
+    files = {SWEEP_PATH: data, SWEEP_PLOT_PATH: sweep_png(report)}
     knee = report.points[report.knee]
     with locked_artifact(root) as artifact:
         manifest = artifact.manifest
@@ -175,15 +157,78 @@ def record_sweep(root: Path, report: SweepReport) -> Artifact:
 
 
 def sweep_table(report: SweepReport) -> list[list[str]]:
-    """The points as rows of text, the first being the header; the knee is marked."""
-    rows = [["sampler", "steps", "RTF", "PESQ", "STOI", "LSD", ""]]
+    """The points as rows of text, the first row being the header; the knee is marked."""
+    rows = [["sampler", "steps", *(FIGURES[name].title for name in ("rtf", *_FIGURES)), ""]]
     for place, point in enumerate(report.points):
-        figures = [
-            "-" if value is None else f"{value:.3f}" for value in (point.pesq_wb, point.stoi, point.lsd)
-        ]
-        mark = "<- knee" if place == report.knee else ""
-        rows.append([point.sampler, str(point.steps or "own"), f"{point.rtf:.4f}", *figures, mark])
+        figures = [figure_text(name, getattr(point, name)) for name in ("rtf", *_FIGURES)]
+        mark = "<- default" if place == report.knee else ""
+        rows.append([point.sampler, str(point.steps or "own"), *figures, mark])
     return rows
+
+
+def sweep_png(report: SweepReport) -> bytes:
+    """Draw PESQ, STOI and LSD of every point against its real-time factor.
+
+    Args:
+        report: Measured sweep.
+
+    Returns:
+        A PNG; the same report gives the same bytes.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    figure = new_figure(*_SIZE_INCHES)
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure.suptitle(
+        f"{report.family} {report.variant}, {report.precision}: {report.recordings} recordings, "
+        f"{report.speech_s:.0f} s of speech, {report.backend}"
+    )
+    knee = report.points[report.knee]
+    for axes, figure_name in zip(figure.subplots(1, len(_FIGURES)), _FIGURES, strict=True):
+        for sampler in dict.fromkeys(point.sampler for point in report.points):
+            points = [
+                p for p in report.points if p.sampler == sampler and getattr(p, figure_name) is not None
+            ]
+            line = axes.plot(
+                [point.rtf for point in points],
+                [getattr(point, figure_name) for point in points],
+                marker="o",
+                markersize=4,
+                linewidth=1.2,
+                label=sampler,
+            )
+            for point in points:
+                axes.annotate(
+                    _steps(point),
+                    (point.rtf, getattr(point, figure_name)),
+                    xytext=(3, 4),
+                    textcoords="offset points",
+                    fontsize=7,
+                    color=line[0].get_color(),
+                )
+        if getattr(knee, figure_name) is not None:
+            axes.plot(
+                [knee.rtf],
+                [getattr(knee, figure_name)],
+                marker="o",
+                markersize=13,
+                markerfacecolor="none",
+                markeredgecolor="black",
+                linestyle="none",
+                label=f"knee: {knee.sampler} {_steps(knee)}".strip(),
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("real-time factor")
+        direction = "higher" if FIGURES[figure_name].higher_is_better else "lower"
+        axes.set_ylabel(f"{FIGURES[figure_name].title} ({direction} is better)")
+        axes.grid(visible=True, which="both", alpha=0.25)
+    figure.axes[0].legend(fontsize=8)
+    return png_of(figure)
 
 
 def _configs(diffusion: Diffusion, steps: Sequence[int]) -> list[VocodingConfig]:
@@ -208,3 +253,7 @@ def _point(vocoder: Vocoder, config: VocodingConfig, utterances: Sequence[Speech
     return SweepPoint(
         sampler=str(config.sampler), steps=config.steps, rtf=elapsed_s / speech_s, **mean_figures(figures)
     )
+
+
+def _steps(point: SweepPoint) -> str:
+    return "" if point.steps is None else str(point.steps)

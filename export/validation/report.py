@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from voirs_vocoder.export.validation.gates import GateResult, Status, verdict_of
-from voirs_vocoder.export.validation.measures import FIGURE_COLUMNS, figure_text
 from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision, Recording
+from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = [
     "PAGE_PATH",
@@ -123,7 +123,7 @@ def report_table(report: Report) -> list[list[str]]:
     SNR is against the reference, PESQ, STOI, LSD, M-STFT and mel L1 against the recording, `lost` is the PESQ that the
     reference has more.
     """
-    header = ["graph", "runs on", *(FIGURE_COLUMNS[name].title for name in _COLUMNS), "verdict"]
+    header = ["graph", "runs on", *(FIGURES[name].title for name in _COLUMNS), "verdict"]
     reference = ["reference", report.reference_backend, *_cells(report.reference_figures), ""]
     rows = [[row.graph, row.provider, *_cells(row.figures), row.verdict] for row in report.rows]
     return [header, reference, *rows]

@@ -156,7 +156,7 @@ def _measured_look_ahead(graph: StreamGraph) -> int:
     frames = graph.entry.details.get("low_latency_frames")
     if not isinstance(frames, int) or frames < 0:
         raise InputError(
-            "low_latency takes the look-ahead that was measured, and none was; run voirs-vocoder bench DIR "
-            "--look-ahead --speech S, or give look_ahead_frames"
+            "low_latency takes the look-ahead that was measured, and none was; run voirs-vocoder tune DIR "
+            "--speech S --only look-ahead, or give look_ahead_frames"
         )
     return frames

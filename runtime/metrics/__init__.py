@@ -6,16 +6,19 @@ from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError
 from voirs_vocoder.runtime.metrics.perceptual import pesq_wb, stoi
 from voirs_vocoder.runtime.metrics.pitch import f0_hz, pitch_error_cents, voicing_f1
 from voirs_vocoder.runtime.metrics.spectral import lsd, mel_l1, multi_resolution_stft
-from voirs_vocoder.runtime.metrics.suite import METRICS, measure
+from voirs_vocoder.runtime.metrics.table import FIGURES, METRICS, Figure, figure_text, measure, tolerance_of
 from voirs_vocoder.runtime.metrics.waveform import max_abs_error, si_sdr_db, snr_db
 
 __all__ = [
+    "FIGURES",
     "METRICS",
     "Dnsmos",
+    "Figure",
     "MetricUnavailableError",
     "dnsmos",
     "dnsmos_ovrl_lost",
     "f0_hz",
+    "figure_text",
     "lsd",
     "max_abs_error",
     "mcd_db",
@@ -27,5 +30,6 @@ __all__ = [
     "si_sdr_db",
     "snr_db",
     "stoi",
+    "tolerance_of",
     "voicing_f1",
 ]

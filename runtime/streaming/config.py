@@ -23,8 +23,8 @@ class StreamingConfig:
         max_chunk_frames: How far they grow.
         look_ahead_frames: Mel frames that are awaited behind a chunk before its audio is made; those that the model
             hears beyond them are extrapolated. None awaits them all and is exact.
-        low_latency: Instead, await what the artifact's own measurement (`bench --look-ahead`) found to lose at most
-            0.05 PESQ.
+        low_latency: Whether to await the look-ahead that `voirs-vocoder tune` measured to lose at most the tolerance of
+            PESQ in `runtime.metrics.FIGURES`, instead of the model's whole look-ahead.
         latency_ms: Or a budget from a mel frame to its audio, chunk and computing included. The look-ahead that
             it leaves no time for is extrapolated, and chunks are as small as this machine can keep up with. None is no
             budget.

@@ -120,7 +120,7 @@ def test_the_command_passes_on_the_same_artifact_and_fails_on_a_worse_one(
     failed = run("--against", str(path))
     assert failed.exit_code == 1
     assert "1 of them worse" in failed.output
-    assert run("--against", str(path), "--sweep").exit_code == 2
+    assert run("--against", str(path), "--save-baseline", str(path)).exit_code == 2
     assert CliRunner().invoke(main, ["bench", str(tiny_artifact), "--against", str(path)]).exit_code == 2
 
 

@@ -45,7 +45,18 @@ CONFIG = {
     "fmin": 0,
     "fmax": 4000,
 }
-COMMANDS = ("export", "quantize", "build-engine", "validate", "vocode", "bench", "inspect", "doctor")
+COMMANDS = (
+    "export",
+    "quantize",
+    "build-engine",
+    "validate",
+    "compare",
+    "tune",
+    "vocode",
+    "bench",
+    "inspect",
+    "doctor",
+)
 
 
 def run(*arguments: object, status: int = 0):

@@ -181,9 +181,12 @@ def test_the_least_look_ahead_that_is_good_enough_is_measured_and_becomes_the_de
     shutil.copytree(tiny_artifact, root)
     speech.mkdir()
     shutil.copy(sample_recordings[0], speech)
-    with Vocoder.load(root) as vocoder, pytest.raises(InputError, match="bench DIR --look-ahead"):
+    with (
+        Vocoder.load(root) as vocoder,
+        pytest.raises(InputError, match="tune DIR --speech S --only look-ahead"),
+    ):
         vocoder.open_stream(streaming=StreamingConfig(low_latency=True))
-    result = CliRunner().invoke(main, ["bench", str(root), "--look-ahead", "--speech", str(speech)])
+    result = CliRunner().invoke(main, ["tune", str(root), "--speech", str(speech)])
     assert result.exit_code == 0, result.output
     artifact = Artifact.open(root)
     assert all(problem is None for _, problem in artifact.verify())
@@ -196,6 +199,7 @@ def test_the_least_look_ahead_that_is_good_enough_is_measured_and_becomes_the_de
     assert report["points"][-1]["pesq_wb"] == pytest.approx(report["offline_pesq_wb"], abs=1e-3)
     chosen = report["points"][report["chosen"]]["look_ahead_frames"]
     assert f"awaits {chosen} frames" in result.stdout
+    assert "skipped sampler: only a diffusion model" in result.stderr
     with Vocoder.load(root) as vocoder:
         streaming = StreamingConfig(chunk_frames=2, low_latency=True)
         with vocoder.open_stream(streaming=streaming) as stream:
@@ -204,7 +208,7 @@ def test_the_least_look_ahead_that_is_good_enough_is_measured_and_becomes_the_de
 
 
 def test_look_ahead_is_measured_of_one_pass_models_only(tiny_diffwave, calibration_folder):
-    arguments = ["bench", str(tiny_diffwave), "--look-ahead", "--speech", str(calibration_folder)]
+    arguments = ["tune", str(tiny_diffwave), "--speech", str(calibration_folder), "--only", "look-ahead"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert "only one-pass models" in result.stderr

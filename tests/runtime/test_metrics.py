@@ -12,7 +12,7 @@ from voirs_vocoder.runtime import metrics
 from voirs_vocoder.runtime.audio import read_audio
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import get_convention
-from voirs_vocoder.runtime.metrics import METRICS, MetricUnavailableError, measure
+from voirs_vocoder.runtime.metrics import FIGURES, METRICS, MetricUnavailableError, figure_text, measure
 from voirs_vocoder.runtime.metrics.perceptual import _int16
 
 RATE = 22050
@@ -129,8 +129,32 @@ def test_measure_gives_every_metric_in_order(speech, noisy):
 
 
 def test_equal_signals_have_no_distance(speech):
-    values = measure(speech, speech, RATE, HIFIGAN, METRICS[:5])
-    assert values == {"snr_db": np.inf, "max_abs_error": 0, "lsd": 0, "multi_resolution_stft": 0, "mel_l1": 0}
+    expected = {"snr_db": np.inf, "max_abs_error": 0, "lsd": 0, "multi_resolution_stft": 0, "mel_l1": 0}
+    assert measure(speech, speech, RATE, HIFIGAN, tuple(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "worse"),
+    [
+        ("pesq_wb", 3.0, 2.96, False),
+        ("pesq_wb", 3.0, 2.9, True),
+        ("lsd", 1.0, 1.04, False),
+        ("lsd", 1.0, 1.06, True),
+        ("lsd", 1.0, 0.1, False),
+        ("rtf", 0.1, 0.1, False),
+        ("rtf", 0.1, 0.11, True),
+        ("stoi", 0.9, np.nan, True),
+    ],
+)
+def test_a_figure_is_worse_beyond_its_tolerance_in_its_own_direction(name, before, after, worse):
+    assert FIGURES[name].is_worse(before, after) is worse
+
+
+def test_every_figure_can_be_shown():
+    for name, figure in FIGURES.items():
+        assert figure_text(name, 1.25) == format(1.25, figure.form)
+        assert figure_text(name, None) == "-"
+        assert figure.meaning.endswith(".")
 
 
 def test_unusable_signals_are_refused(speech):

@@ -11,6 +11,7 @@ from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manife
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.runtime import Artifact, ArtifactError, InputError, SessionConfig, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
+from voirs_vocoder.runtime.artifact.sweep import SWEEP_PATH
 from voirs_vocoder.runtime.quality import estimate_cost, quality_plan
 
 POINTS = [
@@ -43,7 +44,17 @@ def artifact(tiny_artifact):
 def swept(tiny_artifact, tmp_path):
     """As if it were a diffusion model with a sweep."""
     root = shutil.copytree(tiny_artifact, tmp_path / "swept")
-    files = {"validation/sweep.json": msgspec.json.encode({"points": POINTS})}
+    report = {
+        "family": "diffwave",
+        "variant": "custom",
+        "precision": "fp32",
+        "backend": "test",
+        "recordings": 1,
+        "speech_s": 1.0,
+        "points": POINTS,
+        "knee": 0,
+    }
+    files = {SWEEP_PATH: msgspec.json.encode(report)}
     with locked_artifact(root) as artifact:
         replace_manifest(artifact, with_files(artifact.manifest, files), files)
     diffusion = Diffusion(
@@ -102,7 +113,7 @@ def test_without_a_sweep_levels_have_steps_of_their_own(swept, artifact):
 
 
 def test_a_damaged_sweep_is_one_error(swept):
-    entry = next(entry for entry in swept.manifest.files if entry.path == "validation/sweep.json")
+    entry = next(entry for entry in swept.manifest.files if entry.path == SWEEP_PATH)
     (swept.root / entry.path).write_bytes(b"[" * entry.size_bytes)
     with pytest.raises(ArtifactError):
         quality_plan(swept, "low")

@@ -8,9 +8,9 @@ from typing import Literal
 import msgspec
 
 from voirs_vocoder.export.validation.gates import Gate, GateResult, Status, gate_text, judged, verdict_of
-from voirs_vocoder.export.validation.measures import FIGURE_COLUMNS, figure_text
 from voirs_vocoder.export.validation.report import RecordingFigures
 from voirs_vocoder.export.validation.speech import mean_figures
+from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = ["CompareReport", "Comparison", "compare_table", "comparison_of", "encode_comparison"]
 
@@ -94,12 +94,12 @@ def compare_table(report: CompareReport) -> list[list[str]]:
         (comparison,) = report.comparisons
         limits = {result.gate.figure: gate_text(result) for result in comparison.gates}
         rows = [
-            [FIGURE_COLUMNS[name].title, figure_text(name, value), limits.get(name, "")]
+            [FIGURES[name].title, figure_text(name, value), limits.get(name, "")]
             for name, value in comparison.figures.items()
         ]
         return [["figure", "value", "threshold" if limits else ""], *rows]
     used = [name for name in _COLUMNS if any(c.figures.get(name) is not None for c in report.comparisons)]
-    header = ["reference", "against", *(FIGURE_COLUMNS[name].title for name in used), "verdict"]
+    header = ["reference", "against", *(FIGURES[name].title for name in used), "verdict"]
     return [header, *(_row(comparison, used) for comparison in report.comparisons)]
 
 

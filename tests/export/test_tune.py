@@ -1,4 +1,4 @@
-"""The sweep: what the knee is, and that it becomes the artifact's default with table and plot beside it."""
+"""`tune`: what the knee of a sweep is, what becomes the artifact's default, and what `bench` never changes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from click.testing import CliRunner
 
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.export.tuning.sweep import (
-    SweepPoint,
-    SweepReport,
     knee_of,
     record_sweep,
     sweep_artifact,
+    sweep_png,
     sweep_table,
 )
-from voirs_vocoder.export.tuning.sweep_plot import sweep_png
 from voirs_vocoder.runtime import Artifact
+from voirs_vocoder.runtime.artifact.sweep import SweepPoint, SweepReport, read_sweep
 from voirs_vocoder.runtime.errors import InputError
 
 
@@ -66,10 +65,11 @@ def test_the_knee_becomes_the_default_with_table_and_plot(tiny_diffwave, tmp_pat
         points=points,
         knee=1,
     )
-    assert [row[-1] for row in sweep_table(report)] == ["", "", "<- knee"]
+    assert [row[-1] for row in sweep_table(report)] == ["", "", "<- default"]
     artifact = record_sweep(root, report)
     assert (artifact.manifest.diffusion.sampler, artifact.manifest.diffusion.steps) == ("ddim", 3)
     assert all(problem is None for _, problem in Artifact.open(root).verify())
+    assert read_sweep(artifact) == report
     assert (root / "validation" / "sweep.png").read_bytes() == sweep_png(report)
     assert "Sampling: ddim, 3 steps" in (root / "MODEL_CARD.md").read_text(encoding="utf-8")
 
@@ -87,7 +87,40 @@ def test_a_sweep_measures_every_sampler(tiny_diffwave, sample_recordings, tmp_pa
 
 def test_only_a_diffusion_model_is_swept(tiny_artifact, calibration_folder):
     result = CliRunner().invoke(
-        main, ["bench", str(tiny_artifact), "--sweep", "--speech", str(calibration_folder)]
+        main, ["tune", str(tiny_artifact), "--only", "sampler", "--speech", str(calibration_folder)]
     )
     assert (result.exit_code, result.stderr.splitlines()[-1].startswith("error: ")) == (2, True)
     assert "only a diffusion model has samplers to sweep" in result.stderr
+
+
+def test_an_artifact_without_settings_to_tune_is_refused_with_each_reason(tiny_waveglow, calibration_folder):
+    result = CliRunner().invoke(main, ["tune", str(tiny_waveglow), "--speech", str(calibration_folder)])
+    assert result.exit_code == 2
+    assert "nothing to tune (sampler: only a diffusion model" in result.stderr
+    assert "look-ahead: only one-pass models" in result.stderr
+
+
+@pytest.mark.parametrize(("flag", "setting"), [("--sweep", "sampler"), ("--look-ahead", "look-ahead")])
+def test_bench_refuses_the_flags_that_became_tune(tiny_artifact, flag, setting):
+    result = CliRunner().invoke(main, ["bench", str(tiny_artifact), flag])
+    assert result.exit_code == 2
+    assert f"voirs-vocoder tune DIR --speech S --only {setting}" in result.stderr
+
+
+def test_bench_leaves_every_byte_of_the_artifact_as_it_was(tiny_artifact, sample_recordings, tmp_path):
+    root = shutil.copytree(tiny_artifact, tmp_path / "artifact")
+    speech = tmp_path / "speech"
+    speech.mkdir()
+    shutil.copy(sample_recordings[0], speech)
+
+    def content():
+        return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    before = content()
+    for arguments in (
+        ("--seconds", "0.2"),
+        ("--speech", str(speech), "--save-baseline", str(tmp_path / "baseline.json")),
+    ):
+        result = CliRunner().invoke(main, ["bench", str(root), *arguments])
+        assert result.exit_code == 0, result.output
+    assert content() == before

@@ -1,0 +1,140 @@
+"""`voirs-vocoder tune`: settings of an artifact, measured on recordings and kept as its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.output import require_writable_file, write_file
+from voirs_vocoder.runtime.artifact.manifest import Precision
+from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from voirs_vocoder.runtime.artifact.manifest import Manifest
+
+__all__ = ["command"]
+
+SAMPLER = "sampler"
+LOOK_AHEAD = "look-ahead"
+
+
+@click.command(
+    "tune",
+    cls=options.ExampleCommand,
+    short_help="Measure settings; keep the best as defaults.",
+    examples=(
+        "voirs-vocoder tune diffwave --speech speech/held-out",
+        "voirs-vocoder tune hifigan-v2 --speech speech/held-out --only look-ahead --threads 1",
+    ),
+)
+@options.artifact_argument
+@options.speech_option(required=True, help_text="Folder of recordings, none of which INT8 was calibrated on.")
+@click.option(
+    "--only",
+    type=click.Choice((SAMPLER, LOOK_AHEAD)),
+    show_default="everything that the model has",
+    help="Tune a single setting.",
+)
+@options.precision_option
+@options.threads_option
+@options.json_file_option
+def command(
+    root: Path,
+    speech: Path,
+    only: str | None,
+    precision: Precision,
+    threads: int | None,
+    json_file: Path | None,
+) -> None:
+    """Measure settings of the artifact DIR on recordings, and make the best ones its defaults.
+
+    sampler, of a diffusion model: PESQ, STOI, LSD and real-time factor of every sampler with several numbers of steps.
+    The cheapest setting whose PESQ and STOI are nearly those of the best becomes the default of `vocode`.
+
+    look-ahead, of a one-pass model: PESQ, LSD, SNR against the offline pass, latency and computing time of streams
+    that await fewer frames than the model depends on. The least look-ahead that keeps nearly the whole PESQ becomes
+    what `stream --low-latency` awaits.
+
+    Tables and plots are kept in the artifact, under validation.
+    """
+    if json_file is not None:
+        require_writable_file(json_file)
+    chosen = _applicable(root, Artifact.open(root).manifest, only)
+    reports = {name: _TUNERS[name](root, speech, precision, threads) for name in chosen}
+    if json_file is not None:
+        write_file(json_file, msgspec.json.format(msgspec.json.encode(reports), indent=2) + b"\n")
+
+
+def _applicable(root: Path, manifest: Manifest, only: str | None) -> list[str]:
+    """Names of the settings to tune; a line on stderr for each that is left out.
+
+    Raises:
+        InputError: There is nothing to tune.
+    """
+    from voirs_vocoder.export.tuning.look_ahead import look_ahead_problem
+    from voirs_vocoder.export.tuning.sweep import sweep_problem
+
+    problems = {SAMPLER: sweep_problem(manifest), LOOK_AHEAD: look_ahead_problem(manifest)}
+    wanted = [only] if only is not None else list(problems)
+    found = [name for name in wanted if problems[name] is None]
+    if not found:
+        reasons = "; ".join(f"{name}: {problems[name]}" for name in wanted)
+        raise InputError(f"{root}: nothing to tune ({reasons}); choose another artifact or setting")
+    for name in wanted:
+        if problems[name] is not None:
+            click.echo(f"skipped {name}: {problems[name]}", err=True)
+    return found
+
+
+def _tune_sampler(root: Path, speech: Path, precision: Precision, threads: int | None) -> msgspec.Struct:
+    from voirs_vocoder.export.tuning.sweep import (
+        SWEEP_PLOT_PATH,
+        record_sweep,
+        sweep_artifact,
+        sweep_table,
+    )
+
+    with ConsoleProgress() as progress:
+        report = sweep_artifact(root, speech, precision=precision, threads=threads, progress=progress)
+    record_sweep(root, report)
+    print_table(sweep_table(report))
+    knee = report.points[report.knee]
+    steps = "" if knee.steps is None else f" with {knee.steps} steps"
+    click.echo(
+        f"\n{report.recordings} recordings, {report.speech_s:.1f} s. The default is now {knee.sampler}{steps}; plot: "
+        f"{click.format_filename(root / SWEEP_PLOT_PATH)}"
+    )
+    return report
+
+
+def _tune_look_ahead(root: Path, speech: Path, precision: Precision, threads: int | None) -> msgspec.Struct:
+    from voirs_vocoder.export.tuning.look_ahead import (
+        LOOK_AHEAD_PLOT_PATH,
+        look_ahead_table,
+        measure_look_aheads,
+        record_look_aheads,
+    )
+
+    with ConsoleProgress() as progress:
+        report = measure_look_aheads(root, speech, precision=precision, threads=threads, progress=progress)
+    record_look_aheads(root, report)
+    print_table(look_ahead_table(report))
+    chosen = report.points[report.chosen].look_ahead_frames
+    click.echo(
+        f"\n{report.recordings} recordings, {report.speech_s:.1f} s, chunks of {report.chunk_frames} frame. Low "
+        f"latency now awaits {chosen} frames; plot: {click.format_filename(root / LOOK_AHEAD_PLOT_PATH)}"
+    )
+    return report
+
+
+_TUNERS: dict[str, Callable[[Path, Path, Precision, int | None], msgspec.Struct]] = {
+    SAMPLER: _tune_sampler,
+    LOOK_AHEAD: _tune_look_ahead,
+}
