@@ -8,7 +8,7 @@ from pathlib import Path
 from voirs_vocoder.export.report_page import render_page, require_drawing
 from voirs_vocoder.export.report_page.columns import PAGE_RECORDINGS
 from voirs_vocoder.export.report_page.validation import validation_page
-from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.export.validation.report import Report
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact
@@ -48,11 +48,11 @@ def validate_and_record(
         report = validate_artifact(root, speech, checkpoint=checkpoint, config=config, progress=progress)
         record_validation(root, report)
         return report
-    with Heard(PAGE_RECORDINGS) as heard:
+    with KeptAudio(PAGE_RECORDINGS) as kept_audio:
         report = validate_artifact(
-            root, speech, checkpoint=checkpoint, config=config, heard=heard, progress=progress
+            root, speech, checkpoint=checkpoint, config=config, kept_audio=kept_audio, progress=progress
         )
-        content = validation_page(report, Artifact.open(root).manifest, heard)
+        content = validation_page(report, Artifact.open(root).manifest, kept_audio)
         page = render_page(content, progress=progress)
     record_validation(root, report, page)
     return report

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import platform
 import re
-from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -20,11 +17,12 @@ from voirs_vocoder.runtime.artifact.manifest import FileEntry, GraphEntry, Tenso
 from voirs_vocoder.runtime.audio.ffmpeg import aac_problem
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.machine import Processor, read_processor
 from voirs_vocoder.runtime.providers import PROVIDERS, Session
 from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineBackend, load_flavour
 from voirs_vocoder.runtime.providers.tensorrt.memory import load_cuda
 
-__all__ = ["TRIAL_GRAPH", "BackendCheck", "Diagnosis", "Package", "Processor", "ProviderCheck", "diagnose"]
+__all__ = ["TRIAL_GRAPH", "BackendCheck", "Diagnosis", "Package", "ProviderCheck", "diagnose"]
 
 _DISTRIBUTION = "voirs-vocoder"
 
@@ -34,9 +32,6 @@ TRIAL_GRAPH = base64.b64decode(
     "YmF0Y2gKAggBCggSBmZyYW1lc2ImCgVhdWRpbxIdChsIARIXCgcSBWJhdGNoCgIIAQoIEgZmcmFtZXNCBAoAEBE="
 )
 _TRIAL_WEIGHT = 2.0
-
-# Instructions that multiply 8-bit integers and add up in 32 bits, as Linux names them.
-_INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm")
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -69,20 +64,6 @@ class BackendCheck(msgspec.Struct, frozen=True):
     name: str
     version: str | None
     problem: str | None
-
-
-class Processor(msgspec.Struct, frozen=True):
-    """The CPU.
-
-    Attributes:
-        name: As the system calls it.
-        threads: How many this process may use.
-        int8_instructions: Those that INT8 graphs are fast with, such as `avx512_vnni`; may be empty.
-    """
-
-    name: str
-    threads: int
-    int8_instructions: tuple[str, ...]
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +105,7 @@ def diagnose() -> Diagnosis:
         version=metadata.version(_DISTRIBUTION),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        processor=_processor(Path("/proc/cpuinfo")),
+        processor=read_processor(),
         gpu=gpu,
         providers=tuple(
             _engine_provider(backends, gpu, gpu_problem) if name == "tensorrt-engine" else _tried(name)
@@ -245,25 +226,6 @@ def _gpu() -> tuple[str | None, str | None]:
         )
     except ProviderError as error:
         return None, str(error)
-
-
-def _processor(cpuinfo: Path) -> Processor:
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        text = ""
-    fields = dict(re.findall(r"^(model name|flags|Features)\s*: (.*)$", text, re.MULTILINE))
-    flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    return Processor(
-        name=fields.get("model name") or platform.processor() or platform.machine(),
-        threads=_usable_threads(),
-        int8_instructions=tuple(name for name in _INT8_INSTRUCTIONS if name in flags),
-    )
-
-
-def _usable_threads() -> int:
-    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _audio_formats() -> tuple[str, ...]:

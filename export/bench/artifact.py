@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,10 +14,12 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.bench.fresh_process import speak_fresh
 from voirs_vocoder.export.bench.paired import Times, interleaved_times, median_estimate, ratio_estimate
-from voirs_vocoder.export.bench.report import BenchReport, BenchRow, this_machine
+from voirs_vocoder.export.bench.report import BenchReport, BenchRow
+from voirs_vocoder.export.validation.candidates import Candidate
 from voirs_vocoder.runtime import Artifact, MelConvention, SessionConfig, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.machine import this_machine
 from voirs_vocoder.runtime.progress import Progress, silent
 from voirs_vocoder.runtime.providers import int8_target
 from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem
@@ -26,23 +27,6 @@ from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem
 __all__ = ["artifact_benchmark", "bench_mel", "bytes_in_hand"]
 
 _SEED = 0
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """A precision on a provider, whatever the number of graphs that it takes."""
-
-    precision: Precision
-    target: Int8Target | None
-    provider: str
-
-    @property
-    def graph(self) -> str:
-        return ".".join(part for part in (self.precision, self.target) if part)
-
-    @property
-    def name(self) -> str:
-        return f"{self.graph} on {self.provider}"
 
 
 def artifact_benchmark(
@@ -73,18 +57,13 @@ def artifact_benchmark(
     manifest = artifact.manifest
     frames = round(seconds * manifest.sample_rate / manifest.hop_length)
     if frames < 1:
-        raise InputError(f"--seconds must be at least one mel frame, got {seconds:g}; give some seconds")
+        raise InputError(f"seconds must be at least one mel frame, got {seconds:g}; give a longer duration")
     session = SessionConfig(threads=threads or os.cpu_count() or 1)
     mel = bench_mel(manifest.mel, frames)
-    kinds = _kinds(artifact)
+    candidates = _candidates(artifact, session)
     with contextlib.ExitStack() as stack:
-        vocoders = {
-            kind.name: stack.enter_context(
-                Vocoder.load(root, provider=kind.provider, precision=kind.precision, session=session)
-            )
-            for kind in kinds
-        }
-        progress("timing", 0, len(kinds) + 1)
+        vocoders = {candidate.title: stack.enter_context(candidate.open()) for candidate in candidates}
+        progress("timing", 0, len(candidates) + 1)
         calls = {name: partial(vocoder.vocode, mel) for name, vocoder in vocoders.items()}
         times = interleaved_times(calls, pairs=pairs, seed=_SEED)
         backends = {name: vocoder.metadata.backend for name, vocoder in vocoders.items()}
@@ -93,9 +72,9 @@ def artifact_benchmark(
     with tempfile.TemporaryDirectory() as folder:
         mel_path = Path(folder) / "mel.npy"
         np.save(mel_path, mel)
-        for done, kind in enumerate(kinds, 1):
-            progress(f"{kind.name}: loading in a fresh process", done, len(kinds) + 1)
-            rows.append(_row(artifact, kind, times, backends, audio_s, mel_path, session))
+        for done, candidate in enumerate(candidates, 1):
+            progress(f"{candidate.title}: loading in a fresh process", done, len(candidates) + 1)
+            rows.append(_row(artifact, candidate, times, backends, audio_s, mel_path, session))
     progress("measured", 1, 1)
     return BenchReport(
         family=manifest.family,
@@ -131,7 +110,7 @@ def bytes_in_hand(mel: NDArray[np.float32], hop_length: int) -> int:
     return int(mel.nbytes + mel.shape[1] * hop_length * 4)
 
 
-def _kinds(artifact: Artifact) -> list[_Kind]:
+def _candidates(artifact: Artifact, session: SessionConfig) -> list[Candidate]:
     providers = ["cpu"]
     if find_spec("openvino") is not None:
         providers.append("openvino")
@@ -140,7 +119,12 @@ def _kinds(artifact: Artifact) -> list[_Kind]:
     graphs = dict.fromkeys((graph.precision, graph.target) for graph in artifact.manifest.graphs)
     fp32_first = sorted(graphs, key=lambda graph: graph[0] != "fp32")
     return [
-        _Kind(precision, target, provider)
+        Candidate(
+            precision,
+            target,
+            provider,
+            partial(Vocoder.load, artifact.root, provider=provider, precision=precision, session=session),
+        )
         for provider in providers
         for precision, target in fp32_first
         if _runs(precision, target, provider)
@@ -156,7 +140,7 @@ def _runs(precision: Precision, target: Int8Target | None, provider: str) -> boo
 
 def _row(
     artifact: Artifact,
-    kind: _Kind,
+    candidate: Candidate,
     times: Times,
     backends: dict[str, str],
     audio_s: float,
@@ -164,19 +148,23 @@ def _row(
     session: SessionConfig,
 ) -> BenchRow:
     manifest = artifact.manifest
-    spoken = speak_fresh(artifact.root, kind.provider, kind.precision, session.threads or 1, mel_path)
+    spoken = speak_fresh(
+        artifact.root, candidate.provider, candidate.precision, session.threads or 1, mel_path
+    )
     graphs = [
-        graph for graph in manifest.graphs if (graph.precision, graph.target) == (kind.precision, kind.target)
+        graph
+        for graph in manifest.graphs
+        if (graph.precision, graph.target) == (candidate.precision, candidate.target)
     ]
     baseline = next(iter(times.values()))
     return BenchRow(
-        graph=kind.graph,
-        precision=kind.precision,
-        target=kind.target,
-        provider=kind.provider,
-        backend=backends[kind.name],
-        rtf=median_estimate(times[kind.name] / audio_s),
-        time_ratio=ratio_estimate(times[kind.name], baseline),
+        graph=candidate.graph,
+        precision=candidate.precision,
+        target=candidate.target,
+        provider=candidate.provider,
+        backend=backends[candidate.title],
+        rtf=median_estimate(times[candidate.title] / audio_s),
+        time_ratio=ratio_estimate(times[candidate.title], baseline),
         load_s=spoken.load_s,
         peak_bytes=spoken.peak_bytes - bytes_in_hand(np.load(mel_path), manifest.hop_length),
         size_bytes=sum(graph.file.size_bytes for graph in graphs),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.paired import Estimate, interleaved_times, ratio_estimate
-from voirs_vocoder.export.validation.candidates import Variant, variants
+from voirs_vocoder.export.validation.candidates import Candidate, cpu_candidates
 from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.analysis.levels import level_db, rms_db
@@ -114,17 +114,17 @@ def measure_baseline(
     artifact = Artifact.open(root)
     manifest = artifact.manifest
     utterances = load_speech(speech, manifest)
-    kinds = sorted(variants(artifact), key=lambda kind: kind.precision != "fp32")
+    candidates = cpu_candidates(artifact)
     references: list[NDArray[np.float32]] = []
     found: dict[str, tuple[dict[str, float | None], dict[str, dict[str, float]]]] = {}
-    for number, kind in enumerate(kinds):
-        progress(f"quality of {kind.title}", number, len(kinds))
-        with kind.open() as vocoder:
+    for number, candidate in enumerate(candidates):
+        progress(f"quality of {candidate.title}", number, len(candidates))
+        with candidate.open() as vocoder:
             audios = [vocoder.vocode(u.mel).samples[0, : u.samples.size] for u in utterances]
         references = references or audios
-        found[kind.title] = _quality(utterances, audios, references, artifact)
+        found[candidate.title] = _quality(utterances, audios, references, artifact)
     progress("timing", 0, 0)
-    times = _time_ratios(kinds, artifact, seconds, pairs)
+    times = _time_ratios(candidates, artifact, seconds, pairs)
     return Baseline(
         format=_FORMAT,
         model=f"{manifest.family} {manifest.variant}",
@@ -254,11 +254,13 @@ def _quality(
     return mean_figures(rows), golden
 
 
-def _time_ratios(kinds: list[Variant], artifact: Artifact, seconds: float, pairs: int) -> dict[str, Estimate]:
+def _time_ratios(
+    candidates: list[Candidate], artifact: Artifact, seconds: float, pairs: int
+) -> dict[str, Estimate]:
     manifest = artifact.manifest
     frames = max(1, round(seconds * manifest.sample_rate / manifest.hop_length))
     mel = bench_mel(manifest.mel, frames)
-    opened: dict[str, Vocoder] = {kind.title: kind.open() for kind in kinds}
+    opened: dict[str, Vocoder] = {candidate.title: candidate.open() for candidate in candidates}
     try:
         calls: dict[str, Callable[[], object]] = {
             name: partial(vocoder.vocode, mel) for name, vocoder in opened.items()

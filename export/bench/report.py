@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from pathlib import Path
-
 import msgspec
 
 from voirs_vocoder.export.bench.paired import Estimate
 from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision
+from voirs_vocoder.runtime.machine import Machine
 
 __all__ = [
     "BenchReport",
     "BenchRow",
-    "Machine",
     "bench_table",
     "encode_bench",
     "estimate_cells",
-    "this_machine",
 ]
-
-
-class Machine(msgspec.Struct, frozen=True):
-    """What was measured on.
-
-    Attributes:
-        processor: As the operating system names it.
-        cores: Logical processors.
-        system: Operating system and architecture.
-        python: Its version.
-    """
-
-    processor: str
-    cores: int
-    system: str
-    python: str
 
 
 class BenchRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,19 +63,6 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     audio_s: float
     rows: tuple[BenchRow, ...]
-
-
-def this_machine() -> Machine:
-    """Where this process runs."""
-    names = Path("/proc/cpuinfo")
-    lines = names.read_text(encoding="utf-8").splitlines() if names.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return Machine(
-        processor=models[0] if models else platform.machine(),
-        cores=os.cpu_count() or 1,
-        system=f"{platform.system()} {platform.machine()}",
-        python=platform.python_version(),
-    )
 
 
 def encode_bench(report: BenchReport) -> bytes:

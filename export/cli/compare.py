@@ -18,7 +18,7 @@ from voirs_vocoder.runtime.errors import InputError
 if TYPE_CHECKING:
     from voirs_vocoder.export.validation.compare import CompareReport
     from voirs_vocoder.export.validation.gates import Gate
-    from voirs_vocoder.export.validation.kept_audio import Heard
+    from voirs_vocoder.export.validation.kept_audio import KeptAudio
     from voirs_vocoder.runtime.progress import Progress
 
 __all__ = ["command"]
@@ -97,21 +97,28 @@ def command(
         raise click.UsageError("--align is for recordings; what one artifact makes is aligned")
 
     from voirs_vocoder.export.validation.compare import parsed_threshold
-    from voirs_vocoder.export.validation.kept_audio import Heard
+    from voirs_vocoder.export.validation.kept_audio import KeptAudio
 
     thresholds = [
         *(parsed_threshold(text, "min") for text in at_least),
         *(parsed_threshold(text, "max") for text in at_most),
     ]
-    with Heard() as heard, ConsoleProgress() as progress:
+    with KeptAudio() as kept_audio, ConsoleProgress() as progress:
         report = _compare(
-            reference, degraded, speech, thresholds, align, heard, progress, paged=report_file is not None
+            reference,
+            degraded,
+            speech,
+            thresholds,
+            align,
+            kept_audio,
+            progress,
+            paged=report_file is not None,
         )
         if report_file is not None:
             from voirs_vocoder.export.report_page import render_page
             from voirs_vocoder.export.report_page.comparison import comparison_page
 
-            write_file(report_file, render_page(comparison_page(report, heard), progress=progress))
+            write_file(report_file, render_page(comparison_page(report, kept_audio), progress=progress))
     _print(report, json_file)
     if not report.passed:
         raise click.exceptions.Exit(GATE_FAILED)
@@ -123,7 +130,7 @@ def _compare(
     speech: Path | None,
     thresholds: list[Gate],
     align: bool,
-    heard: Heard,
+    kept_audio: KeptAudio,
     progress: Progress,
     *,
     paged: bool,
@@ -132,15 +139,17 @@ def _compare(
         from voirs_vocoder.export.validation.compare import compare_artifacts
 
         roots = [reference] if degraded is None else [reference, degraded]
-        return compare_artifacts(roots, speech, thresholds=thresholds, heard=heard, progress=progress)
+        return compare_artifacts(
+            roots, speech, thresholds=thresholds, kept_audio=kept_audio, progress=progress
+        )
     from voirs_vocoder.export.validation.compare import compare_recordings
 
     if degraded is None:
         raise click.UsageError("name what A is compared with: B")
     # Artifacts are compared on what is kept; recordings are kept for the page alone.
-    kept = heard if paged else None
+    kept = kept_audio if paged else None
     return compare_recordings(
-        reference, degraded, thresholds=thresholds, align=align, heard=kept, progress=progress
+        reference, degraded, thresholds=thresholds, align=align, kept_audio=kept, progress=progress
     )
 
 

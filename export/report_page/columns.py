@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from voirs_vocoder.export.bench.report import this_machine
 from voirs_vocoder.export.report_page import PageColumn
 from voirs_vocoder.export.validation.gates import GateResult, gate_text
+from voirs_vocoder.runtime.machine import this_machine
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = ["PAGE_RECORDINGS", "figure_column", "figure_texts", "gate_reasons", "this_place"]

@@ -12,19 +12,19 @@ from voirs_vocoder.export.report_page.columns import (
     gate_reasons,
     this_place,
 )
-from voirs_vocoder.export.validation.compare.result import CompareReport, Comparison
-from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.compare.report import CompareReport, Comparison
+from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = ["comparison_page"]
 
 
-def comparison_page(report: CompareReport, heard: Heard) -> PageContent:
-    """Everything that `compare` found, with the audio that it heard.
+def comparison_page(report: CompareReport, kept_audio: KeptAudio) -> PageContent:
+    """Everything that `compare` found, with the audio that was kept.
 
     Args:
-        report: What was measured.
-        heard: What was kept while it was.
+        report: Figures and verdicts to show.
+        kept_audio: Audio that was kept during the measurement.
     """
     names = [name for name in FIGURES if any(c.figures.get(name) is not None for c in report.comparisons)]
     judged = any(comparison.gates for comparison in report.comparisons)
@@ -32,7 +32,7 @@ def comparison_page(report: CompareReport, heard: Heard) -> PageContent:
     many = len(report.comparisons) > 1
     count = len(first.recordings)
     return PageContent(
-        title=f"{first.reference}: do its variants agree?"
+        title=f"{first.reference}: do its graphs agree?"
         if many
         else f"{first.degraded} against {first.reference}",
         subtitle=f"{count} recording{'s' * (count != 1)}; figures between the two signals of each row",
@@ -46,7 +46,7 @@ def comparison_page(report: CompareReport, heard: Heard) -> PageContent:
         rows=tuple(_row(comparison, names) for comparison in report.comparisons),
         notes=report.notes,
         rtf=tuple(report.rtf.items()),
-        utterances=tuple(_utterances(report, heard)),
+        utterances=tuple(_utterances(report, kept_audio)),
         provenance=(("Compared", f"{len(report.comparisons)} pairs of {report.kind}"), *this_place()),
     )
 
@@ -70,25 +70,25 @@ def _row(comparison: Comparison, names: list[str]) -> PageRow:
     return PageRow(names_and_cells, comparison.verdict, gate_reasons(comparison.gates))
 
 
-def _utterances(report: CompareReport, heard: Heard) -> Iterator[PageUtterance]:
+def _utterances(report: CompareReport, kept_audio: KeptAudio) -> Iterator[PageUtterance]:
     first = report.comparisons[0]
     files = report.kind != "artifacts"
     reference = first.reference
-    # Only what is held against the first reference differs from what is heard beside it by what the table says.
+    # The figures beside a clip are against the clip of the reference, so only comparisons with that reference count.
     figures = {
         (entry.recording, comparison.degraded): entry.figures
         for comparison in report.comparisons
         if comparison.reference == reference
         for entry in comparison.recordings
     }
-    for name in list(heard.recordings)[:PAGE_RECORDINGS]:
-        recording = PageClip(reference if files else "recording", heard.recording(name))
+    for name in list(kept_audio.recordings)[:PAGE_RECORDINGS]:
+        recording = PageClip(reference if files else "recording", kept_audio.recording(name))
         made = (
             PageClip(
-                variant,
-                heard.audio(name, variant),
-                tuple(figure_texts(figures.get((name, variant), {}), list(FIGURES))),
+                candidate,
+                kept_audio.audio(name, candidate),
+                tuple(figure_texts(figures.get((name, candidate), {}), list(FIGURES))),
             )
-            for variant in heard.variants
+            for candidate in kept_audio.candidates
         )
-        yield PageUtterance(name, heard.recordings[name], (recording, *made), reference)
+        yield PageUtterance(name, kept_audio.recordings[name], (recording, *made), reference)

@@ -6,28 +6,25 @@ from collections.abc import Iterator
 
 from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
 from voirs_vocoder.export.report_page.columns import figure_column, figure_texts, gate_reasons, this_place
-from voirs_vocoder.export.validation.kept_audio import Heard
-from voirs_vocoder.export.validation.report import Report, Row
+from voirs_vocoder.export.validation.kept_audio import KeptAudio
+from voirs_vocoder.export.validation.report import REFERENCE, Report, Row
 from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.metrics import figure_text
 
-__all__ = ["REFERENCE", "validation_page"]
-
-REFERENCE = "reference"
-"""The clip that the graphs are held against."""
+__all__ = ["validation_page"]
 
 _NAMES = ("snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd", "multi_resolution_stft", "mel_l1")
 _COLUMNS = ("rtf", *_NAMES)
 _RECORDING = "recording"
 
 
-def validation_page(report: Report, manifest: Manifest, heard: Heard) -> PageContent:
-    """Everything that `validate` found, with the audio that it heard.
+def validation_page(report: Report, manifest: Manifest, kept_audio: KeptAudio) -> PageContent:
+    """Everything that `validate` found, with the audio that was kept.
 
     Args:
-        report: What was measured.
+        report: Figures and verdicts to show.
         manifest: Of the artifact.
-        heard: What was kept while it was.
+        kept_audio: Audio that was kept during the measurement.
     """
     model = "the PyTorch model" if report.reference == "pytorch" else "the FP32 graph"
     count = len(report.recordings)
@@ -47,7 +44,7 @@ def validation_page(report: Report, manifest: Manifest, heard: Heard) -> PageCon
             "PESQ lost is the PESQ of the reference minus the PESQ of the graph.",
         ),
         rtf=tuple((row.title, rtf) for row in report.rows if (rtf := row.figures.get("rtf")) is not None),
-        utterances=tuple(_utterances(report, heard)),
+        utterances=tuple(_utterances(report, kept_audio)),
         provenance=tuple(_provenance(report, manifest)),
     )
 
@@ -71,19 +68,19 @@ def _row(row: Row) -> PageRow:
     return PageRow((row.graph, row.provider, *cells), row.verdict, gate_reasons(row.gates))
 
 
-def _utterances(report: Report, heard: Heard) -> Iterator[PageUtterance]:
+def _utterances(report: Report, kept_audio: KeptAudio) -> Iterator[PageUtterance]:
     figures = {(entry.recording, row.title): entry.figures for row in report.rows for entry in row.recordings}
-    for name, sample_rate in heard.recordings.items():
+    for name, sample_rate in kept_audio.recordings.items():
         made = (
             PageClip(
-                variant,
-                heard.audio(name, variant),
-                tuple(figure_texts(figures.get((name, variant), {}), _NAMES)),
+                candidate,
+                kept_audio.audio(name, candidate),
+                tuple(figure_texts(figures.get((name, candidate), {}), _NAMES)),
             )
-            for variant in heard.variants
+            for candidate in kept_audio.candidates
         )
         yield PageUtterance(
-            name, sample_rate, (PageClip(_RECORDING, heard.recording(name)), *made), REFERENCE
+            name, sample_rate, (PageClip(_RECORDING, kept_audio.recording(name)), *made), REFERENCE
         )
 
 

@@ -6,28 +6,26 @@ from collections.abc import Mapping
 
 import msgspec
 
+from voirs_vocoder.export.validation.candidates import candidate_title
 from voirs_vocoder.export.validation.gates import GateResult, Status, verdict_of
 from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision, Recording
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = [
     "PAGE_PATH",
+    "REFERENCE",
     "REPORT_PATH",
     "RecordingFigures",
     "Report",
     "Row",
     "encode_report",
-    "graph_title",
     "report_table",
 ]
 
 REPORT_PATH = "validation/report.json"
 PAGE_PATH = "validation/report.html"
-
-
-def graph_title(graph: str, backend: str) -> str:
-    """How a graph on a backend is called."""
-    return f"{graph} on {backend}"
+REFERENCE = "reference"
+"""Title of the reference model beside the candidates, in tables and pages."""
 
 
 class RecordingFigures(msgspec.Struct, frozen=True):
@@ -70,7 +68,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """Its name in tables and pages, such as `int8.cpu on cpu`."""
-        return graph_title(self.graph, self.provider)
+        return candidate_title(self.graph, self.provider)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +122,7 @@ def report_table(report: Report) -> list[list[str]]:
     reference has more.
     """
     header = ["graph", "runs on", *(FIGURES[name].title for name in _COLUMNS), "verdict"]
-    reference = ["reference", report.reference_backend, *_cells(report.reference_figures), ""]
+    reference = [REFERENCE, report.reference_backend, *_cells(report.reference_figures), ""]
     rows = [[row.graph, row.provider, *_cells(row.figures), row.verdict] for row in report.rows]
     return [header, reference, *rows]
 

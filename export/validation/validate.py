@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.artifact.model_card import with_model_card
 from voirs_vocoder.export.artifact.writer import file_entry, locked_artifact, replace_manifest
-from voirs_vocoder.export.report_page.validation import REFERENCE
-from voirs_vocoder.export.validation.candidates import Variant, pytorch_vocoder, variants
+from voirs_vocoder.export.validation.candidates import Candidate, cpu_candidates
 from voirs_vocoder.export.validation.gates import gates_of, judged
-from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.kept_audio import KeptAudio
+from voirs_vocoder.export.validation.reference import load_reference
 from voirs_vocoder.export.validation.report import (
     PAGE_PATH,
+    REFERENCE,
     REPORT_PATH,
     RecordingFigures,
     Report,
@@ -27,15 +28,13 @@ from voirs_vocoder.export.validation.report import (
     encode_report,
 )
 from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
-from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.drivers import driver_roles
-from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import measure
 from voirs_vocoder.runtime.progress import Progress, silent
 
-__all__ = ["load_reference", "record_validation", "validate_artifact"]
+__all__ = ["record_validation", "validate_artifact"]
 
 _AGAINST_REFERENCE = ("max_abs_error", "snr_db", "multi_resolution_stft", "lsd", "mel_l1")
 _AGAINST_RECORDING = ("pesq_wb", "stoi", "lsd", "multi_resolution_stft", "mel_l1")
@@ -47,7 +46,7 @@ def validate_artifact(
     *,
     checkpoint: Path | None = None,
     config: Path | None = None,
-    heard: Heard | None = None,
+    kept_audio: KeptAudio | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Measure every graph of an artifact on recordings.
@@ -57,7 +56,7 @@ def validate_artifact(
         speech: Folder of recordings, none of which was calibrated on.
         checkpoint: The source checkpoint: PyTorch is then the reference. None: the FP32 graph is.
         config: The checkpoint's configuration; None looks beside it.
-        heard: Keeps the audio for the page; None keeps nothing.
+        kept_audio: Keeps the audio for the page; None keeps nothing.
         progress: Told how far it is.
 
     Raises:
@@ -71,35 +70,35 @@ def validate_artifact(
     with reference:
         references = [_vocode(reference, utterance)[0] for utterance in utterances]
         backend = reference.metadata.backend
-    if heard is not None:
+    if kept_audio is not None:
         for utterance, audio in zip(utterances, references, strict=True):
-            heard.keep_recording(utterance.recording.name, utterance.samples, manifest.sample_rate)
-            heard.keep(utterance.recording.name, REFERENCE, audio)
-    kinds = variants(artifact)
+            kept_audio.keep_recording(utterance.recording.name, utterance.samples, manifest.sample_rate)
+            kept_audio.keep(utterance.recording.name, REFERENCE, audio)
+    candidates = cpu_candidates(artifact)
     reference_figures = [
         measure(u.samples, audio, manifest.sample_rate, manifest.mel, _AGAINST_RECORDING)
         for u, audio in zip(utterances, references, strict=True)
     ]
     rows = []
-    for number, variant in enumerate(kinds):
+    for number, candidate in enumerate(candidates):
         figures = []
-        with variant.open() as vocoder:
+        with candidate.open() as vocoder:
             _vocode(vocoder, utterances[0])  # the first run allocates
             for index, utterance in enumerate(utterances):
                 progress(
-                    variant.title,
+                    candidate.title,
                     number * len(utterances) + index,
-                    len(kinds) * len(utterances),
+                    len(candidates) * len(utterances),
                 )
                 audio, elapsed_s = _vocode(vocoder, utterance)
-                if heard is not None:
-                    heard.keep(utterance.recording.name, variant.title, audio)
+                if kept_audio is not None:
+                    kept_audio.keep(utterance.recording.name, candidate.title, audio)
                 figures.append(
                     _figures(
                         audio, elapsed_s, utterance, references[index], reference_figures[index], manifest
                     )
                 )
-            rows.append(_row(variant, vocoder.metadata.backend, figures, manifest))
+            rows.append(_row(candidate, vocoder.metadata.backend, figures, manifest))
     progress("measured", 1, 1)
     return Report(
         family=manifest.family,
@@ -149,23 +148,6 @@ def record_validation(root: Path, report: Report, page: bytes | None = None) -> 
         return replace_manifest(artifact, changed, {**reports, **card})
 
 
-def load_reference(artifact: Artifact, checkpoint: Path, config: Path | None) -> Vocoder:
-    """The PyTorch model that an artifact was exported from.
-
-    Raises:
-        InputError: The checkpoint is another one.
-    """
-    family = get_family(artifact.manifest.family)
-    module = family.load(checkpoint, config)
-    expected = artifact.manifest.source.checkpoint_sha256
-    if module.checkpoint_sha256 != expected:
-        raise InputError(
-            f"{checkpoint}: the artifact was exported from the checkpoint with SHA-256 {expected}, this one has "
-            f"{module.checkpoint_sha256}; give the source checkpoint"
-        )
-    return pytorch_vocoder(artifact, family.graphs(module))
-
-
 def _vocode(vocoder: Vocoder, speech: Speech) -> tuple[NDArray[np.float32], float]:
     started = time.perf_counter()
     audio = vocoder.vocode(speech.mel)
@@ -198,20 +180,20 @@ def _figures(
     )
 
 
-def _row(variant: Variant, backend: str, measured: Sequence[RecordingFigures], manifest: Manifest) -> Row:
+def _row(candidate: Candidate, backend: str, measured: Sequence[RecordingFigures], manifest: Manifest) -> Row:
     per_recording = [entry.figures for entry in measured]
     figures = mean_figures(per_recording)
     figures["max_abs_error"] = max(_finite_or_nan(per_recording, "max_abs_error"))
     figures["snr_min_db"] = min(_finite_or_nan(per_recording, "snr_db"))
     figures["rtf"] = statistics.median(_finite_or_nan(per_recording, "rtf"))
     return Row(
-        graph=variant.name,
-        precision=variant.precision,
-        target=variant.target,
-        provider=variant.backend,
+        graph=candidate.graph,
+        precision=candidate.precision,
+        target=candidate.target,
+        provider=candidate.backend,
         backend=backend,
         figures=figures,
-        gates=judged(gates_of(manifest, variant.precision, variant.target), figures),
+        gates=judged(gates_of(manifest, candidate.precision, candidate.target), figures),
         recordings=tuple(measured),
     )
 

@@ -35,8 +35,8 @@ from voirs_vocoder.export.bench.paired import (
     median_estimate,
     ratio_estimate,
 )
-from voirs_vocoder.export.bench.report import this_machine
 from voirs_vocoder.runtime import Artifact, Vocoder
+from voirs_vocoder.runtime.machine import this_machine
 from voirs_vocoder.runtime.progress import Progress
 from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem
 

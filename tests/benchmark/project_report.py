@@ -7,7 +7,8 @@ from typing import Literal
 import msgspec
 
 from voirs_vocoder.export.bench.paired import Estimate
-from voirs_vocoder.export.bench.report import Machine, estimate_cells
+from voirs_vocoder.export.bench.report import estimate_cells
+from voirs_vocoder.runtime.machine import Machine
 
 __all__ = [
     "Finding",

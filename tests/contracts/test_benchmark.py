@@ -22,13 +22,13 @@ from tests.benchmark.project_report import (
 from tests.benchmark.targets import Measured, targets
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.paired import Estimate
-from voirs_vocoder.export.bench.report import this_machine
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
 from voirs_vocoder.runtime import get_convention, read_audio
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.machine import this_machine
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -22,7 +22,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("calibration", "export", "reference_models", "runtime")
-MAX_LINES = 320
+MAX_LINES = 450
 
 # What a serving host does without.
 BUILD_ONLY = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxsim", "safetensors", "scipy")

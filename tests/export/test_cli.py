@@ -27,6 +27,7 @@ from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.runtime import Artifact, ProviderError, Vocoder, doctor
 from voirs_vocoder.runtime.artifact.manifest import decode_manifest
 from voirs_vocoder.runtime.doctor import TRIAL_GRAPH, Package, diagnose
+from voirs_vocoder.runtime.machine import read_processor
 
 RATE, HOP = 8000, 16
 # 2,000 parameters; an official HiFi-GAN configuration.
@@ -473,14 +474,14 @@ def test_doctor_warns_when_both_builds_of_onnxruntime_are_installed(monkeypatch)
 )
 def test_doctor_reads_the_processor(tmp_path, text, name, instructions):
     (tmp_path / "cpuinfo").write_text(text)
-    processor = doctor._processor(tmp_path / "cpuinfo")
+    processor = read_processor(tmp_path / "cpuinfo")
     assert processor.int8_instructions == instructions
     assert processor.threads >= 1
     assert name in (None, processor.name)
 
 
 def test_doctor_manages_where_there_is_no_cpuinfo(tmp_path):
-    assert doctor._processor(tmp_path / "absent").int8_instructions == ()
+    assert read_processor(tmp_path / "absent").int8_instructions == ()
 
 
 def test_the_command_is_a_click_group():

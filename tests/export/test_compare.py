@@ -13,7 +13,7 @@ from voirs_vocoder.export.cli import main
 from voirs_vocoder.export.validation.compare import compare_artifacts, parsed_threshold
 from voirs_vocoder.export.validation.compare.alignment import aligned
 from voirs_vocoder.export.validation.compare.thresholds import consistency_gates
-from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.runtime import Artifact, AudioBuffer, InputError
 
 RATE = 22_050
@@ -113,9 +113,9 @@ def speech(tmp_path_factory, sample_recordings):
 
 
 def test_every_backend_is_held_against_every_other(tiny_artifact, speech):
-    with Heard() as heard:
-        report = compare_artifacts([tiny_artifact], speech, heard=heard)
-        assert list(report.rtf) == list(heard.variants)
+    with KeptAudio() as kept_audio:
+        report = compare_artifacts([tiny_artifact], speech, kept_audio=kept_audio)
+        assert list(report.rtf) == list(kept_audio.candidates)
     assert len(report.comparisons) == 6 * 5 // 2
     assert report.comparisons[0].reference == "fp32 on cpu"
     same = next(c for c in report.comparisons if c.degraded == "fp32 on openvino")

@@ -17,8 +17,9 @@ from voirs_vocoder.export.graphs.sampler import sampler_graph
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.tensorrt import EngineConfig
 from voirs_vocoder.export.tensorrt.config import ProfileConfig
-from voirs_vocoder.export.validation.candidates import variants
-from voirs_vocoder.export.validation.validate import load_reference, record_validation, validate_artifact
+from voirs_vocoder.export.validation.candidates import cpu_candidates
+from voirs_vocoder.export.validation.reference import load_reference
+from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import Artifact, InputError, ProviderError, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
@@ -166,11 +167,11 @@ def test_the_reduced_precisions_stay_near(made):
     with Vocoder.load(made.root) as vocoder:
         expected = vocoder.vocode(mel).samples[0]
     floors_db = {"fp16": 45.0, "int8.cpu": 12.0, "int8.tensorrt": 12.0}
-    for variant in variants(artifact):
-        if variant.name in floors_db:
-            with variant.open() as vocoder:
+    for candidate in cpu_candidates(artifact):
+        if candidate.graph in floors_db:
+            with candidate.open() as vocoder:
                 audio = vocoder.vocode(mel).samples[0]
-            assert snr_db(expected, audio) > floors_db[variant.name], variant.name
+            assert snr_db(expected, audio) > floors_db[candidate.graph], candidate.graph
 
 
 def test_every_graph_becomes_an_engine(made):

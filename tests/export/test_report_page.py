@@ -19,7 +19,7 @@ from voirs_vocoder.export.report_page import (
     render_page,
 )
 from voirs_vocoder.export.report_page.pictures import decibels, error_histogram, worst_moment
-from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.export.validation_run import validate_and_record
 from voirs_vocoder.runtime import Artifact, InputError
 
@@ -243,7 +243,7 @@ def test_validation_keeps_a_page_that_opens(browser, tiny_artifact, tmp_path, sa
 
 
 def test_only_so_many_recordings_are_kept():
-    with Heard(1) as heard:
+    with KeptAudio(1) as heard:
         for name in ("a", "b"):
             heard.keep_recording(name, tone(300.0), RATE)
             heard.keep(name, "fp32", tone(400.0))

@@ -2,7 +2,7 @@
 
 from voirs_vocoder.export.validation.compare.artifacts import compare_artifacts
 from voirs_vocoder.export.validation.compare.recordings import compare_recordings
-from voirs_vocoder.export.validation.compare.result import (
+from voirs_vocoder.export.validation.compare.report import (
     CompareReport,
     Comparison,
     compare_table,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from voirs_vocoder.export.validation.compare.alignment import Aligned, aligned
-from voirs_vocoder.export.validation.compare.result import CompareReport, comparison_of
+from voirs_vocoder.export.validation.compare.report import CompareReport, comparison_of
 from voirs_vocoder.export.validation.gates import Gate
-from voirs_vocoder.export.validation.kept_audio import Heard
+from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.export.validation.report import RecordingFigures
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, read_audio
 from voirs_vocoder.runtime.errors import InputError
@@ -29,7 +29,7 @@ def compare_recordings(
     *,
     thresholds: Sequence[Gate] = (),
     align: bool = False,
-    heard: Heard | None = None,
+    kept_audio: KeptAudio | None = None,
     progress: Progress = silent,
 ) -> CompareReport:
     """Measure every figure between two files, or between all files of two folders that share a name but for the ending.
@@ -41,7 +41,7 @@ def compare_recordings(
         degraded: Likewise.
         thresholds: What the means must keep.
         align: See `aligned`.
-        heard: Keeps the audio for the report page; None keeps nothing.
+        kept_audio: Keeps the audio for the report page; None keeps nothing.
         progress: Told how far it is.
 
     Raises:
@@ -54,9 +54,9 @@ def compare_recordings(
         pair = aligned(clean.stem, read_audio(clean), read_audio(other), align=align)
         notes.extend(pair.notes)
         found.append(RecordingFigures(recording=clean.name, figures=_figures(pair)))
-        if heard is not None:
-            heard.keep_recording(clean.name, pair.reference, pair.sample_rate)
-            heard.keep(clean.name, str(degraded), pair.degraded)
+        if kept_audio is not None:
+            kept_audio.keep_recording(clean.name, pair.reference, pair.sample_rate)
+            kept_audio.keep(clean.name, str(degraded), pair.degraded)
     comparison = comparison_of(str(reference), str(degraded), found, thresholds)
     return CompareReport(
         kind="folders" if reference.is_dir() else "files", comparisons=(comparison,), notes=tuple(notes)
