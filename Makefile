@@ -9,10 +9,10 @@ PACKAGES := calibration export reference_models runtime
 LINKS := $(PACKAGES:%=.typing/voirs_vocoder/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench links
+.PHONY: help demo test check bench measured links
 
 help:  ## print this list
-	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 demo: $(INSTALLED)  ## export, quantize, validate and speak with the shipped checkpoints
 	$(BIN)/python -m artifacts.demo
@@ -27,6 +27,9 @@ check: $(INSTALLED) $(LINKS)  ## lint, formatting and strict types, as CI and pr
 
 bench: $(INSTALLED)  ## measure speed and memory on this machine
 	$(BIN)/python -m tests.benchmark
+
+measured: $(INSTALLED)  ## renew artifacts/MEASURED.md, with the last report of `make bench` where there is one
+	$(BIN)/python -m tests.benchmark.measured $(wildcard artifacts/build/bench/report.json)
 
 # Older releases of pip do not know dependency groups.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""What comes after the vocoder: the speed of effects, and of the report page."""
+"""What comes after the vocoder: the speed of effects, and of validation with its report page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmark.project_report import Finding
+from artifacts.shipped import SAMPLES, SHIPPED
+from tests.benchmark.cases import EFFECT_GOALS, PAGE_MB_GOAL, PAGE_S_GOAL
+from tests.benchmark.goals import Finding
 from voirs_vocoder.export.bench.paired import interleaved_times, median_estimate
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.validation.report import PAGE_PATH
@@ -23,9 +25,6 @@ __all__ = ["effect_findings", "page_findings"]
 
 _SAMPLE_RATE = 22_050
 _SECONDS = 10.0
-_MAX_SPEECH_RTF = 0.002
-_MAX_PAGE_S = 60.0
-_MAX_PAGE_MB = 25.0
 _RECORDINGS = 10
 
 
@@ -33,7 +32,7 @@ def effect_findings(pairs: int) -> list[Finding]:
     """RTF of each preset: 10 s of noise in mono, one core, presets taking turns.
 
     Args:
-        pairs: Rounds.
+        pairs: Number of rounds.
     """
     noise = np.random.default_rng(0).normal(0.0, 0.1, (1, round(_SECONDS * _SAMPLE_RATE)))
     audio = AudioBuffer(noise.astype(np.float32), _SAMPLE_RATE)
@@ -43,31 +42,30 @@ def effect_findings(pairs: int) -> list[Finding]:
     findings = []
     for name, values in interleaved_times(calls, pairs=pairs).items():
         estimate = median_estimate(values / _SECONDS)
-        goal = _MAX_SPEECH_RTF if name == "speech" else None
+        goal = EFFECT_GOALS.get(name)
         findings.append(
             Finding(name=f"effects `{name}`: RTF", value=estimate.median, estimate=estimate, goal=goal)
         )
     return findings
 
 
-def page_findings(data: Path, folder: Path, progress: Progress) -> list[Finding]:
-    """Time and size of validation with its page: the shipped V2 in every precision, on ten recordings.
+def page_findings(folder: Path, progress: Progress) -> list[Finding]:
+    """Time and size of validation with its page: the first shipped checkpoint in every precision, on ten recordings.
 
     Args:
-        data: The project's `artifacts/` folder.
-        folder: For an artifact and copies of recordings.
-        progress: Told what is being done.
+        folder: Folder for an artifact and copies of recordings.
+        progress: Receives what is being done.
     """
-    calibrated, *others = sorted((data / "samples" / "calibration").glob("*.flac"))
-    recordings = [*sorted((data / "samples").glob("*.flac")), *others][:_RECORDINGS]
+    calibrated, *others = sorted((SAMPLES / "calibration").glob("*.flac"))
+    recordings = [*sorted(SAMPLES.glob("*.flac")), *others][:_RECORDINGS]
     places = {"calibration": [calibrated], "speech": recordings}
     for name, paths in places.items():
         (folder / name).mkdir()
         for path in paths:
             shutil.copy(path, folder / name)
     request = ExportRequest(
-        family="hifigan",
-        checkpoint=data / "checkpoints" / "hifigan_v2_kerstin" / "model.safetensors",
+        family=SHIPPED[0].family,
+        checkpoint=SHIPPED[0].weights,
         config=None,
         output=folder / "page",
         precisions=("fp32", "fp16", "int8"),
@@ -81,6 +79,6 @@ def page_findings(data: Path, folder: Path, progress: Progress) -> list[Finding]
     size_bytes = (artifact.root / PAGE_PATH).stat().st_size
     of = f"{len(report.recordings)} recordings x {len(report.rows)} graphs"
     return [
-        Finding(name=f"validation and its page, {of}", value=elapsed_s, unit="s", goal=_MAX_PAGE_S),
-        Finding(name=f"page, {of}", value=size_bytes / 1e6, unit="MB", goal=_MAX_PAGE_MB),
+        Finding(name=f"validation and its page, {of}", value=elapsed_s, unit="s", goal=PAGE_S_GOAL),
+        Finding(name=f"page, {of}", value=size_bytes / 1e6, unit="MB", goal=PAGE_MB_GOAL),
     ]

@@ -1,65 +1,36 @@
-"""The models that the project's benchmark measures: HiFi-GAN V1, V2 and V3 in their published sizes."""
+"""From a case to what is measured: the PyTorch module, our artifact, and the stock export of the same module."""
 
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
+from tests.benchmark.cases import BenchCase
 from voirs_vocoder.export.bench.artifact import bench_mel
+from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.checkpoints.reading import save_safetensors
-from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
-from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
-from voirs_vocoder.reference_models.hifigan.model import FAMILY, HifiGan
+from voirs_vocoder.reference_models.family import GraphSpec
 from voirs_vocoder.runtime import Artifact, get_convention
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.progress import Progress
 
-__all__ = ["VARIANTS", "BenchModel", "official_config", "random_weights", "shipped_or_random"]
+__all__ = ["BenchModel", "Feed", "bench_feed", "bench_model"]
 
-SHIPPED_VARIANT = "v2"
+Feed = Mapping[str, NDArray[np.generic]]
+"""Inputs of a graph for one run, by name, in the order of the module's arguments."""
 
-_MEL: dict[str, object] = {
-    "num_mels": 80,
-    "n_fft": 1024,
-    "hop_size": 256,
-    "win_size": 1024,
-    "sampling_rate": 22050,
-    "fmin": 0,
-    "fmax": 8000,
-}
-_STAGES_OF_4: dict[str, object] = {
-    "resblock": "1",
-    "upsample_rates": [8, 8, 2, 2],
-    "upsample_kernel_sizes": [16, 16, 4, 4],
-    "resblock_kernel_sizes": [3, 7, 11],
-    "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
-}
-# github.com/jik876/hifi-gan at 4769534, config_v1.json to config_v3.json.
-_OFFICIAL: dict[str, dict[str, object]] = {
-    "v1": {**_STAGES_OF_4, "upsample_initial_channel": 512, **_MEL},
-    "v2": {**_STAGES_OF_4, "upsample_initial_channel": 128, **_MEL},
-    "v3": {
-        "resblock": "2",
-        "upsample_rates": [8, 8, 4],
-        "upsample_kernel_sizes": [16, 16, 8],
-        "upsample_initial_channel": 256,
-        "resblock_kernel_sizes": [3, 5, 7],
-        "resblock_dilation_sizes": [[1, 2], [2, 6], [3, 12]],
-        **_MEL,
-    },
-}
-VARIANTS = tuple(_OFFICIAL)
-
-# What every convolution puts out on average; after a few residual sums that is about 1.
-_DEVIATION = 0.5
-_PROBE_FRAMES = 32
 _CALIBRATION_FRAMES = 200
+_TRACED_FRAMES = 24
+_MAX_FRAMES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -67,125 +38,119 @@ class BenchModel:
     """A model in PyTorch, and what is made of it.
 
     Attributes:
-        variant: `v1`, `v2` or `v3`.
-        module: In evaluation mode, free of weight norm.
-        artifact: Exported from it; V1 with INT8.
-        stock: What `torch.onnx.export` makes of it, untouched.
+        case: The row of the table that describes the model.
+        spec: The graph that takes the model's time, with the module in evaluation mode, free of weight norm.
+        artifact: The artifact that our export makes of the model.
+        stock: The ONNX file that `torch.onnx.export` makes of the same module, untouched.
     """
 
-    variant: str
-    module: HifiGan
+    case: BenchCase
+    spec: GraphSpec
     artifact: Artifact
     stock: Path
 
 
-def official_config(variant: str) -> dict[str, object]:
-    """The published configuration of `v1`, `v2` or `v3`, less what only training reads."""
-    return dict(_OFFICIAL[variant])
-
-
-def random_weights(config: HifiGanConfig, seed: int) -> dict[str, Tensor]:
-    """Weights whose activations neither die nor explode, so that they take the time and the INT8 ranges of speech.
-
-    Layer by layer, in the order of execution, normal weights are scaled to a common output deviation, as in D. Mishkin
-    and J. Matas, All you need is a good init, arXiv 1511.06422, algorithm 1, in a single iteration.
+def bench_model(case: BenchCase, folder: Path, *, reuse: bool, progress: Progress) -> BenchModel:
+    """Make a model, and export it both ways.
 
     Args:
-        config: Of the network.
-        seed: Of the weights.
-
-    Returns:
-        Parameter name to float32 tensor, without weight norm.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    model = HifiGan(config)
-    fold_weight_norm(model)
-    mel = torch.from_numpy(bench_mel(get_convention("hifigan-22k"), _PROBE_FRAMES))
-
-    def rescale(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        del inputs
-        scale = _DEVIATION / output.std()
-        layer.get_parameter("weight").mul_(scale)
-        return output * scale
-
-    with torch.no_grad():
-        for layer in model.modules():
-            if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
-                layer.weight.normal_(generator=generator)
-                layer.get_parameter("bias").zero_()
-                layer.register_forward_hook(rescale)
-        model(mel[None])
-    return model.state_dict()
-
-
-def shipped_or_random(
-    variant: str, folder: Path, data: Path, *, int8: bool, reuse: bool, progress: Progress
-) -> BenchModel:
-    """The shipped V2, or V1 and V3 with random weights, exported both ways.
-
-    Args:
-        variant: `v1`, `v2` or `v3`.
-        folder: Where everything is written.
-        data: The project's `artifacts/` folder.
-        int8: Make INT8 graphs as well, calibrated on a single mel: the share of arithmetic that may stay float is
-            bounded, so that speed hardly depends on the ranges.
+        case: Which model.
+        folder: Folder in which the model gets a folder of its own.
         reuse: Keep what an earlier run wrote.
-        progress: Told what is being done.
+        progress: Receives what is being done.
 
     Raises:
-        InputError: The project's data is not there.
+        InputError: The shipped checkpoint is not there, or torch exports nothing.
+        ExportError: A graph does not compute what the model computes.
     """
-    folder = folder / variant
+    folder = folder / case.key
     folder.mkdir(parents=True, exist_ok=True)
-    if variant == SHIPPED_VARIANT:
-        checkpoint = data / "checkpoints" / "hifigan_v2_kerstin" / "model.safetensors"
-        if not checkpoint.is_file():
-            raise InputError(f"{checkpoint}: not found; run the benchmark in the project's folder")
-    else:
-        checkpoint = folder / "model.safetensors"
-        config = official_config(variant)
-        checkpoint.with_name("config.json").write_text(json.dumps(config), encoding="utf-8")
-        save_safetensors(random_weights(HifiGanConfig.from_mapping(config), seed=0), checkpoint)
-    module = FAMILY.load(checkpoint, None)
-    stock = folder / "stock.onnx"
-    root = folder / "artifact"
+    stock, root = folder / "stock.onnx", folder / "artifact"
+    checkpoint = _checkpoint(case, folder, reuse=reuse)
+    family = get_family(case.family)
+    spec = next(spec for spec in family.graphs(family.load(checkpoint, None)) if spec.role == case.role)
     if reuse and stock.is_file() and root.is_dir():
-        return BenchModel(variant, module, Artifact.open(root), stock)
+        return BenchModel(case, spec, Artifact.open(root), stock)
     request = ExportRequest(
-        family="hifigan",
+        family=case.family,
         checkpoint=checkpoint,
         config=None,
         output=root,
-        precisions=("fp32", "int8") if int8 else ("fp32",),
-        calibration=_calibration(folder) if int8 else None,
+        precisions=("fp32", "int8") if case.int8 else ("fp32",),
+        calibration=_calibration(case, folder) if case.int8 else None,
         force=True,
     )
     artifact = export_artifact(request, progress)
     progress("exporting with torch.onnx alone", 0, 0)
-    _export_stock(module, stock)
-    return BenchModel(variant, module, artifact, stock)
+    _export_stock(spec, artifact.manifest.hop_length, stock)
+    return BenchModel(case, spec, artifact, stock)
 
 
-def _calibration(folder: Path) -> Path:
+def bench_feed(model: BenchModel, frames: int) -> Feed:
+    """Inputs of the case's graph: a mel in the range of its convention, noise elsewhere, the same every time.
+
+    Args:
+        model: The model whose graph is fed.
+        frames: Length of the utterance, in mel frames.
+    """
+    manifest = model.artifact.manifest
+    sizes = {"batch": 1, "samples": frames * manifest.hop_length, "frames": frames}
+    feed = example_inputs(model.spec, sizes, frames, seed=0)
+    if "mel" in feed:
+        feed["mel"] = bench_mel(manifest.mel, frames)[np.newaxis]
+    return feed
+
+
+def _checkpoint(case: BenchCase, folder: Path, *, reuse: bool) -> Path:
+    if case.shipped is not None:
+        if not case.shipped.is_file():
+            raise InputError(f"{case.shipped}: not found; run the benchmark in a checkout of the project")
+        return case.shipped
+    checkpoint = folder / "model.safetensors"
+    if not (reuse and checkpoint.is_file()) and case.random_weights is not None:
+        (folder / case.config_name).write_text(json.dumps(case.config), encoding="utf-8")
+        save_safetensors(case.random_weights(case.config), checkpoint)
+    return checkpoint
+
+
+def _calibration(case: BenchCase, folder: Path) -> Path:
+    """A single mel: the share of arithmetic that may stay float is bounded, so speed hardly depends on the ranges."""
     calibration = folder / "calibration"
     calibration.mkdir(exist_ok=True)
-    np.save(calibration / "mel.npy", bench_mel(get_convention("hifigan-22k"), _CALIBRATION_FRAMES))
+    convention = get_convention(case.calibration_convention)
+    np.save(calibration / "mel.npy", bench_mel(convention, _CALIBRATION_FRAMES))
     return calibration
 
 
-def _export_stock(module: HifiGan, path: Path) -> None:
-    mel = torch.from_numpy(bench_mel(get_convention("hifigan-22k"), _PROBE_FRAMES))[None]
-    frames = torch.export.Dim("frames", min=1, max=1 << 20)
-    program = torch.onnx.export(
-        module,
-        (mel,),
-        input_names=["mel"],
-        output_names=["audio"],
-        dynamic_shapes=({2: frames},),
-        external_data=False,
-        verbose=False,
-        dynamo=True,
+def _export_stock(spec: GraphSpec, hop_length: int, path: Path) -> None:
+    sizes = {"batch": 1, "samples": _TRACED_FRAMES * hop_length}
+    examples = example_inputs(spec, sizes, _TRACED_FRAMES, seed=0)
+    frames = torch.export.Dim("frames", min=1, max=_MAX_FRAMES)
+    shapes = tuple(
+        {len(tensor.shape) - 1: _length(str(tensor.shape[-1]), frames, hop_length)}
+        if len(tensor.shape) > 1
+        else {}
+        for tensor in spec.inputs
     )
+    with warnings.catch_warnings():
+        # The exporter remarks on axes of one name, and on its own use of torch.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            spec.module,
+            tuple(torch.from_numpy(value) for value in examples.values()),
+            input_names=[tensor.name for tensor in spec.inputs],
+            output_names=[tensor.name for tensor in spec.outputs],
+            dynamic_shapes=shapes,
+            external_data=False,
+            verbose=False,
+            dynamo=True,
+        )
     if program is None:
         raise InputError("torch.onnx.export returned no program; update torch")
     program.save(path)
+
+
+def _length(axis: str, frames: torch.export.Dim, hop_length: int) -> object:
+    """The size of the last axis in terms of `frames`: `frames`, `samples` or `frames*N`."""
+    factor = {"frames": 1, "samples": hop_length}.get(axis) or int(axis.partition("*")[2])
+    return frames if factor == 1 else factor * frames

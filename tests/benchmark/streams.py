@@ -1,32 +1,30 @@
-"""What the project's benchmark measures of streams: their cost against the offline pass, and how many fit."""
+"""What the benchmark measures of streams: their cost against the offline pass, and how many run at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.benchmark.project_report import Finding
+from tests.benchmark.goals import Finding
+from tests.benchmark.models import BenchModel
+from tests.benchmark.speed import estimated, rounds, session_of
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.fresh_process import python_command, run_fresh
 from voirs_vocoder.export.bench.paired import interleaved_times, ratio_estimate
-from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder, VocoderStream
+from voirs_vocoder.runtime import SessionConfig, StreamingConfig, Vocoder, VocoderStream
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
-__all__ = ["stream_findings"]
+__all__ = ["open_streams", "stream_costs", "streams_per_core"]
 
 _MB = 1e6
 _FRAMES = 192
 _CHUNK_FRAMES = 16
 _SMALL_CHUNK_FRAMES = 8
-_MAX_COST = {"v1": 1.08, "v2": 1.40, "v3": 1.15}
-_MIN_DISCARD_GAIN = 3.3
 _OPEN_STREAMS = 1000
-_MAX_OPEN_MB = 1500.0
 _ROUNDS = 40
 _WARM_UP_ROUNDS = 3
 
@@ -45,36 +43,21 @@ print(sum(stream.statistics.samples for stream in streams))
 """
 
 
-def stream_findings(artifacts: Mapping[str, Artifact], folder: Path, pairs: int) -> list[Finding]:
-    """Measure streams on one core.
+def stream_costs(model: BenchModel, pairs: int) -> list[Finding]:
+    """CPU time of a stream against that of the offline pass, and of overlap that is discarded against the stream.
 
     Args:
-        artifacts: By variant.
-        folder: For what a fresh process reads.
-        pairs: Rounds of V1; the others take three times as many.
-
-    Raises:
-        ExportError: A fresh process failed.
+        model: A model with the graphs `offline` and `stream`.
+        pairs: Rounds of a case of scale 1.
     """
-    findings = []
-    for variant, artifact in artifacts.items():
-        findings.extend(_costs(variant, artifact, pairs if variant == "v1" else 3 * pairs))
-        findings.append(_streams_per_core(variant, artifact))
-    findings.append(_open_streams(artifacts["v2"], folder))
-    return findings
-
-
-def _costs(variant: str, artifact: Artifact, pairs: int) -> list[Finding]:
-    """CPU time of a stream against that of the offline pass, and of overlap that is discarded against the stream."""
+    case, artifact = model.case, model.artifact
     manifest = artifact.manifest
     mel = bench_mel(manifest.mel, _FRAMES)
-    entry = artifact.graph("offline", "fp32")
-    config = SessionConfig(threads=1)
-    session = OrtSession(artifact.read(entry.file), entry, "cpu", config)
+    session, _ = session_of(artifact, "offline", "fp32", threads=1)
     context = manifest.context_frames + manifest.look_ahead_frames
     streaming = StreamingConfig(chunk_frames=None)
     with (
-        Vocoder.load(artifact.root, session=config) as vocoder,
+        Vocoder.load(artifact.root, session=SessionConfig(threads=1)) as vocoder,
         vocoder.open_stream(streaming=streaming) as stream,
     ):
         calls = {"offline": partial(session.run, {"mel": mel[np.newaxis]})} | {
@@ -83,23 +66,64 @@ def _costs(variant: str, artifact: Artifact, pairs: int) -> list[Finding]:
         }
         window = mel[np.newaxis, :, : _SMALL_CHUNK_FRAMES + context].copy()
         calls["discard"] = partial(_discard, session, window, _FRAMES // _SMALL_CHUNK_FRAMES)
-        times = interleaved_times(calls, pairs=pairs, clock=time.process_time)
-    name = variant.upper()
+        times = interleaved_times(calls, pairs=rounds(case, pairs), clock=time.process_time)
     findings = []
     for size in (_CHUNK_FRAMES, _SMALL_CHUNK_FRAMES):
         cost = ratio_estimate(times[f"stream {size}"], times["offline"])
-        goal = _MAX_COST[variant] if size == _CHUNK_FRAMES else None
-        title = f"{name} stream, {size} frames: CPU time / offline pass"
-        findings.append(Finding(name=title, value=cost.median, estimate=cost, goal=goal))
+        name = f"{case.title} stream, {size} frames: CPU time / offline pass"
+        findings.append(estimated(case, f"stream_{size}", name, cost))
     gain = ratio_estimate(times["discard"], times[f"stream {_SMALL_CHUNK_FRAMES}"])
-    title = f"{name} stream, {_SMALL_CHUNK_FRAMES} frames: times faster than discarded overlap"
-    least = _MIN_DISCARD_GAIN if variant == "v1" else None
-    findings.append(Finding(name=title, value=gain.median, estimate=gain, goal=least, bound="min"))
+    name = f"{case.title} stream, {_SMALL_CHUNK_FRAMES} frames: times faster than discarded overlap"
+    findings.append(estimated(case, "stream_gain_8", name, gain))
     return findings
 
 
+def streams_per_core(model: BenchModel) -> Finding:
+    """Number of streams that one core serves.
+
+    The 99th percentile of the time for a chunk of each of them is below a chunk's duration.
+
+    Args:
+        model: A model with the graph `stream`.
+    """
+    manifest = model.artifact.manifest
+    chunk_s = _CHUNK_FRAMES * manifest.hop_length / manifest.sample_rate
+    chunk = bench_mel(manifest.mel, _CHUNK_FRAMES)
+    with Vocoder.load(model.artifact.root, session=SessionConfig(threads=1)) as vocoder:
+        count = max(1, int(chunk_s / np.median(_round_times_s(vocoder, chunk, 1))))
+        while count and np.percentile(_round_times_s(vocoder, chunk, count), 99) > chunk_s:
+            count -= max(1, count // 10)
+    return Finding(
+        name=f"{model.case.title}: streams per core in real time, {_CHUNK_FRAMES} frames, p99",
+        value=float(count),
+        goal=model.case.figures["streams_per_core"],
+        case=model.case.key,
+        figure="streams_per_core",
+    )
+
+
+def open_streams(model: BenchModel, folder: Path) -> Finding:
+    """Peak memory of a fresh process with a thousand open streams over one model.
+
+    Args:
+        model: A model with the graph `stream`.
+        folder: Folder for the mel.
+    """
+    path = folder / "chunk.npy"
+    np.save(path, bench_mel(model.artifact.manifest.mel, _CHUNK_FRAMES))
+    run = run_fresh(python_command(_OPEN_MANY, model.artifact.root, _OPEN_STREAMS, path))
+    return Finding(
+        name=f"{model.case.title}: {_OPEN_STREAMS:,} open streams: peak memory",
+        value=run.peak_bytes / _MB,
+        unit="MB",
+        goal=model.case.figures["open_streams_mb"],
+        case=model.case.key,
+        figure="open_streams_mb",
+    )
+
+
 def _stream(stream: VocoderStream, mel: NDArray[np.float32], chunk_frames: int) -> None:
-    """The chunks of an utterance, without its end, whose look-ahead would count as work."""
+    """Push the chunks of an utterance without flushing, since the look-ahead at its end would count as work."""
     stream.reset()
     for start in range(0, mel.shape[1], chunk_frames):
         stream.push(mel[:, start : start + chunk_frames])
@@ -110,22 +134,8 @@ def _discard(session: OrtSession, window: NDArray[np.float32], runs: int) -> Non
         session.run({"mel": window})
 
 
-def _streams_per_core(variant: str, artifact: Artifact) -> Finding:
-    """How many streams one core serves: the 99th percentile of a round of all of them is below a chunk's duration."""
-    manifest = artifact.manifest
-    chunk_s = _CHUNK_FRAMES * manifest.hop_length / manifest.sample_rate
-    chunk = bench_mel(manifest.mel, _CHUNK_FRAMES)
-    with Vocoder.load(artifact.root, session=SessionConfig(threads=1)) as vocoder:
-        count = max(1, int(chunk_s / np.median(_rounds(vocoder, chunk, 1))))
-        while count and np.percentile(_rounds(vocoder, chunk, count), 99) > chunk_s:
-            count -= max(1, count // 10)
-    return Finding(
-        name=f"{variant.upper()}: streams per core in real time, {_CHUNK_FRAMES} frames, p99",
-        value=float(count),
-    )
-
-
-def _rounds(vocoder: Vocoder, chunk: NDArray[np.float32], count: int) -> NDArray[np.float64]:
+def _round_times_s(vocoder: Vocoder, chunk: NDArray[np.float32], count: int) -> NDArray[np.float64]:
+    """Seconds that a chunk of each of `count` streams takes, round by round."""
     streams = [vocoder.open_stream() for _ in range(count)]
     times_s = []
     for _ in range(_WARM_UP_ROUNDS + _ROUNDS):
@@ -136,15 +146,3 @@ def _rounds(vocoder: Vocoder, chunk: NDArray[np.float32], count: int) -> NDArray
     for stream in streams:
         stream.close()
     return np.array(times_s[_WARM_UP_ROUNDS:])
-
-
-def _open_streams(artifact: Artifact, folder: Path) -> Finding:
-    path = folder / "chunk.npy"
-    np.save(path, bench_mel(artifact.manifest.mel, _CHUNK_FRAMES))
-    run = run_fresh(python_command(_OPEN_MANY, artifact.root, _OPEN_STREAMS, path))
-    return Finding(
-        name=f"V2: {_OPEN_STREAMS:,} open streams: peak memory",
-        value=run.peak_bytes / _MB,
-        unit="MB",
-        goal=_MAX_OPEN_MB,
-    )

@@ -1,4 +1,4 @@
-"""The targets that users set for the project, against what was measured."""
+"""The targets that users set for the project, compared with what was measured."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from tests.benchmark.project_report import Target, Verdict
+from tests.benchmark.report import Target, Verdict
 from voirs_vocoder.export.bench.paired import Estimate
+from voirs_vocoder.runtime import VocodingConfig
+from voirs_vocoder.runtime.artifact.manifest import Diffusion
+from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 
-__all__ = ["Measured", "targets"]
+__all__ = ["SPEED_CASE", "Measured", "diffusion_targets", "targets"]
+
+SPEED_CASE = "v1"
+"""Key of the case that the targets for speed, memory and size are compared with."""
 
 _MB = 1e6
 _MAX_CPU_RTF = 0.02
@@ -19,20 +25,22 @@ _MAX_LSD = 1.0
 _MAX_PEAK_MB = 256.0
 _MAX_FILE_MB = 25.0
 _MAX_CORE_SHARE = 0.25
+_MAX_DIFFUSION_CPU_RTF = 0.15
+_MAX_DIFFUSION_GPU_RTF = 0.08
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What the targets are held against.
+    """The measured figures that the targets are compared with.
 
     Attributes:
         v1_rtf: Precision to RTF of V1 on the CPU.
         v1_core_rtf: Precision to RTF of V1 on a single core.
-        threads: That `v1_rtf` was measured with.
-        gpu_rtf: Of V1 on the GPU; None without one.
-        look_ahead_ms: Future audio that V1's output depends on.
-        lsd: Of copy synthesis with the shipped V2.
-        v1_peak_bytes: Peak resident memory of a process that vocodes with V1.
-        v1_file_bytes: Precision to size of V1's graph.
+        threads: Number of threads that `v1_rtf` was measured with.
+        gpu_rtf: RTF of V1 on the GPU; None without a GPU.
+        look_ahead_ms: Duration of the future audio that V1's output depends on, in milliseconds.
+        lsd: Log-spectral distance of copy synthesis with the shipped V2.
+        v1_peak_bytes: Peak resident memory of a process that vocodes with V1, in bytes.
+        v1_file_bytes: Precision to size of V1's graph, in bytes.
     """
 
     v1_rtf: Mapping[str, Estimate]
@@ -46,7 +54,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def targets(measured: Measured) -> tuple[Target, ...]:
-    """How the user's eight targets stand."""
+    """Compare the eight targets that users set for HiFi-GAN with what was measured.
+
+    Args:
+        measured: The measured figures.
+    """
     rtf, core_rtf = _fastest(measured.v1_rtf), _fastest(measured.v1_core_rtf)
     peak_mb = measured.v1_peak_bytes / _MB
     file_mb = {name: size / _MB for name, size in measured.v1_file_bytes.items()}
@@ -94,6 +106,39 @@ def targets(measured: Measured) -> tuple[Target, ...]:
             measured="",
             verdict="not measurable here",
             reason="needs a listening test",
+        ),
+    )
+
+
+def diffusion_targets(
+    title: str, diffusion: Diffusion | None, rtf: Mapping[str, Estimate]
+) -> tuple[Target, ...]:
+    """Compare the targets that users set for diffusion models with a model and its default sampler.
+
+    Args:
+        title: The model's name in reports.
+        diffusion: The model's diffusion settings; None for a model of another kind, which has no such target.
+        rtf: Contender to seconds of compute per second of audio and step; `ours`, and `int8` where it was measured.
+    """
+    if diffusion is None:
+        return ()
+    steps = len(chosen_plan(diffusion, VocodingConfig()).steps)
+    per_step = {
+        precision: rtf[name].median for name, precision in (("ours", "FP32"), ("int8", "INT8")) if name in rtf
+    }
+    room = ", ".join(f"{int(_MAX_DIFFUSION_CPU_RTF / one)} of {name}" for name, one in per_step.items())
+    return (
+        Target(
+            target=f"RTF {_MAX_DIFFUSION_CPU_RTF}, {title} on CPU",
+            measured=", ".join(f"{steps * one:.3f} {name}" for name, one in per_step.items()),
+            verdict=_verdict(steps * min(per_step.values()), _MAX_DIFFUSION_CPU_RTF),
+            reason=f"{diffusion.sampler}, {steps} steps; room for {room}",
+        ),
+        Target(
+            target=f"RTF {_MAX_DIFFUSION_GPU_RTF}, {title} on GPU",
+            measured="",
+            verdict="not measurable here",
+            reason="there is no GPU that ONNX Runtime can use",
         ),
     )
 

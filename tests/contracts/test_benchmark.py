@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from tests.benchmark.measures import write_long_recording
-from tests.benchmark.models import VARIANTS, official_config, random_weights
-from tests.benchmark.project_report import (
-    Finding,
+from tests.benchmark import runner
+from tests.benchmark.cases import CASES, BenchCase
+from tests.benchmark.goals import Finding, at_least, at_most
+from tests.benchmark.measured import JSON_PATH, PAGE_PATH, MeasuredFigures, measured_page, with_benchmark
+from tests.benchmark.processes import write_long_recording
+from tests.benchmark.report import (
     ProjectReport,
     encode_project,
     finding_table,
     speed_table,
     target_table,
 )
+from tests.benchmark.runner import MEASUREMENTS
+from tests.benchmark.speed import RATIOS
 from tests.benchmark.targets import Measured, targets
+from tests.benchmark.weights import dormant_filled, rescaled_layers
 from voirs_vocoder.export.bench.artifact import bench_mel
-from voirs_vocoder.export.bench.paired import Estimate
+from voirs_vocoder.export.bench.paired import MIN_PAIRS, Estimate
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
@@ -31,16 +38,28 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.machine import this_machine
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_official_sizes_are_recognised_as_the_variant(variant):
-    assert HifiGanConfig.from_mapping(official_config(variant)).variant == variant
+@pytest.mark.parametrize("variant", ["v1", "v2", "v3"])
+def test_official_sizes_are_recognized_as_the_variant(variant):
+    assert HifiGanConfig.from_mapping(CASES[variant].config).variant == variant
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.key)
+def test_every_figure_of_a_case_is_measured_by_somebody(case):
+    singles = {figure for measurement in MEASUREMENTS for figure in measurement.figures}
+    assert case.figures.keys() <= singles | RATIOS.keys()
+    assert (case.random_weights is None) != (case.shipped is None)
+    contenders = {name for figure in case.figures if figure in RATIOS for name in figure.split("/")}
+    assert ("int8" in contenders) == case.int8
+
+
+def tiny_hifigan(tiny_hifigan_config):
+    return HifiGan(HifiGanConfig.from_mapping({**tiny_hifigan_config, "num_mels": 80}))
 
 
 def test_random_weights_keep_activations_in_range(tiny_hifigan_config):
-    config = HifiGanConfig.from_mapping({**tiny_hifigan_config, "num_mels": 80})
-    model = HifiGan(config)
+    model = tiny_hifigan(tiny_hifigan_config)
     fold_weight_norm(model)
-    model.load_state_dict(random_weights(config, seed=0))
+    model.load_state_dict(rescaled_layers(tiny_hifigan(tiny_hifigan_config)))
     deviations = []
     for layer in model.modules():
         if isinstance(layer, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
@@ -52,10 +71,22 @@ def test_random_weights_keep_activations_in_range(tiny_hifigan_config):
 
 
 def test_random_weights_depend_on_the_seed_alone(tiny_hifigan_config):
-    config = HifiGanConfig.from_mapping({**tiny_hifigan_config, "num_mels": 80})
-    first, again, other = (random_weights(config, seed) for seed in (0, 0, 1))
+    first, again, other = (rescaled_layers(tiny_hifigan(tiny_hifigan_config), seed) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["conv_pre.weight"], other["conv_pre.weight"])
+
+
+def test_weights_that_start_as_zero_are_filled_and_the_others_left():
+    class Network(torch.nn.Module):
+        def __init__(self, zero):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Conv1d(2, 2, 3), torch.nn.Conv1d(2, 2, 3)])
+            if zero:
+                torch.nn.init.zeros_(self.layers[1].weight)
+
+    filled, plain = dormant_filled(Network, True), dormant_filled(Network, False)
+    assert filled["layers.1.weight"].any()
+    assert torch.equal(filled["layers.0.weight"], plain["layers.0.weight"])
 
 
 def test_a_long_recording_repeats_the_samples_to_the_sample(tmp_path):
@@ -128,24 +159,27 @@ def test_a_target_is_met_up_to_its_limit_and_not_beyond(row, reached, missed):
 
 FINDINGS = (
     Finding(
-        name="V1 FP32: our time / stock export in ONNX Runtime", value=1.0, estimate=estimate(1.0), goal=1.02
+        name="V1 FP32: our time / stock export in ONNX Runtime",
+        value=1.0,
+        estimate=estimate(1.0),
+        goal=at_most(1.02),
     ),
     Finding(
-        name="V1 INT8: times faster than stock FP32", value=2.1, estimate=estimate(2.1), goal=2.2, bound="min"
+        name="V1 INT8: times faster than stock FP32", value=2.1, estimate=estimate(2.1), goal=at_least(2.2)
     ),
     Finding(name="V1 FP32: our time / PyTorch", value=0.9, estimate=estimate(0.9)),
-    Finding(name="V1, 10 s through Vocoder.vocode: peak", value=249.8, unit="MB", goal=256.0),
+    Finding(name="V1, 10 s through Vocoder.vocode: peak", value=249.8, unit="MB", goal=at_most(256.0)),
 )
 
 
 @pytest.fixture
 def project_report():
     return ProjectReport(
+        date="2026-01-31",
         machine=this_machine(),
         versions={"torch": "2"},
         threads=2,
-        audio_s=2.0,
-        rtf={"v1": {"stock": estimate(0.15), "ours": estimate(0.15)}},
+        rtf={"V1": {"stock": estimate(0.15), "ours": estimate(0.15)}},
         findings=FINDINGS,
         targets=targets(measured_v1()),
     )
@@ -171,3 +205,89 @@ def test_the_tables_fit_the_page(project_report, capsys):
     for rows in (speed_table(project_report), finding_table(project_report), target_table(project_report)):
         print_table(rows)
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 110
+
+
+def committed():
+    return msgspec.json.decode(JSON_PATH.read_bytes(), type=MeasuredFigures)
+
+
+def test_the_page_of_measured_figures_is_what_the_generator_makes_of_the_committed_figures():
+    assert PAGE_PATH.read_text(encoding="utf-8") == measured_page(committed()), "run `make measured`"
+
+
+def test_every_recorded_table_is_dated_and_complete():
+    tables = committed().tables
+    assert len({table.id for table in tables}) == len(tables)
+    for table in tables:
+        date.fromisoformat(table.date)
+        assert table.rows
+        assert {len(row) for row in table.rows} == {len(table.columns)}, table.id
+
+
+def test_a_report_of_the_benchmark_replaces_the_tables_recorded_in_its_place(project_report):
+    decoded = msgspec.json.decode(encode_project(project_report), type=ProjectReport)
+    assert decoded == project_report
+    renewed = with_benchmark(committed(), decoded)
+    page = measured_page(renewed)
+    for name in (*(finding.name for finding in FINDINGS), "RTF 0.02, V1 on CPU", "2026-01-31"):
+        assert name in page
+    ids = [table.id for table in renewed.tables]
+    assert not {"findings", "rtf", "targets"} & set(ids)
+    assert {"fidelity-hifigan", "look-ahead", "sweep-diffwave"} <= set(ids)
+
+
+@pytest.mark.slow
+def test_one_runner_measures_what_the_table_asks_of_each_family(
+    data_dir, tiny_hifigan_config, monkeypatch, tmp_path
+):
+    direct = BenchCase(
+        key="direct",
+        title="Tiny",
+        family="hifigan",
+        config={**tiny_hifigan_config, "num_mels": 80},
+        random_weights=lambda config: rescaled_layers(HifiGan(HifiGanConfig.from_mapping(config))),
+        int8=True,
+        frames=20,
+        rounds=1,
+        figures={
+            **dict.fromkeys(RATIOS),
+            **dict.fromkeys(
+                (
+                    "first_second",
+                    "peak_mb",
+                    "peak_beyond_weights_mb",
+                    "stream_16",
+                    "stream_8",
+                    "stream_gain_8",
+                )
+            ),
+            "int8_file_mb": at_most(25.0),
+            "lsd": None,
+        },
+    )
+    diffusion = BenchCase(
+        key="diffusion",
+        title="Tiny steps",
+        family="diffwave",
+        config={},
+        shipped=data_dir / "diffwave" / "tiny" / "weights.pt",
+        role="step",
+        frames=20,
+        rounds=1 / 3,
+        figures={"ours/stock": None, "ours/pytorch": at_most(1e6), "loop": None},
+    )
+    cases = {case.key: case for case in (direct, diffusion)}
+    monkeypatch.setattr(runner, "CASES", {**cases, "not chosen": None})
+    settings = runner.BenchSettings(tmp_path, MIN_PAIRS, 1, cases=tuple(cases), quick=True)
+    report = runner.run_benchmark(settings, lambda message, done, total: None)
+    for case in cases.values():
+        measured = {finding.figure for finding in report.findings if finding.case == case.key}
+        assert case.figures.keys() == measured - {""}
+    goals = {finding.figure: finding.met for finding in report.findings if finding.goal}
+    assert goals == {"int8_file_mb": True, "ours/pytorch": True}
+    assert report.rtf["Tiny"].keys() == {"stock", "pytorch", "openvino", "ours", "vocode", "bare", "int8"}
+    assert report.rtf["Tiny steps"].keys() == {"stock", "pytorch", "ours"}
+    assert [target.target for target in report.targets] == [
+        "RTF 0.15, Tiny steps on CPU",
+        "RTF 0.08, Tiny steps on GPU",
+    ]

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.benchmark.family_models import FAMILY_MODELS
+from tests.benchmark import configs
 from voirs_vocoder.reference_models import ModelConfigError
 from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet, LocalAttention, PositionNorm
 from voirs_vocoder.reference_models.diffusion.unet_config import CONDITIONER_REACH_FRAMES, UNetConfig
 
-FULL = FAMILY_MODELS["diffwave-unet"].config
+FULL = configs.UNET
 
 
 def test_an_evaluation_costs_at_most_6_gflop_per_second_of_audio():

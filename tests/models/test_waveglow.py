@@ -10,14 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.benchmark.family_models import FAMILY_MODELS
+from tests.benchmark import configs
 from voirs_vocoder.reference_models import CheckpointError, ModelConfigError, get_family
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.reference_models.waveglow.synthesis import WaveGlowSynthesis
 
-OFFICIAL = FAMILY_MODELS["waveglow"].config
+OFFICIAL = configs.WAVEGLOW
 
 
 @pytest.fixture(scope="module")
