@@ -18,7 +18,7 @@ from voirs_vocoder.runtime.artifact.manifest import (
     Precision,
 )
 from voirs_vocoder.runtime.artifact.reading import Artifact
-from voirs_vocoder.runtime.drivers import driver_roles
+from voirs_vocoder.runtime.drivers.registry import driver_roles
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.progress import Progress, silent
 

@@ -16,8 +16,8 @@ from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.sweep import read_sweep
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.diffusion.choice import FAST
-from voirs_vocoder.runtime.drivers import driver_roles
+from voirs_vocoder.runtime.diffusion.samplers import FAST
+from voirs_vocoder.runtime.drivers.registry import driver_roles
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import tolerance_of
 from voirs_vocoder.runtime.providers import int8_target

@@ -18,8 +18,9 @@ from voirs_vocoder.runtime.artifact.reading import PRECISIONS, Artifact
 from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.batch import BatchError
 from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.drivers import Driver, open_driver
 from voirs_vocoder.runtime.drivers.batch_graph import Request, run_batch
+from voirs_vocoder.runtime.drivers.driver import Driver
+from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.errors import InputError, ProviderError, VoirsVocoderError
 from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
 from voirs_vocoder.runtime.mel.values import require_convention

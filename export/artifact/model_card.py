@@ -6,7 +6,7 @@ import msgspec
 
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, GraphEntry, Manifest
-from voirs_vocoder.runtime.diffusion.choice import FAST
+from voirs_vocoder.runtime.diffusion.samplers import FAST
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = ["CARD_FIGURES", "MODEL_CARD_NAME", "card_cells", "model_card", "sampling_text", "with_model_card"]

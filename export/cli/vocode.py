@@ -14,7 +14,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source
 from voirs_vocoder.export.cli.quality_options import quality_options, refuse_contradictions
-from voirs_vocoder.export.cli.vocoding_options import vocoding_options
+from voirs_vocoder.export.cli.vocoding_options import vocoding_options, window_options
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.tags import tags_of_artifact
 from voirs_vocoder.runtime.audio.formats import SampleFormat
@@ -58,13 +58,7 @@ _DITHER_SEED = 0
 @options.effects_option
 @options.check_option
 @options.threads_option
-@click.option(
-    "--window-frames",
-    metavar="N",
-    type=click.IntRange(min=1),
-    show_default="by memory",
-    help="Most mel frames at once; the audio does not depend on it.",
-)
+@window_options
 @vocoding_options
 @quality_options
 @click.option(

@@ -11,7 +11,7 @@ from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, GraphEntry
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
-from voirs_vocoder.runtime.drivers.flow import DEFAULT_SIGMA
+from voirs_vocoder.runtime.drivers.settings import DEFAULT_SIGMA
 from voirs_vocoder.runtime.noise import grouped_noise, noise
 from voirs_vocoder.runtime.providers import Session
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.reference_models.family import FloatParts, GraphSpec, TensorSpec
 from voirs_vocoder.runtime.diffusion import PlanStep, SamplerPlan
-from voirs_vocoder.runtime.diffusion.choice import ADAPTIVE
+from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE
 
 __all__ = ["kept_float", "sampler_graph"]
 

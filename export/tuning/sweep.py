@@ -17,7 +17,7 @@ from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConf
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, Manifest, Precision
 from voirs_vocoder.runtime.artifact.sweep import SWEEP_PATH, SweepPoint, SweepReport
 from voirs_vocoder.runtime.diffusion import MAX_STEPS, SAMPLERS
-from voirs_vocoder.runtime.diffusion.choice import ADAPTIVE, FAST
+from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE, FAST
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text, measure, tolerance_of
 from voirs_vocoder.runtime.progress import Progress, silent

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
-from voirs_vocoder.runtime.drivers import SessionOpener, open_driver
+from voirs_vocoder.runtime.drivers.driver import SessionOpener
+from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.providers import Session, int8_target, open_session
 
 __all__ = ["Candidate", "candidate_title", "cpu_candidates", "driver_vocoder"]

@@ -30,7 +30,7 @@ from voirs_vocoder.export.validation.report import (
 from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest
-from voirs_vocoder.runtime.drivers import driver_roles
+from voirs_vocoder.runtime.drivers.registry import driver_roles
 from voirs_vocoder.runtime.metrics import measure
 from voirs_vocoder.runtime.progress import Progress, silent
 

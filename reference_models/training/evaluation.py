@@ -19,7 +19,7 @@ from voirs_vocoder.reference_models.training.mel import convention_of
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
-from voirs_vocoder.runtime.drivers.flow import DEFAULT_SIGMA
+from voirs_vocoder.runtime.drivers.settings import DEFAULT_SIGMA
 from voirs_vocoder.runtime.mel import mel_spectrogram
 from voirs_vocoder.runtime.metrics import measure
 from voirs_vocoder.runtime.noise import grouped_noise, noise

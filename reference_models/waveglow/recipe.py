@@ -13,7 +13,7 @@ from voirs_vocoder.reference_models.training.settings import PlayerSettings, Rec
 from voirs_vocoder.reference_models.training.task import Batch, Turn
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
-from voirs_vocoder.runtime.drivers.flow import DEFAULT_SIGMA
+from voirs_vocoder.runtime.drivers.settings import DEFAULT_SIGMA
 
 __all__ = ["WAVEGLOW", "WaveGlowTask"]
 

@@ -7,23 +7,13 @@ import dataclasses
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
-from voirs_vocoder.runtime.diffusion.samplers import SAMPLERS, sampler_plan
-from voirs_vocoder.runtime.diffusion.schedule import NoiseSchedule, schedule_within
+from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE, FAST, SAMPLERS, sampler_plan
+from voirs_vocoder.runtime.diffusion.schedule import DEFAULT_SCHEDULE, NoiseSchedule, schedule_within
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["ADAPTIVE", "FAST", "SAMPLER_CHOICES", "chosen_plan"]
-
-FAST = "fast"
-"""The sampler that is `ddpm` on the checkpoint's published schedule for few steps."""
-
-ADAPTIVE = "adaptive"
-"""The sampler that is `dpm-solver++`, stopped when the estimate of the clean audio has settled."""
-
-SAMPLER_CHOICES = (FAST, *SAMPLERS, ADAPTIVE)
-"""What a caller may ask for."""
+__all__ = ["chosen_plan"]
 
 _ADAPTIVE_STEPS = 24
-_DEFAULT_SCHEDULE = "log-snr"
 # Where neither the caller nor the artifact says.
 _DEFAULT_STEPS = 12
 
@@ -43,8 +33,6 @@ def chosen_plan(model: Diffusion, config: VocodingConfig) -> SamplerPlan:
     temperature = 1.0 if config.temperature is None else config.temperature
     if sampler == FAST:
         return _fast_plan(model, training, config, temperature)
-    if sampler not in SAMPLER_CHOICES:
-        raise InputError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLER_CHOICES)}")
     if config.betas is not None:
         if config.steps is not None or config.schedule is not None:
             raise InputError(
@@ -56,7 +44,7 @@ def chosen_plan(model: Diffusion, config: VocodingConfig) -> SamplerPlan:
     steps = config.steps or (model.steps if sampler == model.sampler else None)
     usual = _ADAPTIVE_STEPS if sampler == ADAPTIVE else _DEFAULT_STEPS
     steps = steps or min(usual, len(training.betas))
-    schedule = schedule_within(training, config.schedule or _DEFAULT_SCHEDULE, steps)
+    schedule = schedule_within(training, config.schedule or DEFAULT_SCHEDULE, steps)
     return _named(sampler, training, schedule, config, temperature)
 
 

@@ -14,9 +14,13 @@ from voirs_vocoder.runtime.diffusion.plan import PlanStep, SamplerPlan
 from voirs_vocoder.runtime.diffusion.schedule import NoiseSchedule
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["SAMPLERS", "sampler_plan"]
+__all__ = ["ADAPTIVE", "FAST", "SAMPLERS", "SAMPLER_CHOICES", "sampler_plan"]
 
-_MAX_TEMPERATURE = 2.0
+FAST = "fast"
+"""Name of the sampler that is `ddpm` on the checkpoint's published schedule for few steps."""
+
+ADAPTIVE = "adaptive"
+"""Name of the sampler that is `dpm-solver++`, stopped when the estimate of the clean audio has settled."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +67,18 @@ def sampler_plan(
             own inference schedule.
         training: The checkpoint's schedule, in whose steps the network is told the noise level.
         schedule: The noise levels to visit, from the last to the first.
-        eta: Of DDIM: 0 adds no noise, 1 as much as DDPM; in [0, 1].
-        temperature: Scales all noise, in [0, 2].
+        eta: Share of fresh noise at each step of `ddim`, in [0, 1]: 0 adds none, 1 as much as `ddpm`. 0 for the other
+            samplers.
+        temperature: Factor on all noise, in [0, 2].
 
     Raises:
-        InputError: The sampler is unknown, a number is out of range, or the schedule leaves the checkpoint's range.
+        InputError: The sampler is unknown, `eta` is not 0 for a sampler other than `ddim`, or the schedule leaves the
+            range of noise levels of the checkpoint's schedule.
     """
     if sampler not in SAMPLERS:
         raise InputError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
-    if not 0.0 <= eta <= 1.0 or (eta and sampler != "ddim"):
-        raise InputError(f"eta must be in [0, 1] and is DDIM's alone, got {eta} for {sampler}")
-    if not 0.0 <= temperature <= _MAX_TEMPERATURE:
-        raise InputError(f"temperature must be in [0, {_MAX_TEMPERATURE:g}], got {temperature}")
+    if eta and sampler != "ddim":
+        raise InputError(f"eta is a setting of the sampler ddim alone, got {eta} for {sampler}; leave it out")
     told = training.steps_of(schedule)
     levels = [float(level) for level in schedule.alphas_cumulative]
     steps = []
@@ -132,3 +136,6 @@ SAMPLERS: dict[str, Callable[[_Level, float], _Update]] = {
     "dpm-solver++": _dpm_solver,
 }
 """Samplers by name."""
+
+SAMPLER_CHOICES = (FAST, *SAMPLERS, ADAPTIVE)
+"""Names of samplers that a caller may ask for."""

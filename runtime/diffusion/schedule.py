@@ -16,10 +16,20 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["MAX_STEPS", "SCHEDULES", "NoiseSchedule", "ScheduleStatistics", "schedule_within"]
+__all__ = [
+    "DEFAULT_SCHEDULE",
+    "MAX_STEPS",
+    "SCHEDULES",
+    "NoiseSchedule",
+    "ScheduleStatistics",
+    "schedule_within",
+]
 
 MAX_STEPS = 1000
+"""Most steps that a schedule may have."""
 
+DEFAULT_SCHEDULE = "log-snr"
+"""Key of `SCHEDULES` that sampling takes unless the caller chooses another one."""
 
 # The sigmoid runs over this range, as in the schedule of that name in huggingface/diffusers.
 _SIGMOID_REACH = 6.0

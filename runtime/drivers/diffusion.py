@@ -17,8 +17,9 @@ from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion.adaptive import MAX_ADAPTIVE_FRAMES, adaptive_audio
-from voirs_vocoder.runtime.diffusion.choice import ADAPTIVE, chosen_plan
+from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
+from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE
 from voirs_vocoder.runtime.diffusion.stage import Stage, Track
 from voirs_vocoder.runtime.drivers.diffusion_stream import DiffusionStream
 from voirs_vocoder.runtime.drivers.driver import (
@@ -27,6 +28,7 @@ from voirs_vocoder.runtime.drivers.driver import (
     affordable_frames,
     refuse_latency,
 )
+from voirs_vocoder.runtime.drivers.settings import DiffusionSettings, setting_names
 from voirs_vocoder.runtime.drivers.window import MelReader, Window, windows
 from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
@@ -42,7 +44,7 @@ class DiffusionDriver:
     """Runs the `conditioner` and `step` graphs. See `Driver`."""
 
     roles: tuple[str, ...] = ("conditioner", "step")
-    settings = frozenset({"seed", "sampler", "schedule", "betas", "steps", "eta", "temperature", "guidance"})
+    settings = setting_names(DiffusionSettings)
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
         """Load the graphs. Raises as `open_driver`."""

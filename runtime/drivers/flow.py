@@ -24,6 +24,7 @@ from voirs_vocoder.runtime.drivers.driver import (
     affordable_frames,
     refuse_latency,
 )
+from voirs_vocoder.runtime.drivers.settings import DEFAULT_SIGMA, FlowSettings, setting_names
 from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.noise import grouped_noise
@@ -31,17 +32,14 @@ from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
 
-__all__ = ["DEFAULT_SIGMA", "FlowDriver"]
-
-# What the official README of WaveGlow infers with (github.com/NVIDIA/waveglow at 8afb643).
-DEFAULT_SIGMA = 0.6
+__all__ = ["FlowDriver"]
 
 
 class FlowDriver:
     """Runs the `offline` graph on a mel and noise of the same place in the utterance. See `Driver`."""
 
     roles: tuple[str, ...] = ("offline",)
-    settings = frozenset({"seed", "sigma", "denoise"})
+    settings = setting_names(FlowSettings)
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
         """Load the graph. Raises as `open_driver`."""

@@ -25,7 +25,7 @@ from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConf
 from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
-from voirs_vocoder.runtime.drivers import open_driver
+from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
 

@@ -40,7 +40,10 @@ def sample(refused, tiny_diffwave, mel, tmp_path):
         (("--guidance", "2"), "guidance needs a model that was also trained without a mel"),
         (("--sigma", "0.6"), "sigma means nothing to a diffwave model"),
         (("--denoise", "0.1"), "denoise means nothing to a diffwave model"),
-        (("--seed", str(2**64)), "seed must be in [0, 2^64)"),
+        (
+            ("--seed", str(2**64)),
+            "seed must be in [0, 2^64 - 1], got 18446744073709551616; leave it out for 0",
+        ),
         (("--mel-convention", "tacotron2-22k"), "takes mel convention 'lmnt-diffwave-22k'"),
     ],
 )

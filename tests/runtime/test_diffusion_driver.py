@@ -13,7 +13,7 @@ from voirs_vocoder.runtime.diffusion import NoiseSchedule
 from voirs_vocoder.runtime.diffusion.adaptive import adaptive_audio
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.diffusion.stage import Track
-from voirs_vocoder.runtime.drivers import open_driver
+from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.noise import noise
 from voirs_vocoder.runtime.vocoder import Vocoder
@@ -164,7 +164,7 @@ def test_guidance_drives_the_prediction_away_from_that_without_a_mel(manifest):
         ({"sampler": "ddim", "schedule": "warp"}, "unknown schedule 'warp'"),
         ({"steps": 5}, "a schedule of its own, of 6 steps"),
         ({"sampler": "ddim", "steps": 51}, "between 1 and the checkpoint's 50"),
-        ({"sampler": "ddpm", "eta": 0.5}, "DDIM's alone"),
+        ({"sampler": "ddpm", "eta": 0.5}, "of the sampler ddim alone"),
         ({"sigma": 0.6}, "sigma means nothing to a toy-diffusion model"),
         ({"window_frames": BEFORE + AFTER}, "use at least 4"),
     ],

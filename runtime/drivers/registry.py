@@ -1,0 +1,43 @@
+"""The drivers by name."""
+
+from __future__ import annotations
+
+from voirs_vocoder.runtime.artifact.manifest import Manifest
+from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.drivers.diffusion import DiffusionDriver
+from voirs_vocoder.runtime.drivers.direct import DirectDriver
+from voirs_vocoder.runtime.drivers.driver import Driver, SessionOpener
+from voirs_vocoder.runtime.drivers.flow import FlowDriver
+from voirs_vocoder.runtime.errors import ArtifactError
+
+__all__ = ["driver_roles", "open_driver"]
+
+_DRIVERS: dict[str, type[DirectDriver | FlowDriver | DiffusionDriver]] = {
+    "direct": DirectDriver,
+    "flow": FlowDriver,
+    "diffusion": DiffusionDriver,
+}
+
+
+def driver_roles(name: str) -> tuple[str, ...]:
+    """Roles of the graphs that a driver runs; an artifact may hold others for other runtimes."""
+    return _DRIVERS[name].roles
+
+
+def open_driver(manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> Driver:
+    """Load what the manifest's driver needs.
+
+    Args:
+        manifest: Of the artifact.
+        opener: Loads the graph of a role.
+        config: The memory budget.
+
+    Raises:
+        ArtifactError: This version has no such driver, or a graph is damaged.
+        ProviderError: The provider or precision cannot be had.
+    """
+    if manifest.driver not in _DRIVERS:
+        raise ArtifactError(
+            f"this version has no driver {manifest.driver!r}, it has {', '.join(_DRIVERS)}; update it"
+        )
+    return _DRIVERS[manifest.driver](manifest, opener, config)
