@@ -85,7 +85,7 @@ def _expected_paths(sources: Sequence[GraphEntry], config: EngineConfig) -> set[
 def _refuse_existing(artifact: Artifact, paths: set[str], *, force: bool) -> None:
     existing = [entry.file.path for entry in artifact.manifest.engines if entry.file.path in paths]
     if existing and not force:
-        raise InputError(f"{artifact.root}: has {existing[0]} already; replace it with --force")
+        raise InputError(f"{artifact.root}: has {existing[0]} already; replace it with force=True")
 
 
 def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tuple[bytes, EngineEntry]:

@@ -89,7 +89,10 @@ class ExportRequest:
     def __post_init__(self) -> None:
         """Check that INT8 has something to calibrate on, and nothing else does."""
         if ("int8" in self.precisions) != (self.calibration is not None):
-            raise InputError("INT8 needs --calibration DIR, and only INT8 does")
+            raise InputError(
+                "INT8 needs a calibration folder, and only INT8 takes one; got precisions "
+                f"{', '.join(self.precisions)} and calibration {self.calibration}"
+            )
 
 
 def export_artifact(request: ExportRequest, progress: Progress = silent) -> Artifact:

@@ -41,7 +41,7 @@ def quantize_artifact(
     with locked_artifact(root) as artifact:
         manifest = artifact.manifest
         if any(graph.precision == "int8" for graph in manifest.graphs) and not force:
-            raise InputError(f"{root}: has INT8 graphs already; replace them with --force")
+            raise InputError(f"{root}: has INT8 graphs already; replace them with force=True")
         calibration = calibration_set_from_folder(folder, manifest.mel, progress=progress)
         graphs: list[BuiltGraph] = []
         for entry in manifest.graphs:

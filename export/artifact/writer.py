@@ -52,9 +52,9 @@ def refuse_existing(target: Path, *, force: bool) -> None:
     if not os.path.lexists(target):
         return
     if not force:
-        raise InputError(f"{target}: exists already; choose another directory, or replace it with --force")
+        raise InputError(f"{target}: exists already; choose another directory, or replace it with force=True")
     if not (target / MANIFEST_NAME).is_file():
-        raise InputError(f"{target}: --force replaces artifacts only, this has no {MANIFEST_NAME}")
+        raise InputError(f"{target}: force=True replaces artifacts only, this has no {MANIFEST_NAME}")
 
 
 def create_artifact(target: Path, manifest: Manifest, files: Mapping[str, bytes], *, force: bool) -> Artifact:

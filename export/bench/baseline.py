@@ -184,9 +184,11 @@ def decode_baseline(data: bytes, where: str) -> Baseline:
     try:
         baseline = msgspec.json.decode(data, type=Baseline)
     except msgspec.DecodeError as error:
-        raise InputError(f"{where}: not a baseline ({error}); make one with bench --save-baseline") from error
+        raise InputError(
+            f"{where}: not a baseline ({error}); make one with voirs-vocoder bench DIR --speech S --save-baseline FILE"
+        ) from error
     if baseline.format != _FORMAT:
-        raise InputError(f"{where}: baseline format must be {_FORMAT}, got {baseline.format}; make it anew")
+        raise InputError(f"{where}: baseline format must be {_FORMAT}, got {baseline.format}; make a new one")
     return baseline
 
 

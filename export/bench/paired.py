@@ -65,7 +65,7 @@ def interleaved_times(
         InputError: There are too few pairs to say anything.
     """
     if pairs < MIN_PAIRS:
-        raise InputError(f"a benchmark needs at least {MIN_PAIRS} pairs, got {pairs}; raise --pairs")
+        raise InputError(f"a benchmark needs at least {MIN_PAIRS} pairs, got {pairs}; give pairs={MIN_PAIRS}")
     names = list(candidates)
     for call in candidates.values():
         call()

@@ -98,7 +98,7 @@ def command(
         raise click.UsageError("--precision int8 needs --calibration DIR with recordings to calibrate on")
     engine_config = checked_engine_config(backend, compute_capabilities) if backend else None
     if speech is not None and not speech.is_dir():
-        raise InputError(f"{speech}: --speech must be a folder of recordings; there is none")
+        raise InputError(f"{speech}: --speech must be a folder of recordings, there is none; check the path")
 
     from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 

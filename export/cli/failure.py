@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import traceback
 
 import click
@@ -11,7 +12,15 @@ import click
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 
-__all__ = ["BAD_INPUT", "GATE_FAILED", "INTERNAL", "INTERRUPTED", "PIPE_CLOSED", "report_failure"]
+__all__ = [
+    "BAD_INPUT",
+    "GATE_FAILED",
+    "INTERNAL",
+    "INTERRUPTED",
+    "PIPE_CLOSED",
+    "report_failure",
+    "with_flags",
+]
 
 GATE_FAILED = 1
 BAD_INPUT = 2
@@ -21,7 +30,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 _TRACEBACK_VARIABLE = "VOIRS_VOCODER_TRACEBACK"
 
-# What a user can mend, wherever in a library it comes up.
+# Errors of the file system that a user can fix, in whatever library they occur.
 _FILE_SYSTEM = {
     errno.EACCES,
     errno.EDQUOT,
@@ -31,6 +40,8 @@ _FILE_SYSTEM = {
     errno.EPERM,
     errno.EROFS,
 }
+# A Python argument in the message of a library, such as force=True, pairs=15 or backend='tensorrt-rtx'.
+_ARGUMENT = re.compile(r"\b([a-z][a-z_]*)=('[^']*'|[A-Za-z0-9.]+)")
 # Module -> the extra that installs it.
 _EXTRAS = {
     "onnx": "export",
@@ -44,31 +55,32 @@ _EXTRAS = {
 }
 
 
-def report_failure(error: Exception) -> int:
-    """Say what went wrong in one line on stderr; the whole traceback comes first if the environment asks for it.
+def report_failure(error: Exception, command: click.Command | None = None) -> int:
+    """Print one line on stderr, after the traceback if the environment variable asks for it.
 
     Args:
-        error: What a command raised.
+        error: Exception that ended the command.
+        command: Command that ran, whose options replace the Python arguments in the message; None if there was none.
 
     Returns:
         The exit status.
     """
     if os.environ.get(_TRACEBACK_VARIABLE, "0") not in ("", "0"):
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    status, message = _judged(error)
+    status, message = _judged(error, command)
     click.echo(" ".join(message.split()), err=True)
     return status
 
 
-def _judged(error: Exception) -> tuple[int, str]:
+def _judged(error: Exception, command: click.Command | None) -> tuple[int, str]:
     from voirs_vocoder.reference_models.errors import ReferenceModelError
 
     if isinstance(error, click.ClickException):
         return BAD_INPUT, f"error: {_usage_message(error)}"
     if isinstance(error, VoirsVocoderError | ReferenceModelError):
-        return BAD_INPUT, f"error: {error}"
+        return BAD_INPUT, f"error: {with_flags(str(error), command)}"
     if isinstance(error, ExportError):
-        return GATE_FAILED, f"error: {error}"
+        return GATE_FAILED, f"error: {with_flags(str(error), command)}"
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         extra = _EXTRAS[error.name]
         return BAD_INPUT, f"error: {error.name} is not installed; pip install 'voirs-vocoder[{extra}]'"
@@ -77,6 +89,27 @@ def _judged(error: Exception) -> tuple[int, str]:
         return BAD_INPUT, f"error: {where}{error.strerror}; check permissions and free space"
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return INTERNAL, f"internal error: {text}; set {_TRACEBACK_VARIABLE}=1 to see where, and please report it"
+
+
+def with_flags(message: str, command: click.Command | None) -> str:
+    """A library's message with the Python arguments in it written as options of a command.
+
+    Args:
+        message: Message such as `replace it with force=True`.
+        command: Command whose parameters have the arguments' names; None leaves the message as it is.
+    """
+    found = {} if command is None else {each.name: each for each in command.params}
+
+    def flag(argument: re.Match[str]) -> str:
+        option = found.get(argument[1])
+        if not isinstance(option, click.Option):
+            return argument[0]
+        if not option.is_flag:
+            return f"{max(option.opts, key=len)} {argument[2].strip(chr(39))}"
+        names = option.secondary_opts if argument[2] == "False" else option.opts
+        return max(names, key=len, default=argument[0])
+
+    return _ARGUMENT.sub(flag, message)
 
 
 def _usage_message(error: click.ClickException) -> str:

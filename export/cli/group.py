@@ -32,11 +32,14 @@ _COMMANDS = {
 
 
 class _PipeClosedError(Exception):
-    """Whoever read the output has gone. Not an OSError, which click would turn into exit status 1."""
+    """The reader of the output has closed the pipe. Not an OSError, which click would turn into exit status 1."""
 
 
 class _Group(click.Group):
-    """Commands imported when asked for; every failure one line on stderr."""
+    """Commands that are imported when they are named; every failure is one line on stderr."""
+
+    # The command that was resolved last, for the message of its failure.
+    _command: click.Command | None = None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -46,6 +49,12 @@ class _Group(click.Group):
             return None
         command: click.Command = importlib.import_module(f"{__package__}.{_COMMANDS[cmd_name]}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, self._command, rest = super().resolve_command(ctx, args)
+        return name, self._command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -81,7 +90,7 @@ class _Group(click.Group):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 status = PIPE_CLOSED
             except Exception as error:  # the last resort: status 70 and one line
-                status = report_failure(error)
+                status = report_failure(error, self._command)
         sys.exit(status)
 
 

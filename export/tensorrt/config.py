@@ -80,7 +80,7 @@ class EngineConfig:
         elif self.compute_capabilities:
             raise InputError(
                 "tensorrt builds only for the GPU that is there, got compute capabilities "
-                f"{self.compute_capabilities}; leave them out, or use --backend tensorrt-rtx"
+                f"{self.compute_capabilities}; leave them out, or use backend='tensorrt-rtx'"
             )
         if not self.profiles:
             raise InputError("an engine needs at least one profile")

@@ -61,7 +61,7 @@ def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
         InputError: As `load_speech`.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: --speech must be a folder of recordings; there is none")
+        raise InputError(f"{folder}: speech must be a folder of recordings, there is none; check the path")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_ENDINGS)
     if not paths:
         raise InputError(f"{folder}: holds no recordings ({', '.join(AUDIO_ENDINGS)})")

@@ -32,5 +32,5 @@ def chosen_chain(name: str, artifact: Artifact) -> EffectChain:
         if entry.path == EFFECTS_PATH:
             return chain_from_toml(artifact.read(entry), f"{artifact.root / EFFECTS_PATH}")
     raise InputError(
-        f"{artifact.root}: holds no effects; export it with --effects, or name a preset or a .toml file"
+        f"{artifact.root}: holds no effects; export it with effects, or name a preset or a .toml file"
     )

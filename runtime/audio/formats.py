@@ -58,10 +58,10 @@ class AudioFormat:
             return self.samples[0] if self.samples else None
         if samples not in self.samples:
             allowed = (
-                f"--bits {', '.join(map(str, self.samples))}" if self.samples else "no bit depth, it is lossy"
+                f"bits of {', '.join(map(str, self.samples))}" if self.samples else "no bits, it is lossy"
             )
             raise InputError(
-                f"{where}: {self.name} takes {allowed}, got {samples}; choose among them or use wav"
+                f"{where}: {self.name} takes {allowed}, got bits={samples}; choose among them or use wav"
             )
         return samples
 

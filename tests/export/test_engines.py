@@ -30,7 +30,7 @@ def test_every_precision_becomes_an_engine(artifact_copy):
     assert engines["int8"].graph_sha256 == graphs["offline.int8.tensorrt"].file.sha256
     assert engines["fp16"].file.path == "engines/offline.fp16.tensorrt-rtx.sm86-sm120.engine"
     assert engines["fp16"].compute_capabilities == (86, 120)
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(InputError, match="force=True"):
         build_engines(artifact_copy, config, ("fp16",))
     build_engines(artifact_copy, config, ("fp16",), force=True)
     assert len(Artifact.open(artifact_copy).manifest.engines) == 9

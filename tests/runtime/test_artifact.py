@@ -143,7 +143,7 @@ def test_a_mutated_manifest_is_read_or_refused(data):
 
 def test_an_existing_artifact_is_replaced_only_by_force_and_another_folder_never(artifact, tmp_path):
     files = {"graphs/offline.fp32.onnx": GRAPH}
-    with pytest.raises(InputError, match="--force"):
+    with pytest.raises(InputError, match="force=True"):
         create_artifact(artifact.root, manifest(), files, force=False)
     create_artifact(artifact.root, manifest(variant="v9"), files, force=True)
     assert Artifact.open(artifact.root).manifest.variant == "v9"

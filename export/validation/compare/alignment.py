@@ -14,7 +14,7 @@ __all__ = ["Aligned", "aligned"]
 
 _TOLERATED_MS = 50.0
 _MAX_SHIFT_MS = 500.0
-_REMEDY = "give --align to bring them together"
+_REMEDY = "align=True resamples and moves them"
 
 
 @dataclass(frozen=True, eq=False)
