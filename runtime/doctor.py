@@ -46,7 +46,7 @@ class ProviderCheck(msgspec.Struct, frozen=True):
     """A provider.
 
     Attributes:
-        name: As in `--provider`.
+        name: Name of the provider.
         works: Whether it ran the trial graph rightly; for `tensorrt-engine`, whether library and GPU are there.
         backend: What ran, with its version; None when nothing did.
         problem: Why not, and how to get it; None when it works.

@@ -254,7 +254,7 @@ class _Session:
                 self._optimizers[name].load_state_dict(state["optimizers"][name])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ReferenceModelError(
-                f"{self._folder.path}: the state is not of this training ({error}); choose another --output"
+                f"{self._folder.path}: the state is not of this training ({error}); choose another output"
             ) from error
 
     def _check_same_held_back(self, held_back: Sequence[Utterance]) -> None:
@@ -263,6 +263,6 @@ class _Session:
         place = self._folder.path / "held_back.txt"
         if place.exists() and place.read_text(encoding="utf-8") != names:
             raise ReferenceModelError(
-                f"{place}: this training held back other recordings; give the same --data, or another --output"
+                f"{place}: this training held back other recordings; give the same data, or another output"
             )
         place.write_text(names, encoding="utf-8")

@@ -74,7 +74,7 @@ class TrainingFolder:
         place = path / "recipe.json"
         if place.exists() and place.read_text(encoding="utf-8") != text:
             raise ReferenceModelError(
-                f"{place}: this training began with another recipe; give the same settings, or another --output"
+                f"{place}: this training began with another recipe; give the same settings, or another output"
             )
         self._write(place, lambda beside: beside.write_text(text, encoding="utf-8"))
         config = json.dumps(dict(recipe.config), indent=2) + "\n"

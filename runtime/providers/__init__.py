@@ -38,7 +38,7 @@ def int8_target(provider: str) -> Int8Target:
     target = _INT8_TARGETS[provider]
     if target is None:
         raise ProviderError(
-            f"provider {provider!r} has no integer convolution; use --precision fp16 or --provider tensorrt"
+            f"provider {provider!r} has no integer convolution; use precision fp16 or provider tensorrt"
         )
     return target
 

@@ -75,7 +75,7 @@ def ort_provider_problem(provider: str) -> str | None:
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return "there is no NVIDIA driver on this machine (libcuda.so.1 is missing); use --provider cpu"
+        return "there is no NVIDIA driver on this machine (libcuda.so.1 is missing); use provider cpu"
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     name = f"libonnxruntime_providers_{_PROVIDER_LIBRARIES[provider]}.so"

@@ -390,7 +390,7 @@ def test_the_stream_is_waited_for_after_a_failed_execution():
 
 
 def test_a_gpu_that_is_not_there_is_refused():
-    with pytest.raises(ProviderError, match=r"CUDA counts 0 devices.*use --provider cpu"):
+    with pytest.raises(ProviderError, match=r"CUDA counts 0 devices.*use provider cpu"):
         Cuda(FakeCudaBindings(devices=0), 0)
     with pytest.raises(ProviderError, match="there is no GPU 3: this machine has 1"):
         Cuda(FakeCudaBindings(), 3)
@@ -460,7 +460,7 @@ def no_gpu_here():
 @pytest.mark.usefixtures("no_gpu_here")
 def test_without_a_gpu_a_real_engine_is_refused_with_the_remedy(real_engine):
     with pytest.raises(
-        ProviderError, match=r"'tensorrt-engine' needs an NVIDIA GPU and driver.*--provider cpu"
+        ProviderError, match=r"'tensorrt-engine' needs an NVIDIA GPU and driver.*provider cpu"
     ):
         EngineSession(*real_engine)
 

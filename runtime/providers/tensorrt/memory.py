@@ -11,7 +11,7 @@ from voirs_vocoder.runtime.errors import ProviderError
 
 __all__ = ["Cuda", "load_cuda"]
 
-_NO_GPU = "use --provider cpu, or a machine with an NVIDIA GPU and its driver"
+_NO_GPU = "use provider cpu, or a machine with an NVIDIA GPU and its driver"
 
 
 class Cuda:
