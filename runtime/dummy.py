@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetadata
-from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import VocodingConfig
+from voirs_vocoder.runtime.drivers.driver import Driver
 from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.streaming import ChunkStream, StreamingConfig
@@ -21,7 +21,7 @@ _TONE_HZ = 220.0
 _FULL_SCALE_LN = 2.0  # about the loudest log mel of speech at full scale
 
 
-class _SineDriver:
+class _SineDriver(Driver):
     """See `Driver`. The phase is that of the absolute sample, so windows join without a seam."""
 
     provider = "dummy"
@@ -49,19 +49,6 @@ class _SineDriver:
         samples = first_frame * hop_length + np.arange(mel.shape[1] * hop_length)
         tone = np.sin(2 * np.pi * _TONE_HZ / self._convention.sample_rate * samples)
         return (np.repeat(np.clip(loudness, 0.0, 1.0), hop_length) * tone).astype(np.float32)
-
-    def batch_graph(self) -> BatchGraph | None:
-        return None
-
-    def batch_inputs(
-        self, mel: NDArray[np.float32], config: VocodingConfig
-    ) -> dict[str, NDArray[np.float32]]:
-        del config
-        return {"mel": mel}
-
-    def batches(self, config: VocodingConfig) -> bool:
-        del config
-        return False
 
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
         del streaming

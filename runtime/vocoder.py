@@ -190,7 +190,7 @@ class Vocoder:
             except VoirsVocoderError as error:
                 refused[position] = error
         result = run_batch(
-            self._driver,
+            self._driver.batch_graph,
             requests,
             lambda request: self.vocode(request.mel, request.config),
             self._metadata.sample_rate,

@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import Manifest
-from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion.adaptive import MAX_ADAPTIVE_FRAMES, adaptive_audio
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
 from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE
 from voirs_vocoder.runtime.diffusion.stage import Stage, Track
+from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph
 from voirs_vocoder.runtime.drivers.diffusion_stream import DiffusionStream
 from voirs_vocoder.runtime.drivers.driver import (
+    Driver,
     SessionOpener,
     StreamGraphs,
     affordable_frames,
@@ -40,8 +41,8 @@ __all__ = ["DiffusionDriver"]
 _LEAST_SHARE = 6
 
 
-class DiffusionDriver:
-    """Runs the `conditioner` and `step` graphs. See `Driver`."""
+class DiffusionDriver(Driver):
+    """The driver `diffusion`: runs the graph `conditioner` once and the graph `step` at every sampling step."""
 
     roles: tuple[str, ...] = ("conditioner", "step")
     settings = setting_names(DiffusionSettings)
@@ -71,22 +72,11 @@ class DiffusionDriver:
             return self._settled(mel, config, plan)
         return self._sampled(mel, config, plan)
 
-    def batch_graph(self) -> BatchGraph | None:
-        """See `Driver.batch_graph`. There is none: every step of every utterance would have to keep pace."""
+    def batch_graph(self, config: VocodingConfig) -> BatchGraph | None:
+        """Find no batch graph: every step of every utterance would have to keep pace. See `Driver.batch_graph`."""
         if self._config.batching == "together":
             raise ProviderError("a diffusion model has no batch graph; use batching='alone'")
-        return None
-
-    def batch_inputs(
-        self, mel: NDArray[np.float32], config: VocodingConfig
-    ) -> dict[str, NDArray[np.float32]]:
-        """See `Driver.batch_inputs`."""
-        raise ProviderError("a diffusion model has no batch graph; use batching='alone'")
-
-    def batches(self, config: VocodingConfig) -> bool:
-        """See `Driver.batches`."""
-        del config
-        return False
+        return super().batch_graph(config)
 
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
         """See `Driver.open_stream`."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import EXTRAPOLATOR_ROLE, Manifest
-from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.drivers.driver import BatchGraphs, SessionOpener, StreamGraphs, affordable_frames
-from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
+from voirs_vocoder.runtime.drivers.driver import SessionOpener
+from voirs_vocoder.runtime.drivers.offline_graph import OfflineGraphDriver
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
@@ -32,59 +29,27 @@ from voirs_vocoder.runtime.streaming.low_latency import (
 __all__ = ["DirectDriver"]
 
 
-class DirectDriver:
-    """Runs the `offline` graph. See `Driver`."""
+class DirectDriver(OfflineGraphDriver):
+    """The driver `direct`: the graph takes the mel alone."""
 
-    roles: tuple[str, ...] = ("offline",)
     settings: frozenset[str] = frozenset()
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
-        """Load the graph. Raises as `open_driver`."""
-        self._session, entry = opener("offline")
-        self._config = config
-        self._streams = StreamGraphs(opener, manifest.hop_length)
-        self._hop_length = manifest.hop_length
+        """Load the offline graph."""
+        super().__init__(manifest, opener, config)
         self._sample_rate = manifest.sample_rate
         self._watch: Stopwatch | None = None
         self._extrapolates = any(graph.role == EXTRAPOLATOR_ROLE for graph in manifest.graphs)
-        self.provider = self._session.provider
-        self.backend = self._session.backend
-        self._batches = BatchGraphs(manifest, opener, config, self.provider)
-        self.context_frames = manifest.context_frames
-        self.look_ahead_frames = manifest.look_ahead_frames
-        context = self.context_frames + self.look_ahead_frames
-        self.max_window_frames = affordable_frames(entry, config, self._session.max_frames, context)
 
-    def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
-        """See `Driver.vocode`."""
-        return synthesize_windows(self, mel, self._hop_length, config)
-
-    def synthesize(
+    def inputs(
         self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
-    ) -> NDArray[np.float32]:
-        """See `WindowDriver.synthesize`. A direct graph does not care where in the utterance it is."""
-        del first_frame, config
-        audio = self._session.run({"mel": np.ascontiguousarray(mel)[np.newaxis]})["audio"]
-        return audio.reshape(-1)
-
-    def batch_graph(self) -> BatchGraph | None:
-        """See `Driver.batch_graph`."""
-        return self._batches.get()
-
-    def batch_inputs(
-        self, mel: NDArray[np.float32], config: VocodingConfig
     ) -> dict[str, NDArray[np.float32]]:
-        """See `Driver.batch_inputs`."""
-        del config
+        """Take the mel as it is: the audio of a window does not depend on its place in the utterance."""
+        del first_frame, config
         return {"mel": mel}
 
-    def batches(self, config: VocodingConfig) -> bool:
-        """See `Driver.batches`."""
-        del config
-        return True
-
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
-        """See `Driver.open_stream`."""
+        """Begin a live utterance, exact or within a latency; see `Driver.open_stream`."""
         del config
         graph = self._streams.get("stream")
         if streaming.latency_setting is None:
@@ -109,25 +74,19 @@ class DirectDriver:
         )
 
     def _extrapolator(self) -> Extrapolator:
-        """That of the artifact; one made without calibration has none, and repeats the last frame."""
+        """The artifact's extrapolator; an artifact made without calibration has none and repeats the last frame."""
         if not self._extrapolates:
             return repeated_last_frame
         return LinearExtrapolator(self._streams.get(EXTRAPOLATOR_ROLE).session)
-
-    def close(self) -> None:
-        """See `Driver.close`."""
-        self._session.close()
-        self._streams.close()
-        self._batches.close()
 
 
 class DirectStream:
     """One utterance through a one-pass model's stream graph. See `ChunkStream`.
 
     Args:
-        graph: Shared with other streams.
-        config: The memory budget.
-        chunk_frames: See `ChunkStream`.
+        graph: Stream graph, shared with other streams.
+        config: Memory budget.
+        chunk_frames: Mel frames to gather before each run; None leaves that to `StreamingConfig`.
     """
 
     def __init__(self, graph: StreamGraph, config: SessionConfig, chunk_frames: int | None = None) -> None:
@@ -138,17 +97,17 @@ class DirectStream:
         self._stream = GraphStream(graph)
 
     def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `ChunkStream.push`."""
+        """Take the next frames; see `ChunkStream.push`."""
         frames = mel.shape[1]
         self._stream.inputs(frames)["mel"][0] = mel
         return self._stream.push(frames).reshape(-1)
 
     def finish(self) -> NDArray[np.float32]:
-        """See `ChunkStream.finish`."""
+        """Return the rest of the utterance; see `ChunkStream.finish`."""
         return self._stream.finish().reshape(-1)
 
     def reset(self) -> None:
-        """See `ChunkStream.reset`."""
+        """Begin a new utterance; see `ChunkStream.reset`."""
         self._stream.reset()
 
 

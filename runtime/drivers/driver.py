@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest
-from voirs_vocoder.runtime.batch import BatchGraph
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph
 from voirs_vocoder.runtime.drivers.window import MelReader
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.providers.session import Session
@@ -19,23 +19,24 @@ from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import StreamGraph
 
-__all__ = ["BatchGraphs", "Driver", "SessionOpener", "StreamGraphs", "affordable_frames", "refuse_latency"]
+__all__ = ["Driver", "SessionOpener", "StreamGraphs", "affordable_frames", "refuse_latency"]
 
 _LEAST_SHARE = 2
-_GPU_PROVIDERS = frozenset({"cuda", "tensorrt", "tensorrt-engine"})
 
 SessionOpener = Callable[[str], tuple[Session, GraphEntry]]
-"""From a graph's role to a session that runs it, and its manifest entry."""
+"""Loads the graph of a role: from the role to a session that runs the graph, and the graph's manifest entry."""
 
 
 class Driver(Protocol):
     """Turns the mel of an utterance into audio.
 
+    A driver may be used by several threads at once.
+
     Attributes:
-        provider: What runs it, such as `cpu`.
-        backend: The same with its version.
-        roles: Of the graphs that it runs.
-        settings: Which optional fields of `VocodingConfig` it honours; the others must be left at None.
+        provider: Name of the provider that runs the graphs, such as `cpu`.
+        backend: Name and version of the library behind the provider.
+        roles: Roles of the graphs that an offline pass runs.
+        settings: Names of the optional fields of `VocodingConfig` that the driver reads; the others must be None.
     """
 
     provider: str
@@ -44,63 +45,61 @@ class Driver(Protocol):
     settings: frozenset[str]
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
-        """Audio of a whole utterance of any length, in bounded memory.
+        """Synthesize a whole utterance of any length in bounded memory.
 
         Args:
             mel: The input, checked.
-            config: Of the utterance; what it sets is among `settings`.
+            config: Settings of the utterance; those that are not None are among `settings`.
 
         Yields:
-            Audio [samples], in order; together frames * hop_length. Each may be overwritten by the next.
+            Audio float32 [samples], in order; together frames * hop_length samples. A piece may be overwritten when the
+            next one is taken.
 
         Raises:
-            InputError: The setting's value does not suit the model, or there are no frames.
+            InputError: The value of a setting does not suit the model, or there are no frames.
+            ProviderError: The provider failed.
         """
         ...
 
-    def batch_graph(self) -> BatchGraph | None:
-        """What runs several utterances at once; None where they had better run one by one.
-
-        Raises:
-            ProviderError: `SessionConfig.batching` asks for the batch graph, and the artifact has none.
-        """
-        ...
-
-    def batch_inputs(
-        self, mel: NDArray[np.float32], config: VocodingConfig
-    ) -> dict[str, NDArray[np.float32]]:
-        """The inputs of one utterance's row in `batch_graph`, without the batch axis.
+    def batch_graph(self, config: VocodingConfig) -> BatchGraph | None:
+        """Find the graph that may run an utterance together with others.
 
         Args:
-            mel: [n_mels, frames], checked.
-            config: Of the utterance, which `batches` allows.
-        """
-        ...
+            config: Settings of the utterance.
 
-    def batches(self, config: VocodingConfig) -> bool:
-        """Whether an utterance may be a row of `batch_graph`."""
-        ...
+        Returns:
+            The graph, one and the same for all utterances; None where the utterance is to run alone, as it is for every
+            driver that does not implement this.
+
+        Raises:
+            ProviderError: `SessionConfig.batching` asks for a batch graph, and the artifact has none.
+        """
+        del config
+        return None
 
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
         """Begin a live utterance.
 
         Args:
-            config: Of the utterance; what it sets is among `settings`.
-            streaming: Its latency.
+            config: Settings of the utterance; those that are not None are among `settings`.
+            streaming: Chunks and latency of the stream.
+
+        Returns:
+            A stream for one thread at a time, independent of other streams.
 
         Raises:
             InputError: A setting has no finite look-ahead, or the latency cannot be kept.
-            ProviderError: The artifact has no stream graph, or it cannot be loaded.
+            ProviderError: The artifact has no stream graph, or the graph cannot be loaded.
         """
         ...
 
     def close(self) -> None:
-        """Free what the driver holds."""
+        """Free the loaded graphs. No other call may run at the time, and none may follow."""
         ...
 
 
 class StreamGraphs:
-    """A driver's stream graphs, loaded when the first stream asks for them.
+    """A driver's stream graphs, each loaded when the first stream asks for it.
 
     Args:
         opener: Loads the graph of a role.
@@ -108,14 +107,18 @@ class StreamGraphs:
     """
 
     def __init__(self, opener: SessionOpener, hop_length: int) -> None:
-        """Nothing is loaded yet."""
+        """Load nothing."""
         self._opener = opener
         self._hop_length = hop_length
         self._lock = threading.Lock()
         self._graphs: dict[str, StreamGraph] = {}
 
     def get(self, role: str) -> StreamGraph:
-        """The graph of a role. Raises as `Driver.open_stream`."""
+        """Find or load the graph of a role.
+
+        Raises:
+            ProviderError: The artifact has no graph of this role, or it cannot be loaded.
+        """
         with self._lock:
             if role not in self._graphs:
                 session, entry = self._opener(role)
@@ -129,50 +132,15 @@ class StreamGraphs:
         self._graphs = {}
 
 
-class BatchGraphs:
-    """A driver's batch graph, loaded when the first batch asks for it.
+def refuse_latency(streaming: StreamingConfig, family: str) -> None:
+    """Refuse a latency setting for a model that has exact streams only.
 
     Args:
-        manifest: Of the artifact.
-        opener: Loads the graph of a role.
-        config: Says whether to use it.
-        provider: What runs the driver's other graphs.
-    """
-
-    def __init__(
-        self, manifest: Manifest, opener: SessionOpener, config: SessionConfig, provider: str
-    ) -> None:
-        """Nothing is loaded yet."""
-        exists = any(graph.role == "batch" for graph in manifest.graphs)
-        on_gpu = provider in _GPU_PROVIDERS
-        self._wanted = config.batching == "together" or (config.batching == "auto" and on_gpu and exists)
-        self._opener = opener
-        self._config = config
-        self._hop_length = manifest.hop_length
-        self._lock = threading.Lock()
-        self._graph: BatchGraph | None = None
-
-    def get(self) -> BatchGraph | None:
-        """See `Driver.batch_graph`."""
-        with self._lock:
-            if self._wanted and self._graph is None:
-                session, entry = self._opener("batch")
-                frames = affordable_frames(entry, self._config, session.max_frames, 0)
-                self._graph = BatchGraph(session, frames, self._hop_length)
-            return self._graph
-
-    def close(self) -> None:
-        """Free the graph."""
-        if self._graph is not None:
-            self._graph.session.close()
-            self._graph = None
-
-
-def refuse_latency(streaming: StreamingConfig, family: str) -> None:
-    """Refuse a latency budget for a model whose streams are exact only.
+        streaming: Chunks and latency of the stream.
+        family: The kind of model with its article, for the message.
 
     Raises:
-        InputError: There is one.
+        InputError: A latency setting is given.
     """
     name = streaming.latency_setting
     if name is not None:
@@ -189,18 +157,18 @@ def affordable_frames(
     context_frames: int,
     least_share: int = _LEAST_SHARE,
 ) -> int:
-    """Most mel frames that a graph may take at once.
+    """Compute the most mel frames that a graph may take at once.
 
     Args:
-        entry: Of the graph, which states what a frame costs.
-        config: The memory budget. Exceeded where a window would hold less than `least_share` times its context, since
-            every frame would then be computed several times.
-        max_frames: The session's own limit; None for none.
+        entry: Manifest entry of the graph, which states the memory that a frame needs.
+        config: The memory budget. It is exceeded where a window would hold less than `least_share` times its context,
+            since every frame would then be computed several times.
+        max_frames: Most frames that the session takes; None for no limit.
         context_frames: Frames of context and look-ahead in every window.
-        least_share: See above.
+        least_share: Smallest ratio of a window to its context.
 
     Raises:
-        ArtifactError: The entry does not state it.
+        ArtifactError: The entry does not state the memory of a frame.
     """
     per_frame = entry.details.get("activation_bytes_per_frame")
     if not isinstance(per_frame, int) or per_frame < 1:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest
-from voirs_vocoder.runtime.batch import BatchGraph
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph
 from voirs_vocoder.runtime.drivers.denoiser import (
     DENOISER_DELAY_SAMPLES,
     SILENT_FRAMES,
@@ -17,15 +17,10 @@ from voirs_vocoder.runtime.drivers.denoiser import (
     bias_spectrum,
     denoised,
 )
-from voirs_vocoder.runtime.drivers.driver import (
-    BatchGraphs,
-    SessionOpener,
-    StreamGraphs,
-    affordable_frames,
-    refuse_latency,
-)
+from voirs_vocoder.runtime.drivers.driver import SessionOpener, refuse_latency
+from voirs_vocoder.runtime.drivers.offline_graph import OfflineGraphDriver
 from voirs_vocoder.runtime.drivers.settings import DEFAULT_SIGMA, FlowSettings, setting_names
-from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
+from voirs_vocoder.runtime.drivers.window import MelReader
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.noise import grouped_noise
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
@@ -35,85 +30,55 @@ from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGrap
 __all__ = ["FlowDriver"]
 
 
-class FlowDriver:
-    """Runs the `offline` graph on a mel and noise of the same place in the utterance. See `Driver`."""
+class FlowDriver(OfflineGraphDriver):
+    """The driver `flow`: the graph takes the mel, and noise of the same place in the utterance."""
 
-    roles: tuple[str, ...] = ("offline",)
     settings = setting_names(FlowSettings)
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
-        """Load the graph. Raises as `open_driver`."""
-        self._session, entry = opener("offline")
-        self._config = config
-        self._streams = StreamGraphs(opener, manifest.hop_length)
-        self._n_group = _groups(entry, manifest.hop_length)
-        self._hop_length = manifest.hop_length
+        """Load the offline graph."""
+        super().__init__(manifest, opener, config)
+        self._n_group = _groups(self._entry, manifest.hop_length)
         self._n_mels = manifest.mel.n_mels
         self._bias: NDArray[np.float64] | None = None
-        self.provider = self._session.provider
-        self.backend = self._session.backend
-        self._batches = BatchGraphs(manifest, opener, config, self.provider)
-        self.context_frames = manifest.context_frames
-        self.look_ahead_frames = manifest.look_ahead_frames
-        context = self.context_frames + self.look_ahead_frames
-        self.max_window_frames = affordable_frames(entry, config, self._session.max_frames, context)
+
+    def inputs(
+        self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
+    ) -> dict[str, NDArray[np.float32]]:
+        """Add the noise of the window's place, so that windows join without a seam."""
+        per_frame = self._hop_length // self._n_group
+        noise = _scaled_noise(config, first_frame * per_frame, mel.shape[1] * per_frame, self._n_group)
+        return {"mel": mel, "noise": noise}
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
-        """See `Driver.vocode`."""
-        audio = synthesize_windows(self, mel, self._hop_length, config)
+        """Synthesize an utterance window by window, and denoise it if asked for; see `Driver.vocode`."""
+        audio = super().vocode(mel, config)
         if not config.denoise:
             return audio
         return denoised(audio, self._bias_spectrum(), config.denoise)
 
-    def synthesize(
-        self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
-    ) -> NDArray[np.float32]:
-        """See `WindowDriver.synthesize`."""
-        per_frame = self._hop_length // self._n_group
-        values = _scaled_noise(config, first_frame * per_frame, mel.shape[1] * per_frame, self._n_group)
-        inputs = {"mel": np.ascontiguousarray(mel)[np.newaxis], "noise": values[np.newaxis]}
-        return self._session.run(inputs)["audio"].reshape(-1)
-
-    def _silence(self) -> NDArray[np.float32]:
-        groups = SILENT_FRAMES * self._hop_length // self._n_group
-        inputs = {
-            "mel": np.zeros((1, self._n_mels, SILENT_FRAMES), np.float32),
-            "noise": np.zeros((1, self._n_group, groups), np.float32),
-        }
-        return self._session.run(inputs)["audio"].reshape(-1)
-
-    def batch_graph(self) -> BatchGraph | None:
-        """See `Driver.batch_graph`."""
-        return self._batches.get()
-
-    def batch_inputs(
-        self, mel: NDArray[np.float32], config: VocodingConfig
-    ) -> dict[str, NDArray[np.float32]]:
-        """See `Driver.batch_inputs`."""
-        groups = mel.shape[1] * (self._hop_length // self._n_group)
-        return {"mel": mel, "noise": _scaled_noise(config, 0, groups, self._n_group)}
-
-    def batches(self, config: VocodingConfig) -> bool:
-        """See `Driver.batches`."""
-        return not config.denoise
+    def batch_graph(self, config: VocodingConfig) -> BatchGraph | None:
+        """Find the batch graph; an utterance to be denoised runs alone. See `Driver.batch_graph`."""
+        graph = super().batch_graph(config)
+        return None if config.denoise else graph
 
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
-        """See `Driver.open_stream`."""
+        """Begin a live utterance; see `Driver.open_stream`."""
         refuse_latency(streaming, "a flow")
         bias = None
         if config.denoise:
             bias = self._bias_spectrum()
         return FlowStream(self._streams.get("stream"), self._config, config, self._n_group, bias)
 
-    def close(self) -> None:
-        """See `Driver.close`."""
-        self._session.close()
-        self._streams.close()
-        self._batches.close()
-
     def _bias_spectrum(self) -> NDArray[np.float64]:
+        # Two threads may compute it at the same time; both get the same values.
         if self._bias is None:
-            self._bias = bias_spectrum(self._silence())
+            groups = SILENT_FRAMES * self._hop_length // self._n_group
+            silence = {
+                "mel": np.zeros((self._n_mels, SILENT_FRAMES), np.float32),
+                "noise": np.zeros((self._n_group, groups), np.float32),
+            }
+            self._bias = bias_spectrum(self._audio(silence))
         return self._bias
 
 
@@ -121,11 +86,11 @@ class FlowStream:
     """One utterance through a flow's stream graph. See `ChunkStream`.
 
     Args:
-        graph: Shared with other streams.
-        session: The memory budget.
-        config: Of the utterance.
+        graph: Stream graph, shared with other streams.
+        session: Memory budget.
+        config: Settings of the utterance.
         n_group: Audio samples that are the channels of one position.
-        bias: What the denoiser takes off; None for none.
+        bias: Bias spectrum that the denoiser subtracts, float64 [513]; None for no denoiser.
     """
 
     def __init__(
@@ -148,7 +113,7 @@ class FlowStream:
         self._denoiser = self._new_denoiser()
 
     def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `ChunkStream.push`."""
+        """Take the next frames; see `ChunkStream.push`."""
         frames = mel.shape[1]
         inputs = self._stream.inputs(frames)
         first, count = self._stream.frames * self._per_frame, frames * self._per_frame
@@ -158,14 +123,14 @@ class FlowStream:
         return audio if self._denoiser is None else self._denoiser.push(audio)
 
     def finish(self) -> NDArray[np.float32]:
-        """See `ChunkStream.finish`."""
+        """Return the rest of the utterance; see `ChunkStream.finish`."""
         audio = self._stream.finish().reshape(-1)
         if self._denoiser is None:
             return audio
         return np.concatenate((self._denoiser.push(audio), self._denoiser.finish()))
 
     def reset(self) -> None:
-        """See `ChunkStream.reset`."""
+        """Begin a new utterance; see `ChunkStream.reset`."""
         self._stream.reset()
         self._denoiser = self._new_denoiser()
 

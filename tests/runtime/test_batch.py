@@ -20,7 +20,7 @@ from voirs_vocoder.runtime import (
     Vocoder,
     VocodingConfig,
 )
-from voirs_vocoder.runtime.batch import groups_within
+from voirs_vocoder.runtime.drivers.batch_graph import groups_within
 
 pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
 

@@ -1,0 +1,110 @@
+"""What drivers of a single `offline` graph share: windows of an utterance, rows of a batch, and loaded graphs."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.artifact.manifest import Manifest
+from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
+from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph, Request
+from voirs_vocoder.runtime.drivers.driver import Driver, SessionOpener, StreamGraphs, affordable_frames
+from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
+
+__all__ = ["OfflineGraphDriver"]
+
+_GPU_PROVIDERS = frozenset({"cuda", "tensorrt", "tensorrt-engine"})
+
+
+class OfflineGraphDriver(Driver):
+    """A driver whose `offline` graph turns a window of mel, and what belongs to it, into audio.
+
+    A subclass makes the graph's inputs and opens streams.
+
+    Args:
+        manifest: Manifest of the artifact.
+        opener: Loads the graph of a role.
+        config: Memory budget, and whether batches use the artifact's batch graph.
+
+    Attributes:
+        context_frames: Mel frames before a window's first one that its audio depends on.
+        look_ahead_frames: Mel frames after a window's last one that its audio depends on.
+        max_window_frames: Most frames that fit the memory budget at once, context and look-ahead included.
+    """
+
+    roles = ("offline",)
+
+    def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
+        """Load the offline graph."""
+        self._session, self._entry = opener("offline")
+        self._opener = opener
+        self._config = config
+        self._hop_length = manifest.hop_length
+        self._streams = StreamGraphs(opener, manifest.hop_length)
+        self.provider = self._session.provider
+        self.backend = self._session.backend
+        self.context_frames = manifest.context_frames
+        self.look_ahead_frames = manifest.look_ahead_frames
+        context = self.context_frames + self.look_ahead_frames
+        self.max_window_frames = affordable_frames(self._entry, config, self._session.max_frames, context)
+        has_batch_graph = any(graph.role == "batch" for graph in manifest.graphs)
+        self._batches = config.batching == "together" or (
+            config.batching == "auto" and self.provider in _GPU_PROVIDERS and has_batch_graph
+        )
+        self._batch_graph: BatchGraph | None = None
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def inputs(
+        self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
+    ) -> dict[str, NDArray[np.float32]]:
+        """Make the inputs of the offline graph for one window.
+
+        Args:
+            mel: Mel of the window, [n_mels, frames].
+            first_frame: Mel frame of the utterance at which the window begins.
+            config: Settings of the utterance.
+
+        Returns:
+            Arrays by input name, without the batch axis and with time as the last axis.
+        """
+        ...
+
+    def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
+        """Synthesize an utterance window by window; see `Driver.vocode`."""
+        return synthesize_windows(self, mel, self._hop_length, config)
+
+    def synthesize(
+        self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
+    ) -> NDArray[np.float32]:
+        """Synthesize one window; see `WindowDriver.synthesize`."""
+        return self._audio(self.inputs(mel, first_frame, config))
+
+    def batch_graph(self, config: VocodingConfig) -> BatchGraph | None:
+        """Find the batch graph, which the first batch loads; see `Driver.batch_graph`."""
+        del config
+        with self._lock:
+            if self._batches and self._batch_graph is None:
+                session, entry = self._opener("batch")
+                frames = affordable_frames(entry, self._config, session.max_frames, 0)
+                self._batch_graph = BatchGraph(session, frames, self._hop_length, self._row)
+            return self._batch_graph
+
+    def close(self) -> None:
+        """Free the loaded graphs; see `Driver.close`."""
+        self._session.close()
+        self._streams.close()
+        if self._batch_graph is not None:
+            self._batch_graph.session.close()
+            self._batch_graph = None
+
+    def _row(self, request: Request) -> dict[str, NDArray[np.float32]]:
+        return self.inputs(request.mel, 0, request.config)
+
+    def _audio(self, inputs: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        batch = {name: np.ascontiguousarray(values)[np.newaxis] for name, values in inputs.items()}
+        return self._session.run(batch)["audio"].reshape(-1)
