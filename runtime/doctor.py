@@ -18,7 +18,8 @@ from voirs_vocoder.runtime.audio.ffmpeg import aac_problem
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.machine import Processor, read_processor
-from voirs_vocoder.runtime.providers import PROVIDERS, Session
+from voirs_vocoder.runtime.optional import install_command
+from voirs_vocoder.runtime.providers import Provider, all_providers
 from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineBackend, load_flavour
 from voirs_vocoder.runtime.providers.tensorrt.memory import load_cuda
 
@@ -99,19 +100,14 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 def diagnose() -> Diagnosis:
     """Look at this machine. Takes some seconds, since libraries are loaded; changes nothing."""
     packages = _packages()
-    backends = tuple(_engine_backend(name) for name in get_args(EngineBackend))
-    gpu, gpu_problem = _gpu()
     return Diagnosis(
         version=metadata.version(_DISTRIBUTION),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processor=read_processor(),
-        gpu=gpu,
-        providers=tuple(
-            _engine_provider(backends, gpu, gpu_problem) if name == "tensorrt-engine" else _tried(name)
-            for name in PROVIDERS
-        ),
-        engine_backends=backends,
+        gpu=_gpu(),
+        providers=tuple(_checked(provider) for provider in all_providers()),
+        engine_backends=tuple(_engine_backend(name) for name in get_args(EngineBackend)),
         packages=packages,
         audio_library=soundfile.__libsndfile_version__,
         audio_formats=_audio_formats(),
@@ -141,38 +137,29 @@ def _warnings(packages: tuple[Package, ...]) -> tuple[str, ...]:
     if versions.get("onnxruntime") and versions.get("onnxruntime-gpu"):
         return (
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; uninstall both, "
-            f"then pip install '{_DISTRIBUTION}[cpu]' or '{_DISTRIBUTION}[gpu]'",
+            f"then {install_command('cpu')}, or with [gpu]",
         )
     return ()
 
 
-def _tried(name: str) -> ProviderCheck:
-    """Run the trial graph, by the same code that vocodes."""
-    entry = _trial_entry()
+def _checked(provider: Provider) -> ProviderCheck:
+    """Run the trial graph, by the same code that vocodes; of a provider of engines, look for library and GPU only."""
+    if provider.open_graph is None:
+        problem = provider.problem()
+        return ProviderCheck(provider.name, problem is None, provider.backend(), problem)
     mel = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 1, 8)
     try:
-        session = _session(name, entry)
+        session = provider.open_graph(TRIAL_GRAPH, _trial_entry(), SessionConfig(threads=1))
         try:
             audio = session.run({"mel": mel})["audio"]
             right = np.array_equal(audio, _TRIAL_WEIGHT * mel)
         finally:
             session.close()
     except ProviderError as error:
-        reason = str(error).removeprefix(f"provider {name!r} cannot run: ")
-        return ProviderCheck(name, works=False, backend=None, problem=reason)
+        reason = str(error).removeprefix(f"provider {provider.name!r} cannot run: ")
+        return ProviderCheck(provider.name, works=False, backend=None, problem=reason)
     problem = None if right else "computes a convolution wrongly; reinstall its library and driver"
-    return ProviderCheck(name, works=right, backend=session.backend, problem=problem)
-
-
-def _session(provider: str, entry: GraphEntry) -> Session:
-    config = SessionConfig(threads=1)
-    if provider == "openvino":
-        from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
-
-        return OpenVinoSession(TRIAL_GRAPH, entry, config)
-    from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
-
-    return OrtSession(TRIAL_GRAPH, entry, provider, config)
+    return ProviderCheck(provider.name, works=right, backend=session.backend, problem=problem)
 
 
 def _trial_entry() -> GraphEntry:
@@ -193,22 +180,6 @@ def _trial_entry() -> GraphEntry:
     )
 
 
-def _engine_provider(
-    backends: tuple[BackendCheck, ...], gpu: str | None, gpu_problem: str | None
-) -> ProviderCheck:
-    """Engines are built for one GPU and library, so none can be brought along for a trial."""
-    ready = [f"{backend.name} {backend.version}" for backend in backends if backend.version]
-    problems = [gpu_problem] if gpu_problem else []
-    if not ready:
-        problems.extend(backend.problem for backend in backends if backend.problem)
-    return ProviderCheck(
-        "tensorrt-engine",
-        works=not problems and gpu is not None,
-        backend=" or ".join(ready) or None,
-        problem="; ".join(problems) or None,
-    )
-
-
 def _engine_backend(name: EngineBackend) -> BackendCheck:
     try:
         return BackendCheck(name, load_flavour(name).version, None)
@@ -216,16 +187,13 @@ def _engine_backend(name: EngineBackend) -> BackendCheck:
         return BackendCheck(name, None, str(error))
 
 
-def _gpu() -> tuple[str | None, str | None]:
-    """Name and compute capability of the first GPU, or None and why there is none."""
+def _gpu() -> str | None:
+    """Name, compute capability and driver of the first GPU; None where CUDA finds none."""
     try:
         cuda = load_cuda()
-        return (
-            f"{cuda.gpu_name()}, compute capability {cuda.compute_capability()}, {cuda.driver_version()}",
-            None,
-        )
-    except ProviderError as error:
-        return None, str(error)
+        return f"{cuda.gpu_name()}, compute capability {cuda.compute_capability()}, {cuda.driver_version()}"
+    except ProviderError:
+        return None
 
 
 def _audio_formats() -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import msgspec
 import numpy as np
 
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.sweep import read_sweep
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
@@ -20,7 +20,7 @@ from voirs_vocoder.runtime.diffusion.samplers import FAST
 from voirs_vocoder.runtime.drivers.registry import driver_roles
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import tolerance_of
-from voirs_vocoder.runtime.providers import int8_target
+from voirs_vocoder.runtime.providers import AUTO, Provider, get_provider
 from voirs_vocoder.runtime.vocoder import Vocoder
 
 __all__ = [
@@ -55,7 +55,6 @@ _SESSIONS: dict[PerformanceMode, SessionConfig] = {
     "balanced": SessionConfig(),
     "speed": SessionConfig(activation_budget_bytes=192 << 20),
 }
-_GPU_PROVIDERS = ("cuda", "tensorrt", "tensorrt-engine")
 _TRIAL_S = 0.5
 _TRIALS = 3
 
@@ -110,10 +109,11 @@ def quality_plan(
         artifact: What is there to choose from.
         quality: One of `QUALITY_LEVELS`.
         performance: One of `PERFORMANCE_MODES`.
-        provider: What will run the graphs.
+        provider: Name of the provider that will run the graphs; `auto` is planned as `cpu`, which it can fall back on.
 
     Raises:
         InputError: A level or mode is unknown.
+        ProviderError: The provider is unknown.
         ArtifactError: The sweep in the artifact is damaged.
     """
     if quality not in QUALITY_LEVELS or performance not in PERFORMANCE_MODES:
@@ -121,7 +121,7 @@ def quality_plan(
             f"quality must be one of {', '.join(QUALITY_LEVELS)}, performance one of "
             f"{', '.join(PERFORMANCE_MODES)}; got {quality!r} and {performance!r}"
         )
-    precision, why = _precision(artifact, quality, provider)
+    precision, why = _precision(artifact, quality, get_provider("cpu" if provider == AUTO else provider))
     sampler, steps, how = _sampling(artifact, quality)
     return QualityPlan(precision, _SESSIONS[performance], sampler, steps, (why, *how))
 
@@ -152,7 +152,7 @@ def estimate_cost(
     # The first run allocates.
     rtf = float(np.median(times_s[1:])) / audio.duration_s
     # FP32 graphs bear the figure, which is that of their other precisions too.
-    graph = _graphs(artifact, "fp32", vocoder.metadata.provider)[-1]
+    graph = _graphs(artifact, "fp32")[-1]
     per_frame = graph.details.get("activation_bytes_per_frame")
     wanted = per_frame * frames if isinstance(per_frame, int) else session.activation_budget_bytes
     window_bytes = min(wanted, session.activation_budget_bytes)
@@ -160,10 +160,9 @@ def estimate_cost(
     return CostEstimate(rtf, _resident_bytes() + window_bytes + in_hand)
 
 
-def _precision(artifact: Artifact, quality: QualityLevel, provider: str) -> tuple[Precision, str]:
-    on_gpu = provider in _GPU_PROVIDERS
+def _precision(artifact: Artifact, quality: QualityLevel, provider: Provider) -> tuple[Precision, str]:
     if quality in ("low", "medium"):
-        graphs = _graphs(artifact, "int8", provider)
+        graphs = _graphs(artifact, "int8", provider.int8_target) if provider.int8_target else []
         lost = [graph.validation.get("pesq_lost") for graph in graphs if graph.validation]
         measured = max((float(value) for value in lost if isinstance(value, float)), default=None)
         if graphs and (quality == "low" or (measured is not None and measured <= _INT8_PESQ_LOSS)):
@@ -171,22 +170,21 @@ def _precision(artifact: Artifact, quality: QualityLevel, provider: str) -> tupl
             return "int8", f"INT8 ({loss})"
         if graphs:
             loss = "its loss was never measured" if measured is None else f"it loses {measured:.3f} PESQ"
-            return _float_precision(artifact, on_gpu, f"no INT8, {loss}")
-        return _float_precision(artifact, on_gpu, f"the artifact has no INT8 for {provider}")
+            return _float_precision(artifact, provider, f"no INT8, {loss}")
+        return _float_precision(artifact, provider, f"the artifact has no INT8 for {provider.name}")
     if quality == "high":
-        return _float_precision(artifact, on_gpu, "no loss that is heard")
+        return _float_precision(artifact, provider, "no loss that is heard")
     return "fp32", "FP32, the model itself"
 
 
-def _float_precision(artifact: Artifact, on_gpu: bool, why: str) -> tuple[Precision, str]:
+def _float_precision(artifact: Artifact, provider: Provider, why: str) -> tuple[Precision, str]:
     # A CPU computes FP16 graphs in FP32, so there they gain nothing.
-    if on_gpu and _graphs(artifact, "fp16", "cuda"):
+    if provider.on_gpu and _graphs(artifact, "fp16"):
         return "fp16", f"FP16: {why}"
     return "fp32", f"FP32: {why}"
 
 
-def _graphs(artifact: Artifact, precision: Precision, provider: str) -> list[GraphEntry]:
-    target = int8_target(provider) if precision == "int8" else None
+def _graphs(artifact: Artifact, precision: Precision, target: Int8Target | None = None) -> list[GraphEntry]:
     roles = driver_roles(artifact.manifest.driver)
     return [
         graph

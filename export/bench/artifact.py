@@ -6,7 +6,6 @@ import contextlib
 import os
 import tempfile
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,10 @@ from voirs_vocoder.export.bench.paired import Times, interleaved_times, median_e
 from voirs_vocoder.export.bench.report import BenchReport, BenchRow
 from voirs_vocoder.export.validation.candidates import Candidate
 from voirs_vocoder.runtime import Artifact, MelConvention, SessionConfig, Vocoder
-from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.machine import this_machine
 from voirs_vocoder.runtime.progress import Progress, silent
-from voirs_vocoder.runtime.providers import int8_target
-from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem
+from voirs_vocoder.runtime.providers import measurable_providers
 
 __all__ = ["artifact_benchmark", "bench_mel", "bytes_in_hand"]
 
@@ -37,9 +34,10 @@ def artifact_benchmark(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> BenchReport:
-    """Measure every graph of an artifact on every backend that is installed: CPU, OpenVINO and CUDA.
+    """Measure every graph of an artifact on every provider that runs here and loads a graph within seconds.
 
-    All vocode the same mel, taking turns.
+    All vocode the same mel, taking turns. Providers that are registered in this process only are left out, since
+    loading is measured in fresh processes.
 
     Args:
         root: The artifact.
@@ -111,31 +109,21 @@ def bytes_in_hand(mel: NDArray[np.float32], hop_length: int) -> int:
 
 
 def _candidates(artifact: Artifact, session: SessionConfig) -> list[Candidate]:
-    providers = ["cpu"]
-    if find_spec("openvino") is not None:
-        providers.append("openvino")
-    if ort_provider_problem("cuda") is None:
-        providers.append("cuda")
     graphs = dict.fromkeys((graph.precision, graph.target) for graph in artifact.manifest.graphs)
     fp32_first = sorted(graphs, key=lambda graph: graph[0] != "fp32")
     return [
         Candidate(
             precision,
             target,
-            provider,
-            partial(Vocoder.load, artifact.root, provider=provider, precision=precision, session=session),
+            provider.name,
+            partial(
+                Vocoder.load, artifact.root, provider=provider.name, precision=precision, session=session
+            ),
         )
-        for provider in providers
+        for provider in measurable_providers(in_other_processes=True)
         for precision, target in fp32_first
-        if _runs(precision, target, provider)
+        if provider.computes(precision, target)
     ]
-
-
-def _runs(precision: Precision, target: Int8Target | None, provider: str) -> bool:
-    if precision == "int8":
-        return provider != "cuda" and target == int8_target(provider)
-    # OpenVINO at full precision computes an FP16 graph as it does the FP32 one.
-    return precision == "fp32" or provider != "openvino"
 
 
 def _row(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from voirs_vocoder.runtime.artifact.reading import PRECISIONS
-from voirs_vocoder.runtime.providers import PROVIDERS
+from voirs_vocoder.runtime.providers import AUTO, provider_names
 
 __all__ = [
     "ExampleCommand",
@@ -101,11 +101,27 @@ def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
     return decorate
 
 
+class _ProviderName(click.Choice):  # type: ignore[type-arg] # click < 8.2 has no type argument here
+    """The name of a provider, or `auto`; the names are read at each use, since providers can be registered."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Names of the providers that are known now, and `auto`."""
+        return (*provider_names(), AUTO)
+
+    @choices.setter
+    def choices(self, names: Sequence[str]) -> None:
+        """Ignore the names that click's constructor sets."""
+
+
 def provider_option(function: _Function) -> _Function:
     """`--provider`."""
     return click.option(
         "--provider",
-        type=click.Choice((*PROVIDERS, "auto")),
+        type=_ProviderName(),
         default="cpu",
         help="What runs the graph. Only `auto` may choose, and says what it chose.",
     )(function)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
 from voirs_vocoder.runtime.drivers.driver import SessionOpener
 from voirs_vocoder.runtime.drivers.registry import open_driver
-from voirs_vocoder.runtime.providers import Session, int8_target, open_session
+from voirs_vocoder.runtime.providers import Session, measurable_providers, open_session
 
 __all__ = ["Candidate", "candidate_title", "cpu_candidates", "driver_vocoder"]
 
@@ -58,7 +57,7 @@ class Candidate:
 
 
 def cpu_candidates(artifact: Artifact, name: str = "") -> list[Candidate]:
-    """All precisions of an artifact in ONNX Runtime, and those that OpenVINO runs, if it is installed; FP32 first.
+    """All precisions of an artifact on `cpu`, and those that other providers compute on the CPU here; FP32 first.
 
     A CPU computes FP16 graphs in FP32. The candidate runs the FP32 twin of such a graph instead, which rounds where a
     GPU would.
@@ -69,12 +68,13 @@ def cpu_candidates(artifact: Artifact, name: str = "") -> list[Candidate]:
     """
     kinds = list(dict.fromkeys((graph.precision, graph.target) for graph in artifact.manifest.graphs))
     found = [_onnxruntime_candidate(artifact, precision, target, name) for precision, target in kinds]
-    if find_spec("openvino") is not None:
-        found.extend(
-            _openvino_candidate(artifact, precision, target, name)
-            for precision, target in kinds
-            if precision == "fp32" or (precision == "int8" and target == int8_target("openvino"))
-        )
+    found.extend(
+        _provider_candidate(artifact, precision, target, provider.name, name)
+        for provider in measurable_providers()
+        if provider.name != "cpu" and not provider.on_gpu
+        for precision, target in kinds
+        if provider.computes(precision, target)
+    )
     return sorted(found, key=lambda candidate: candidate.precision != "fp32")
 
 
@@ -119,16 +119,16 @@ def _fp32_twin(data: bytes) -> bytes:
     return twin
 
 
-def _openvino_candidate(
-    artifact: Artifact, precision: Precision, target: Int8Target | None, name: str
+def _provider_candidate(
+    artifact: Artifact, precision: Precision, target: Int8Target | None, provider: str, name: str
 ) -> Candidate:
     def opener(role: str) -> tuple[Session, GraphEntry]:
-        return open_session(artifact, role, precision, "openvino", SessionConfig())
+        return open_session(artifact, role, precision, provider, SessionConfig())
 
     return Candidate(
         precision,
         target,
-        "openvino",
+        provider,
         lambda: driver_vocoder(artifact, precision, opener),
         artifact=name,
     )

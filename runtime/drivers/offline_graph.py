@@ -14,10 +14,9 @@ from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph, Request
 from voirs_vocoder.runtime.drivers.driver import Driver, SessionOpener, StreamGraphs, affordable_frames
 from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
+from voirs_vocoder.runtime.providers import runs_on_gpu
 
 __all__ = ["OfflineGraphDriver"]
-
-_GPU_PROVIDERS = frozenset({"cuda", "tensorrt", "tensorrt-engine"})
 
 
 class OfflineGraphDriver(Driver):
@@ -53,7 +52,7 @@ class OfflineGraphDriver(Driver):
         self.max_window_frames = affordable_frames(self._entry, config, self._session.max_frames, context)
         has_batch_graph = any(graph.role == "batch" for graph in manifest.graphs)
         self._batches = config.batching == "together" or (
-            config.batching == "auto" and self.provider in _GPU_PROVIDERS and has_batch_graph
+            config.batching == "auto" and has_batch_graph and runs_on_gpu(self.provider)
         )
         self._batch_graph: BatchGraph | None = None
         self._lock = threading.Lock()

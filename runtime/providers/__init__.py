@@ -1,44 +1,129 @@
-"""Providers: what was asked for runs, or a clear error says why. Only `auto` may choose, and it says what it chose."""
+"""Providers: the requested one runs, or an error states why not. Only `auto` may choose, and it logs what it chose.
+
+`PROVIDERS` is the one place that lists those built in. A package adds its own with `register_provider`, or with an
+entry point in the group `voirs_vocoder.providers` that names a `Provider`.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
+from importlib.metadata import EntryPoint, entry_points
 
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.providers.onnxruntime import CPU, CUDA, TENSORRT
+from voirs_vocoder.runtime.providers.openvino import OPENVINO
+from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import Session
+from voirs_vocoder.runtime.providers.tensorrt.engine import TENSORRT_ENGINE
 
-__all__ = ["PROVIDERS", "Session", "int8_target", "open_session"]
+__all__ = [
+    "AUTO",
+    "ENTRY_POINT_GROUP",
+    "PROVIDERS",
+    "Provider",
+    "Session",
+    "all_providers",
+    "get_provider",
+    "int8_target",
+    "measurable_providers",
+    "open_session",
+    "provider_names",
+    "register_provider",
+    "runs_on_gpu",
+]
 
-PROVIDERS = ("cpu", "openvino", "cuda", "tensorrt", "tensorrt-engine")
+PROVIDERS: tuple[Provider, ...] = (CPU, OPENVINO, CUDA, TENSORRT, TENSORRT_ENGINE)
+"""The providers built in, in the order in which they are listed."""
 
-# Which of the two INT8 graphs a provider runs in integers; None where it would compute in float behind the name.
-_INT8_TARGETS: dict[str, Int8Target | None] = {
-    "cpu": "cpu",
-    "openvino": "tensorrt",
-    "cuda": None,
-    "tensorrt": "tensorrt",
-    "tensorrt-engine": "tensorrt",
-}
-# Large graphs alone are worth reading piece by piece.
-_SPLIT_FROM_BYTES = 8 << 20
-_AUTO_ORDER = ("tensorrt-engine", "cuda", "cpu")
+AUTO = "auto"
+"""The name that asks for the first provider that can run the graph, by `Provider.auto_rank`."""
+
+ENTRY_POINT_GROUP = "voirs_vocoder.providers"
 
 _log = logging.getLogger(__name__)
+_registered: dict[str, Provider] = {}
 
 
-def int8_target(provider: str) -> Int8Target:
-    """The INT8 graph that a provider runs.
+def register_provider(provider: Provider) -> None:
+    """Make a provider known to this process: to `open_session`, to `auto`, to `doctor` and to the command line.
+
+    An installed package does the same with an entry point in the group `voirs_vocoder.providers`.
+
+    Args:
+        provider: The provider; its name must be new.
 
     Raises:
-        ProviderError: It runs none in integers.
+        ProviderError: The name is taken.
     """
-    target = _INT8_TARGETS[provider]
+    if provider.name in (AUTO, *provider_names()):
+        raise ProviderError(f"a provider's name must be new, got {provider.name!r}; choose another one")
+    _registered[provider.name] = provider
+
+
+def all_providers() -> tuple[Provider, ...]:
+    """All providers: those built in, then those registered, then those of installed packages."""
+    return tuple(get_provider(name) for name in provider_names())
+
+
+def measurable_providers(*, in_other_processes: bool = False) -> tuple[Provider, ...]:
+    """The providers that can run on this machine and load a graph within seconds, in the order of `all_providers`.
+
+    Args:
+        in_other_processes: True leaves out what `register_provider` made known to this process only.
+    """
+    return tuple(
+        provider
+        for provider in all_providers()
+        if provider.open_graph is not None
+        and not provider.builds_engines
+        and not (in_other_processes and provider.name in _registered)
+        and provider.problem() is None
+    )
+
+
+def provider_names() -> tuple[str, ...]:
+    """Names of all providers, in the order of `all_providers`; `auto` is not among them."""
+    return tuple(dict.fromkeys((*_own(), *_installed())))
+
+
+def get_provider(name: str) -> Provider:
+    """The provider of a name.
+
+    Raises:
+        ProviderError: No provider has the name.
+    """
+    own = _own()
+    if name in own:
+        return own[name]
+    if name in _installed():
+        loaded: Provider = _installed()[name].load()
+        return loaded
+    raise ProviderError(f"unknown provider {name!r}; known: {AUTO}, {', '.join(provider_names())}")
+
+
+def runs_on_gpu(name: str) -> bool:
+    """Whether sessions of a provider run on a GPU; False for a session's own name that is no provider's."""
+    return name in provider_names() and get_provider(name).on_gpu
+
+
+def int8_target(name: str) -> Int8Target:
+    """The INT8 graphs that a provider computes in integers.
+
+    Args:
+        name: Name of the provider.
+
+    Raises:
+        ProviderError: The provider is unknown, or it computes no graph in integers.
+    """
+    target = get_provider(name).int8_target
     if target is None:
+        able = ", ".join(provider.name for provider in all_providers() if provider.int8_target is not None)
         raise ProviderError(
-            f"provider {provider!r} has no integer convolution; use precision fp16 or provider tensorrt"
+            f"provider {name!r} has no integer convolution; use precision fp16, or one of the providers {able}"
         )
     return target
 
@@ -49,51 +134,49 @@ def open_session(
     """Load one graph of an artifact on a provider.
 
     Args:
-        artifact: Where the graph or engine lies.
-        role: Such as `offline`.
-        precision: Such as `fp32`.
-        provider: One of `PROVIDERS`, or `auto`.
-        config: Threads, device and so on.
+        artifact: The opened artifact.
+        role: Role of the graph, such as `offline`.
+        precision: Precision of the graph, such as `fp32`.
+        provider: Name of a provider, or `auto`.
+        config: Threads, device and memory of the session.
 
     Returns:
-        The session, and the entry of the graph that it runs (for an engine, of the graph that it was built from).
+        The session, and the manifest entry of the graph that it runs (for an engine, of the graph that it was built
+        from).
 
     Raises:
-        ProviderError: The provider is unknown or cannot run here, or the artifact lacks the graph.
+        ProviderError: The provider is unknown or cannot run on this machine, or the artifact lacks the graph.
         ArtifactError: The file is missing or damaged.
     """
-    if provider == "auto":
+    if provider == AUTO:
         return _open_first(artifact, role, precision, config)
-    if provider not in PROVIDERS:
-        raise ProviderError(f"unknown provider {provider!r}; known: auto, {', '.join(PROVIDERS)}")
-    target = int8_target(provider) if precision == "int8" else None
-    entry = artifact.graph(role, precision, target)
-    if provider == "tensorrt-engine":
-        from voirs_vocoder.runtime.providers.tensorrt.engine import open_engine_session
+    chosen = get_provider(provider)
+    entry = artifact.graph(role, precision, int8_target(provider) if precision == "int8" else None)
+    return chosen.open(artifact, entry, config), entry
 
-        return open_engine_session(artifact, role, precision, config), entry
-    from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
-    if (provider, precision) == ("cpu", "fp32") and entry.file.size_bytes >= _SPLIT_FROM_BYTES:
-        return OrtSession(artifact.read_split(entry.file), entry, provider, config), entry
-    data = artifact.read(entry.file)
-    if provider == "openvino":
-        from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
+def _own() -> dict[str, Provider]:
+    return {provider.name: provider for provider in PROVIDERS} | _registered
 
-        return OpenVinoSession(data, entry, config), entry
-    return OrtSession(data, entry, provider, config, artifact.manifest.hop_length), entry
+
+@functools.cache
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def _open_first(
     artifact: Artifact, role: str, precision: Precision, config: SessionConfig
 ) -> tuple[Session, GraphEntry]:
+    ranked = sorted(
+        (provider.auto_rank, provider.name) for provider in all_providers() if provider.auto_rank is not None
+    )
     reasons = []
-    for provider in _AUTO_ORDER:
+    for _, name in ranked:
         try:
-            opened = open_session(artifact, role, precision, provider, config)
+            opened = open_session(artifact, role, precision, name, config)
         except ProviderError as error:
             reasons.append(str(error))
             continue
-        _log.info("auto chose provider %s (passed over: %s)", provider, "; ".join(reasons) or "none")
+        _log.info("auto chose provider %s (passed over: %s)", name, "; ".join(reasons) or "none")
         return opened
     raise ProviderError(f"auto found no provider: {'; '.join(reasons)}")

@@ -1,4 +1,4 @@
-"""ONNX Runtime, strictly: the provider that was asked for runs every node, or an error says why not.
+"""ONNX Runtime, strictly: the requested provider runs every node, or an error states why not.
 
 ONNX Runtime itself falls back to the CPU in four ways: when a provider is not compiled in, when its library does not
 load, when it does not take a node, and when it fails while running. Each is closed here.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.axes import axis_size
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.optional import import_optional, install_command
+from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import bound_by_copying
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["ORT_PROVIDERS", "OrtSession", "import_onnxruntime", "ort_provider_problem"]
-
-ORT_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
+__all__ = ["CPU", "CUDA", "TENSORRT", "OrtSession", "import_onnxruntime"]
 
 _QUIET = 4  # fatal only: what ONNX Runtime would print is raised as an error of ours
 # It puts integer convolutions into channels-last form, with a transposition before and after each pair: without it
@@ -39,56 +38,52 @@ _SLOW_OPTIMIZERS = ["NhwcTransformer"]
 # They would read weights that a split graph does not hold, to fold into them what an export has folded already.
 _WEIGHT_READING_OPTIMIZERS = ["ConvBNFusion", "ConvMulFusion", "MatMulBatchNormalizationFusion"]
 _WEIGHTS_FOLDER = Path(__file__).parent.parent
-_PROVIDER_LIBRARIES = {"cuda": "cuda", "tensorrt": "tensorrt"}
+# Reading a graph in pieces pays off for large graphs only.
+_SPLIT_FROM_BYTES = 8 << 20
+_TENSORRT_MAX_FRAMES = 2048
+_TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", 8, _TENSORRT_MAX_FRAMES))
+
+
+@dataclass(frozen=True)
+class _ExecutionProvider:
+    """How a provider of ours is one of ONNX Runtime's.
+
+    Attributes:
+        ort_name: ONNX Runtime's name for it.
+        library: Stem of the shared library that holds it; None for the CPU, which is compiled into ONNX Runtime.
+        options: From a graph's entry, the session's configuration and the hop length in samples to its options.
+        max_frames: Longest input in mel frames; None for any.
+    """
+
+    ort_name: str
+    library: str | None
+    options: Callable[[GraphEntry, SessionConfig, int], dict[str, str]]
+    max_frames: int | None = None
 
 
 def import_onnxruntime() -> Any:
     """The module `onnxruntime`, silenced.
 
     Raises:
-        ProviderError: It is not installed.
+        ProviderError: onnxruntime is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ProviderError(
-            "onnxruntime is not installed; pip install 'voirs-vocoder[cpu]', or [gpu] for CUDA, never both"
-        ) from error
+    onnxruntime = import_optional(
+        "onnxruntime", purpose="running a graph", extra="cpu", hint=", or [gpu] for CUDA, never both"
+    )
     onnxruntime.set_default_logger_severity(_QUIET)
     return onnxruntime
 
 
-def ort_provider_problem(provider: str) -> str | None:
-    """Why a provider cannot run here, with the remedy; None when nothing speaks against it.
-
-    Args:
-        provider: A key of `ORT_PROVIDERS`.
-    """
-    ort = import_onnxruntime()
-    if ORT_PROVIDERS[provider] not in ort.get_available_providers():
-        return (
-            f"this onnxruntime {ort.__version__} was built without it; "
-            "pip uninstall onnxruntime, then pip install 'voirs-vocoder[gpu]'"
-        )
-    if provider == "cpu":
-        return None
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "there is no NVIDIA driver on this machine (libcuda.so.1 is missing); use provider cpu"
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
-    name = f"libonnxruntime_providers_{_PROVIDER_LIBRARIES[provider]}.so"
-    library = Path(ort.__file__).parent / "capi" / name
-    try:
-        ctypes.CDLL(str(library))
-    except OSError as error:
-        return f"{name} does not load ({error}); install the CUDA, cuDNN or TensorRT libraries that it names"
-    return None
-
-
 class OrtSession:
-    """A graph in ONNX Runtime on one execution provider. See `Session`."""
+    """A graph in ONNX Runtime on one execution provider.
+
+    Runs may be called from several threads at once.
+
+    Attributes:
+        provider: Name of the provider, such as `cpu`.
+        backend: Library and version, such as `onnxruntime 1.31.1`.
+        max_frames: Longest input in mel frames; None for any.
+    """
 
     def __init__(
         self,
@@ -101,22 +96,23 @@ class OrtSession:
         """Load a graph.
 
         Args:
-            graph: The ONNX model, as verified; in two parts for the provider `cpu` alone.
-            entry: Its manifest entry.
-            provider: A key of `ORT_PROVIDERS`.
-            config: Threads and the like.
-            hop_length: Audio samples per mel frame; it matters to the provider `tensorrt` alone.
+            graph: The verified ONNX model; in two parts for the provider `cpu` only.
+            entry: Manifest entry of the graph.
+            provider: `cpu`, `cuda` or `tensorrt`.
+            config: Threads, device and spinning of the session.
+            hop_length: Audio samples per mel frame; used by the provider `tensorrt` only.
 
         Raises:
-            ProviderError: The provider cannot run here, or does not take every node.
+            ProviderError: The provider cannot run on this machine, or it does not take every node.
         """
-        problem = ort_provider_problem(provider)
+        problem = _problem(provider)
         if problem:
             raise ProviderError(f"provider {provider!r} cannot run: {problem}")
         ort = import_onnxruntime()
+        execution = _EXECUTION_PROVIDERS[provider]
         self.provider = provider
         self.backend = f"onnxruntime {ort.__version__}"
-        self.max_frames = _TENSORRT_MAX_FRAMES if provider == "tensorrt" else None
+        self.max_frames = execution.max_frames
         options = _session_options(ort, provider, config)
         # ONNX Runtime works with these very arrays, so they live as long as the session.
         self._weights = _shared_weights(ort, options, graph) if isinstance(graph, SplitGraph) else []
@@ -124,7 +120,7 @@ class OrtSession:
             self._session = ort.InferenceSession(
                 graph.skeleton if isinstance(graph, SplitGraph) else graph,
                 options,
-                providers=[(ORT_PROVIDERS[provider], _provider_options(provider, entry, config, hop_length))],
+                providers=[(execution.ort_name, execution.options(entry, config, hop_length))],
                 enable_fallback=0,
                 disabled_optimizers=_disabled_optimizers(graph, entry),
             )
@@ -135,14 +131,14 @@ class OrtSession:
         self._session.disable_fallback()
         # Kept by the session for the fallback that is off; of a large model it is a fifth of the memory.
         self._session._model_bytes = None
-        if self._session.get_providers()[0] != ORT_PROVIDERS[provider]:
+        if self._session.get_providers()[0] != execution.ort_name:
             raise ProviderError(
-                f"provider {provider!r} was asked for, onnxruntime chose {self._session.get_providers()}; refused"
+                f"provider {provider!r} was requested, onnxruntime chose {self._session.get_providers()}; refused"
             )
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        """See `Session.run`."""
+        """Run the graph once; see `Session.run` for arguments, result and errors."""
         try:
             return dict(zip(self._outputs, self._session.run(None, dict(inputs)), strict=True))
         except Exception as error:  # as above
@@ -151,8 +147,8 @@ class OrtSession:
     def bind(
         self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
     ) -> Callable[[], None]:
-        """See `Session.bind`."""
-        if self.provider != "cpu":
+        """Prepare runs on fixed arrays; see `Session.bind` for arguments, result and errors."""
+        if self.provider != CPU.name:
             # A binding copies its inputs to the GPU once, when it is made.
             return bound_by_copying(self, inputs, outputs)
         session = self._session
@@ -171,9 +167,44 @@ class OrtSession:
         return run
 
     def close(self) -> None:
-        """See `Session.close`."""
+        """Free the graph and its weights; the session cannot run afterwards."""
         del self._session
         self._weights = []
+
+
+def _problem(provider: str) -> str | None:
+    """Why a provider cannot run on this machine, with the remedy; None when nothing is known against it."""
+    try:
+        ort = import_onnxruntime()
+    except ProviderError as error:
+        return str(error)
+    execution = _EXECUTION_PROVIDERS[provider]
+    if execution.ort_name not in ort.get_available_providers():
+        return (
+            f"this onnxruntime {ort.__version__} was built without it; "
+            f"pip uninstall onnxruntime, then {install_command('gpu')}"
+        )
+    if execution.library is None:
+        return None
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver on this machine (libcuda.so.1 is missing); use provider cpu"
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    name = f"libonnxruntime_providers_{execution.library}.so"
+    try:
+        ctypes.CDLL(str(Path(ort.__file__).parent / "capi" / name))
+    except OSError as error:
+        return f"{name} does not load ({error}); install the CUDA, cuDNN or TensorRT libraries that it names"
+    return None
+
+
+def _backend() -> str | None:
+    try:
+        return f"onnxruntime {import_onnxruntime().__version__}"
+    except ProviderError:
+        return None
 
 
 def _session_options(ort: Any, provider: str, config: SessionConfig) -> onnxruntime.SessionOptions:
@@ -184,7 +215,7 @@ def _session_options(ort: Any, provider: str, config: SessionConfig) -> onnxrunt
     # Plans made for one input length are useless, and kept, when every utterance has another.
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(config.spinning)))
-    if provider != "cpu":
+    if provider != CPU.name:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options
 
@@ -206,14 +237,18 @@ def _disabled_optimizers(graph: bytes | SplitGraph, entry: GraphEntry) -> list[s
     return _SLOW_OPTIMIZERS if entry.precision == "int8" else None
 
 
-def _provider_options(
-    provider: str, entry: GraphEntry, config: SessionConfig, hop_length: int
-) -> dict[str, str]:
-    if provider == "cpu":
-        return {}
-    if provider == "cuda":
-        # The exhaustive search would run again for each new length.
-        return {"device_id": str(config.device), "cudnn_conv_algo_search": "HEURISTIC"}
+def _cpu_options(entry: GraphEntry, config: SessionConfig, hop_length: int) -> dict[str, str]:
+    del entry, config, hop_length
+    return {}
+
+
+def _cuda_options(entry: GraphEntry, config: SessionConfig, hop_length: int) -> dict[str, str]:
+    del entry, hop_length
+    # The exhaustive search would run again for each new length.
+    return {"device_id": str(config.device), "cudnn_conv_algo_search": "HEURISTIC"}
+
+
+def _tensorrt_options(entry: GraphEntry, config: SessionConfig, hop_length: int) -> dict[str, str]:
     shapes = {
         name: _profile_shapes(entry, batch, frames, hop_length) for name, batch, frames in _TENSORRT_SHAPES
     }
@@ -221,10 +256,6 @@ def _provider_options(
         "device_id": str(config.device),
         **{f"trt_profile_{name}_shapes": text for name, text in shapes.items()},
     }
-
-
-_TENSORRT_MAX_FRAMES = 2048
-_TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", 8, _TENSORRT_MAX_FRAMES))
 
 
 def _profile_shapes(entry: GraphEntry, batch: int, frames: int, hop_length: int) -> str:
@@ -239,3 +270,43 @@ def _profile_shapes(entry: GraphEntry, batch: int, frames: int, hop_length: int)
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:400] or type(error).__name__
+
+
+def _open_graph(provider: str, graph: bytes, entry: GraphEntry, config: SessionConfig) -> OrtSession:
+    return OrtSession(graph, entry, provider, config)
+
+
+def _open_artifact(provider: str, artifact: Artifact, entry: GraphEntry, config: SessionConfig) -> OrtSession:
+    if (provider, entry.precision) == (CPU.name, "fp32") and entry.file.size_bytes >= _SPLIT_FROM_BYTES:
+        return OrtSession(artifact.read_split(entry.file), entry, provider, config)
+    return OrtSession(artifact.read(entry.file), entry, provider, config, artifact.manifest.hop_length)
+
+
+_EXECUTION_PROVIDERS = {
+    "cpu": _ExecutionProvider("CPUExecutionProvider", None, _cpu_options),
+    "cuda": _ExecutionProvider("CUDAExecutionProvider", "cuda", _cuda_options),
+    "tensorrt": _ExecutionProvider(
+        "TensorrtExecutionProvider", "tensorrt", _tensorrt_options, _TENSORRT_MAX_FRAMES
+    ),
+}
+
+
+def _provider(
+    name: str, int8_target: Int8Target | None, auto_rank: int | None, *, builds_engines: bool = False
+) -> Provider:
+    return Provider(
+        name=name,
+        on_gpu=_EXECUTION_PROVIDERS[name].library is not None,
+        problem=partial(_problem, name),
+        backend=_backend,
+        open_graph=partial(_open_graph, name),
+        open_artifact=partial(_open_artifact, name),
+        int8_target=int8_target,
+        auto_rank=auto_rank,
+        builds_engines=builds_engines,
+    )
+
+
+CPU = _provider("cpu", "cpu", 300)
+CUDA = _provider("cuda", None, 200)
+TENSORRT = _provider("tensorrt", "tensorrt", None, builds_engines=True)

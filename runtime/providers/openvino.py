@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,34 +12,39 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.optional import import_optional
+from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import bound_by_copying
 
-__all__ = ["OpenVinoSession"]
+__all__ = ["OPENVINO", "OpenVinoSession"]
 
 
 class OpenVinoSession:
-    """A graph in OpenVINO on the CPU, at full precision. See `Session`."""
+    """A graph in OpenVINO on the CPU, with FP32 activations and weights where the graph does not quantize them.
+
+    Runs may be called from several threads; they run one after the other.
+
+    Attributes:
+        provider: `openvino`.
+        backend: Library and version, such as `openvino 2026.0.0`.
+        max_frames: None, since the session takes inputs of any length.
+    """
 
     def __init__(self, graph: bytes, entry: GraphEntry, config: SessionConfig) -> None:
         """Load a graph.
 
         Args:
-            graph: The ONNX model, as verified.
-            entry: Its manifest entry.
-            config: Threads.
+            graph: The verified ONNX model.
+            entry: Manifest entry of the graph.
+            config: Number of threads; the session uses none of the other fields.
 
         Raises:
-            ProviderError: OpenVINO is not installed or does not take the graph.
+            ProviderError: OpenVINO is not installed, or it does not take the graph.
         """
-        try:
-            import openvino
-        except ImportError as error:
-            raise ProviderError(
-                "provider 'openvino' cannot run: it is not installed; pip install 'voirs-vocoder[openvino]'"
-            ) from error
-        self.provider = "openvino"
+        openvino = _import_openvino()
+        self.provider = OPENVINO.name
         self.max_frames: int | None = None
-        self.backend = f"openvino {openvino.__version__.split('-')[0]}"
+        self.backend = f"openvino {_version(openvino)}"
         # On processors with BF16 the default would round every activation to 8 bits of mantissa.
         properties: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if config.threads is not None:
@@ -55,7 +61,7 @@ class OpenVinoSession:
         self._lock = threading.Lock()
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        """See `Session.run`."""
+        """Run the graph once; see `Session.run` for arguments, result and errors."""
         try:
             with self._lock:
                 results = self._request.infer(dict(inputs), share_inputs=True)
@@ -68,9 +74,44 @@ class OpenVinoSession:
     def bind(
         self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
     ) -> Callable[[], None]:
-        """See `Session.bind`. Runs wait for each other."""
+        """Prepare runs on fixed arrays; see `Session.bind` for arguments, result and errors."""
         return bound_by_copying(self, inputs, outputs)
 
     def close(self) -> None:
-        """See `Session.close`."""
+        """Free the compiled graph; the session cannot run afterwards."""
         del self._request, self._compiled
+
+
+def _import_openvino() -> Any:
+    return import_optional("openvino", purpose="provider 'openvino'", extra="openvino")
+
+
+def _version(openvino: Any) -> str:
+    version: str = openvino.__version__
+    return version.split("-")[0]
+
+
+def _problem() -> str | None:
+    try:
+        _import_openvino()
+    except ProviderError as error:
+        return str(error)
+    return None
+
+
+def _backend() -> str | None:
+    try:
+        return f"openvino {_version(_import_openvino())}"
+    except ProviderError:
+        return None
+
+
+OPENVINO = Provider(
+    name="openvino",
+    on_gpu=False,
+    problem=_problem,
+    backend=_backend,
+    open_graph=OpenVinoSession,
+    int8_target="tensorrt",
+    widens_to_fp32=True,
+)

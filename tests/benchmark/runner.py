@@ -28,7 +28,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.machine import this_machine
 from voirs_vocoder.runtime.metrics import lsd
 from voirs_vocoder.runtime.progress import Progress
-from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem
+from voirs_vocoder.runtime.providers import get_provider
 
 __all__ = ["MEASUREMENTS", "BenchSettings", "copy_synthesis_lsd", "run_benchmark"]
 
@@ -228,7 +228,7 @@ def _measured(
     manifest = model.artifact.manifest
     values = {(finding.case, finding.figure): finding.value for finding in findings}
     times = rtf[model.case.title]
-    gpu = gpu_rtf(model, settings.pairs) if ort_provider_problem("cuda") is None else None
+    gpu = gpu_rtf(model, settings.pairs) if get_provider("cuda").problem() is None else None
     return Measured(
         v1_rtf={"fp32": times["ours"], "int8": times["int8"]},
         v1_core_rtf=core_rtf(model, settings.pairs),

@@ -36,6 +36,7 @@ from voirs_vocoder.runtime.artifact.manifest import (
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import range_hint
 from voirs_vocoder.runtime.mel.convention import CONVENTIONS
+from voirs_vocoder.runtime.providers import get_provider
 
 
 class FakeMachine:
@@ -223,8 +224,8 @@ def measured(monkeypatch, artifact_root):
     monkeypatch.setattr(bench_artifact.Vocoder, "load", load)
     monkeypatch.setattr(bench_artifact, "interleaved_times", times)
     monkeypatch.setattr(bench_artifact, "speak_fresh", speak)
-    monkeypatch.setattr(bench_artifact, "find_spec", lambda name: object())
-    monkeypatch.setattr(bench_artifact, "ort_provider_problem", lambda provider: "no GPU here")
+    here = tuple(get_provider(name) for name in ("cpu", "openvino"))
+    monkeypatch.setattr(bench_artifact, "measurable_providers", lambda in_other_processes: here)
     report = artifact_benchmark(artifact_root, seconds=2.0, pairs=20, threads=3)
     return report, loaded
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -28,6 +29,7 @@ from voirs_vocoder.runtime import Artifact, ProviderError, Vocoder, doctor
 from voirs_vocoder.runtime.artifact.manifest import decode_manifest
 from voirs_vocoder.runtime.doctor import TRIAL_GRAPH, Package, diagnose
 from voirs_vocoder.runtime.machine import read_processor
+from voirs_vocoder.runtime.providers import get_provider
 
 RATE, HOP = 8000, 16
 # 2,000 parameters; an official HiFi-GAN configuration.
@@ -452,8 +454,9 @@ def test_doctor_does_not_believe_a_provider_that_computes_wrongly(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(doctor, "_session", lambda provider, entry: Wrong())
-    check = next(check for check in diagnose().providers if check.name == "cpu")
+    provider = dataclasses.replace(get_provider("cpu"), open_graph=lambda graph, entry, config: Wrong())
+    monkeypatch.setattr(doctor, "all_providers", lambda: (provider,))
+    (check,) = diagnose().providers
     assert not check.works
     assert "wrongly" in check.problem
 

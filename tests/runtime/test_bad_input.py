@@ -370,9 +370,9 @@ def test_a_configuration_without_its_checkpoint_is_refused(refused, artifact, tm
 
 
 def test_a_provider_that_is_not_there_is_refused_and_nothing_runs_instead(vocode, recording):
-    from voirs_vocoder.runtime.providers.onnxruntime import ort_provider_problem
+    from voirs_vocoder.runtime.providers import get_provider
 
-    if ort_provider_problem("cuda") is None:
+    if get_provider("cuda").problem() is None:
         pytest.skip("CUDA is there")
     assert "cuda" in vocode(recording, "--provider", "cuda")
 

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime import ProviderError, SessionConfig
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, TensorInfo
-from voirs_vocoder.runtime.providers import PROVIDERS, int8_target
-from voirs_vocoder.runtime.providers.onnxruntime import OrtSession, ort_provider_problem
+from voirs_vocoder.runtime.providers import PROVIDERS, get_provider, int8_target
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
 
 
@@ -63,7 +63,7 @@ def test_openvino_and_onnxruntime_agree(graph, entry):
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_provider_that_is_not_there_is_refused_with_the_reason(graph, entry, provider):
-    if ort_provider_problem(provider) is None:
+    if get_provider(provider).problem() is None:
         pytest.skip("this machine has it")
     with pytest.raises(
         ProviderError, match=f"provider '{provider}' cannot run: .*(pip install|NVIDIA driver|install the)"
@@ -83,7 +83,10 @@ def test_a_broken_graph_is_one_line(entry):
 def test_int8_is_refused_where_it_would_run_in_float():
     with pytest.raises(ProviderError, match="no integer convolution"):
         int8_target("cuda")
-    assert {int8_target(provider) for provider in PROVIDERS if provider != "cuda"} == {"cpu", "tensorrt"}
+    assert {int8_target(provider.name) for provider in PROVIDERS if provider.name != "cuda"} == {
+        "cpu",
+        "tensorrt",
+    }
 
 
 _REFUSES = """

@@ -15,19 +15,20 @@ from typing import Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Precision
+from voirs_vocoder.runtime.artifact.manifest import EngineEntry, GraphEntry, Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError, ProviderError
+from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import bound_by_copying
-from voirs_vocoder.runtime.providers.tensorrt.flavour import Flavour, load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.flavour import Flavour, available_flavours, load_flavour
 from voirs_vocoder.runtime.providers.tensorrt.memory import Cuda, load_cuda
 from voirs_vocoder.runtime.providers.tensorrt.profile import largest_frames, nearest_profile
 from voirs_vocoder.runtime.providers.tensorrt.protocol import TrtContext, TrtEngine, TrtModule
 
-__all__ = ["PROVIDER", "EngineSession", "open_engine_session"]
+__all__ = ["TENSORRT_ENGINE", "EngineSession", "open_engine_session"]
 
-PROVIDER = "tensorrt-engine"
+_NAME = "tensorrt-engine"
 
 
 class EngineSession:
@@ -63,7 +64,7 @@ class EngineSession:
             ProviderError: The library is missing or of another version, the operating system or machine is another
                 one, there is no GPU or not one that the engine was built for, or the library refuses the engine.
         """
-        self.provider = PROVIDER
+        self.provider = _NAME
         self.max_frames = largest_frames(entry)
         self.input_names = tuple(tensor.name for tensor in entry.inputs)
         self.output_names = tuple(tensor.name for tensor in entry.outputs)
@@ -238,7 +239,7 @@ def open_engine_session(
         return EngineSession(artifact.read(entry.file), entry, device=config.device)
     if not reasons:
         reasons = [f"the artifact has no {role} {precision} engine; make one with voirs-vocoder build-engine"]
-    raise ProviderError(f"no engine for provider {PROVIDER!r}: {'; '.join(dict.fromkeys(reasons))}")
+    raise ProviderError(f"no engine for provider {_NAME!r}: {'; '.join(dict.fromkeys(reasons))}")
 
 
 def _suitable_gpu(entry: EngineEntry, flavour: Flavour, device: int, cuda: Cuda | None) -> Cuda:
@@ -248,7 +249,7 @@ def _suitable_gpu(entry: EngineEntry, flavour: Flavour, device: int, cuda: Cuda 
         try:
             cuda = load_cuda(device)
         except ProviderError as error:
-            raise ProviderError(f"provider {PROVIDER!r} needs an NVIDIA GPU and driver: {error}") from error
+            raise ProviderError(f"provider {_NAME!r} needs an NVIDIA GPU and driver: {error}") from error
     capability = cuda.compute_capability()
     if capability not in entry.compute_capabilities:
         raise ProviderError(
@@ -276,3 +277,36 @@ def _check_host(entry: EngineEntry, flavour: Flavour) -> None:
 
 def _listed(values: Iterable[object]) -> str:
     return ", ".join(sorted(map(str, values)))
+
+
+def _open_artifact(artifact: Artifact, entry: GraphEntry, config: SessionConfig) -> EngineSession:
+    return open_engine_session(artifact, entry.role, entry.precision, config)
+
+
+def _problem() -> str | None:
+    """Engines are built for one GPU and one library, so both are looked for and no engine is run."""
+    problems = []
+    try:
+        load_cuda()
+    except ProviderError as error:
+        problems.append(str(error))
+    found, reasons = available_flavours()
+    if not found:
+        problems.extend(reasons)
+    return "; ".join(problems) or None
+
+
+def _backend() -> str | None:
+    found, _ = available_flavours()
+    return " or ".join(f"{flavour.name} {flavour.version}" for flavour in found) or None
+
+
+TENSORRT_ENGINE = Provider(
+    name=_NAME,
+    on_gpu=True,
+    problem=_problem,
+    backend=_backend,
+    open_artifact=_open_artifact,
+    int8_target="tensorrt",
+    auto_rank=100,
+)

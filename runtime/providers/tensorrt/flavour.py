@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from voirs_vocoder.runtime.errors import ProviderError
 
-__all__ = ["EngineBackend", "EngineLog", "Flavour", "load_flavour"]
+__all__ = ["EngineBackend", "EngineLog", "Flavour", "available_flavours", "load_flavour"]
 
 EngineBackend = Literal["tensorrt", "tensorrt-rtx"]
 
@@ -115,6 +115,17 @@ def load_flavour(name: EngineBackend) -> Flavour:
         logger=_logger(module.ILogger, log.write),
         log=log,
     )
+
+
+def available_flavours() -> tuple[list[Flavour], list[str]]:
+    """The TensorRT libraries that load on this machine, and a line for each other one on why it does not."""
+    found, reasons = [], []
+    for name in get_args(EngineBackend):
+        try:
+            found.append(load_flavour(name))
+        except ProviderError as error:
+            reasons.append(str(error))
+    return found, reasons
 
 
 def _cuda_version(module_name: str) -> str:

@@ -1,0 +1,94 @@
+"""What a provider is: the library and the device that run graphs, described by one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
+from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.providers.session import Session
+
+__all__ = ["ArtifactOpener", "GraphOpener", "Provider"]
+
+GraphOpener = Callable[[bytes, GraphEntry, SessionConfig], Session]
+"""From an ONNX model's bytes, its manifest entry and the session's configuration to a session that runs it."""
+
+ArtifactOpener = Callable[[Artifact, GraphEntry, SessionConfig], Session]
+"""From an artifact, the manifest entry of one of its graphs and the session's configuration to a session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """A library on a device that runs graphs or engines.
+
+    Attributes:
+        name: The name that selects the provider, such as `cuda`.
+        on_gpu: True when graphs run on a GPU.
+        problem: Returns why the provider cannot run on this machine, with the remedy, in one line; None when it can.
+        backend: Returns name and version of the library, such as `onnxruntime 1.31.1`; None when it is not installed.
+        open_graph: Loads an ONNX model that was read and verified, and raises ProviderError when the provider cannot
+            run it. None for a provider that runs engines, which are built before.
+        open_artifact: Loads a graph or an engine of an artifact, for a provider that needs more than the graph's bytes;
+            it raises ProviderError or ArtifactError. None reads the graph's file and calls `open_graph`.
+        int8_target: The INT8 graphs that the provider computes in integers; None when it would compute them in floats.
+        auto_rank: Place among the providers that `auto` tries, the lowest first; None when `auto` never tries it.
+        widens_to_fp32: True when the provider converts graphs of fewer than 32 bits to FP32 when it loads them, so
+            that their output and speed are those of the FP32 graph.
+        builds_engines: True when loading a graph builds an engine, which takes minutes; measurements leave it out.
+    """
+
+    name: str
+    on_gpu: bool
+    problem: Callable[[], str | None]
+    backend: Callable[[], str | None]
+    open_graph: GraphOpener | None = None
+    open_artifact: ArtifactOpener | None = None
+    int8_target: Int8Target | None = None
+    auto_rank: int | None = None
+    widens_to_fp32: bool = False
+    builds_engines: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the provider can open something.
+
+        Raises:
+            ProviderError: Both openers are missing.
+        """
+        if self.open_graph is None and self.open_artifact is None:
+            raise ProviderError(
+                f"provider {self.name!r} must have open_graph or open_artifact, got neither; set one of them"
+            )
+
+    def open(self, artifact: Artifact, entry: GraphEntry, config: SessionConfig) -> Session:
+        """Load a graph of an artifact, or the engine that was built from it.
+
+        Args:
+            artifact: The opened artifact.
+            entry: Manifest entry of the graph.
+            config: Threads, device and memory of the session.
+
+        Returns:
+            A session, ready to run.
+
+        Raises:
+            ProviderError: The provider cannot run on this machine, or it cannot run the graph.
+            ArtifactError: The file is missing or damaged.
+        """
+        if self.open_artifact is not None:
+            return self.open_artifact(artifact, entry, config)
+        assert self.open_graph is not None  # noqa: S101 - __post_init__ made sure
+        return self.open_graph(artifact.read(entry.file), entry, config)
+
+    def computes(self, precision: Precision, target: Int8Target | None) -> bool:
+        """Whether the provider computes graphs of a precision in that precision.
+
+        Args:
+            precision: Precision of the graph.
+            target: Target of an INT8 graph; None for other precisions.
+        """
+        if precision == "int8":
+            return target is not None and target == self.int8_target
+        return precision == "fp32" or not self.widens_to_fp32
