@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from voirs_vocoder.runtime.config import default_threads
 from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["Feed", "GraphIndex", "Outputs", "copied", "observe", "run_all"]
@@ -125,6 +126,7 @@ def _run(
 def _session(model: onnx.ModelProto, *, optimize: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = default_threads() or 0
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
+from voirs_vocoder.calibration.int8 import Int8Config
 from voirs_vocoder.export.artifact.model_card import with_model_card
 from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest
-from voirs_vocoder.export.graphs.built import BuiltGraph, int8_graphs
+from voirs_vocoder.export.graphs.built import INT8_TARGETS, BuiltGraph, int8_graphs
 from voirs_vocoder.export.graphs.example_inputs import feeds_from_mels
 from voirs_vocoder.export.graphs.extrapolator import extrapolator_graphs
 from voirs_vocoder.export.streaming import STREAM_ROLES, batch_graphs, stream_graphs
-from voirs_vocoder.runtime.artifact.manifest import EXTRAPOLATOR_ROLE, Calibration
+from voirs_vocoder.runtime.artifact.manifest import EXTRAPOLATOR_ROLE, Calibration, Int8Target
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError
@@ -24,13 +26,24 @@ __all__ = ["calibration_record", "quantize_artifact"]
 
 
 def quantize_artifact(
-    root: Path, folder: Path, *, force: bool = False, progress: Progress = silent
+    root: Path,
+    folder: Path,
+    *,
+    targets: Sequence[Int8Target] = INT8_TARGETS,
+    config: Int8Config | None = None,
+    force: bool = False,
+    progress: Progress = silent,
 ) -> Artifact:
     """Add INT8 graphs to an artifact.
 
     Args:
         root: The artifact.
-        folder: Recordings or mels to calibrate on.
+        folder: Folder of recordings or mels to calibrate on.
+        targets: Kinds of backends to make INT8 graphs for.
+        config: How to quantize; None takes the defaults. `Int8Config(max_float_share=0.0)` quantizes every convolution
+            without measuring the noise of each, which takes two thirds of the time of the shipped HiFi-GAN V2: on the
+            3 shipped recordings its INT8 graph for the CPU reaches 25.9 dB instead of 29.1 dB and loses 0.076 PESQ
+            instead of 0.061.
         force: Replace INT8 graphs that are there, and drop the engines built from them.
         progress: Told what is being done.
 
@@ -54,7 +67,7 @@ def quantize_artifact(
                     manifest.diffusion,
                     lambda role: open_session(artifact, role, "fp32", "cpu", SessionConfig())[0],
                 )
-                graphs.extend(int8_graphs(fp32, feeds, progress))
+                graphs.extend(int8_graphs(fp32, feeds, progress, targets, config))
         offline, roles = list(graphs), {graph.role for graph in manifest.graphs}
         if roles & set(STREAM_ROLES.values()):
             graphs.extend(stream_graphs(offline, manifest.hop_length, progress))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from voirs_vocoder.export.report_page import render_page, require_drawing
@@ -26,6 +28,8 @@ def validate_and_record(
     *,
     checkpoint: Path | None = None,
     config: Path | None = None,
+    providers: Sequence[str] | None = None,
+    kept_audio: KeptAudio | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Validate an artifact, and keep report and page in it; no page, and a warning, where nothing can draw.
@@ -33,9 +37,12 @@ def validate_and_record(
     Args:
         root: The artifact.
         speech: Folder of recordings, none of which was calibrated on.
-        checkpoint: See `validate_artifact`.
-        config: Likewise.
-        progress: Told how far it is.
+        checkpoint: The source checkpoint: PyTorch is then the reference. None: the FP32 graph is.
+        config: Configuration of the checkpoint; None looks beside the checkpoint.
+        providers: Names of the providers to measure on, such as `cpu`; None measures on every one that is installed
+            and runs on a CPU.
+        kept_audio: Keeps the audio for the page, and longer for the caller; None keeps it as long as it is needed.
+        progress: Receives what is being done.
 
     Raises:
         InputError: As `validate_artifact` and `record_validation`.
@@ -45,14 +52,28 @@ def validate_and_record(
         require_drawing()
     except InputError as error:
         _LOG.warning("no report page: %s", error)
-        report = validate_artifact(root, speech, checkpoint=checkpoint, config=config, progress=progress)
+        report = validate_artifact(
+            root,
+            speech,
+            checkpoint=checkpoint,
+            config=config,
+            providers=providers,
+            kept_audio=kept_audio,
+            progress=progress,
+        )
         record_validation(root, report)
         return report
-    with KeptAudio(PAGE_RECORDINGS) as kept_audio:
+    with KeptAudio(PAGE_RECORDINGS) if kept_audio is None else nullcontext(kept_audio) as kept:
         report = validate_artifact(
-            root, speech, checkpoint=checkpoint, config=config, kept_audio=kept_audio, progress=progress
+            root,
+            speech,
+            checkpoint=checkpoint,
+            config=config,
+            providers=providers,
+            kept_audio=kept,
+            progress=progress,
         )
-        content = validation_page(report, Artifact.open(root).manifest, kept_audio)
+        content = validation_page(report, Artifact.open(root).manifest, kept)
         page = render_page(content, progress=progress)
     record_validation(root, report, page)
     return report

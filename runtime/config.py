@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, get_args
 
@@ -15,10 +16,19 @@ from voirs_vocoder.runtime.drivers.settings import (
 )
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["OPTIONAL_SETTINGS", "Batching", "SessionConfig", "VocodingConfig"]
+__all__ = ["OPTIONAL_SETTINGS", "Batching", "SessionConfig", "VocodingConfig", "default_threads"]
 
 Batching = Literal["auto", "together", "alone"]
 """See `SessionConfig`."""
+
+
+def default_threads() -> int | None:
+    """Number of worker threads that the environment variable OMP_NUM_THREADS asks for.
+
+    None, where the variable is not set to a number, leaves the number to the backend, which takes one per core.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else None
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class SessionConfig:
     """How a backend runs a graph.
 
     Attributes:
-        threads: Worker threads; None leaves the number to the backend, which takes one per core.
+        threads: Number of worker threads; None takes `default_threads()`.
         spinning: Whether ONNX Runtime's idle threads spin for a moment. Faster alone on a machine; turn it off on
             a shared host.
         activation_budget_bytes: Long input is cut into windows so that a graph's intermediate results need about

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -31,9 +32,22 @@ __all__ = ["command", "judge_artifact"]
     required=False,
     help_text="The source checkpoint: PyTorch is then the reference, otherwise the FP32 graph.",
 )
+@click.option(
+    "--provider",
+    "providers",
+    type=click.Choice(("cpu", "openvino")),
+    multiple=True,
+    show_default="all that are installed",
+    help="Provider to measure on. Repeat it for more.",
+)
 @options.json_file_option
 def command(
-    root: Path, speech: Path, checkpoint: Path | None, config: Path | None, json_file: Path | None
+    root: Path,
+    speech: Path,
+    checkpoint: Path | None,
+    config: Path | None,
+    providers: tuple[str, ...],
+    json_file: Path | None,
 ) -> None:
     """Measure every graph of the artifact DIR on recordings; exit with 1 when a gate fails.
 
@@ -41,11 +55,19 @@ def command(
     """
     if config is not None and checkpoint is None:
         raise click.UsageError("--config describes --checkpoint; give both")
-    judge_artifact(root, speech, checkpoint=checkpoint, config=config, json_file=json_file)
+    judge_artifact(
+        root, speech, checkpoint=checkpoint, config=config, providers=providers or None, json_file=json_file
+    )
 
 
 def judge_artifact(
-    root: Path, speech: Path, *, checkpoint: Path | None, config: Path | None, json_file: Path | None
+    root: Path,
+    speech: Path,
+    *,
+    checkpoint: Path | None,
+    config: Path | None,
+    json_file: Path | None,
+    providers: Sequence[str] | None = None,
 ) -> None:
     """Validate, record, print.
 
@@ -55,6 +77,7 @@ def judge_artifact(
         checkpoint: The source checkpoint; None takes the FP32 graph as the reference.
         config: Its configuration; None looks beside it.
         json_file: Where else to write the report; None writes it into the artifact only.
+        providers: Names of the providers to measure on; None measures on all that are installed.
 
     Raises:
         click.exceptions.Exit: A gate failed.
@@ -65,7 +88,9 @@ def judge_artifact(
     from voirs_vocoder.export.validation_run import validate_and_record
 
     with ConsoleProgress() as progress:
-        report = validate_and_record(root, speech, checkpoint=checkpoint, config=config, progress=progress)
+        report = validate_and_record(
+            root, speech, checkpoint=checkpoint, config=config, providers=providers, progress=progress
+        )
     if json_file is not None:
         write_file(json_file, encode_report(report))
     _print_report(report)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from voirs_vocoder.calibration.edits.qdq_linter import require_tensorrt_qdq
-from voirs_vocoder.calibration.int8 import int8_from_fp32
+from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.example_inputs import Feed
@@ -62,13 +62,21 @@ def fp16_graph(fp32: BuiltGraph, feeds: Sequence[Feed]) -> BuiltGraph:
     return _derived(fp32, model, "fp16", None, {"twin_snr_db": min(ratios)})
 
 
-def int8_graphs(fp32: BuiltGraph, feeds: Sequence[Feed], progress: Progress) -> list[BuiltGraph]:
+def int8_graphs(
+    fp32: BuiltGraph,
+    feeds: Sequence[Feed],
+    progress: Progress,
+    targets: Sequence[Int8Target] = INT8_TARGETS,
+    config: Int8Config | None = None,
+) -> list[BuiltGraph]:
     """Quantize for every target.
 
     Args:
         fp32: The exported graph.
         feeds: What to calibrate on, run by run.
-        progress: Told how far it is.
+        progress: Receives what is being done.
+        targets: Kinds of backends to make a graph for.
+        config: How to quantize; None takes the defaults of `Int8Config`.
 
     Raises:
         InputError: The calibration does not fit the graph.
@@ -76,7 +84,7 @@ def int8_graphs(fp32: BuiltGraph, feeds: Sequence[Feed], progress: Progress) -> 
     """
     keep_float = fp32.entry.keep_float.get("int8", ())
     graphs = []
-    for target in INT8_TARGETS:
+    for target in targets:
 
         def report(message: str, done: int, total: int, target: Int8Target = target) -> None:
             progress(f"{fp32.entry.role}: INT8 for {target}: {message}", done, total)
@@ -87,7 +95,7 @@ def int8_graphs(fp32: BuiltGraph, feeds: Sequence[Feed], progress: Progress) -> 
             # artifact's other graphs, and what is in this one is said.
             graphs.append(_derived(fp32, model, "int8", target, {"quantized_convolutions": 0}))
             continue
-        result = int8_from_fp32(model, feeds, target, keep_float, progress=report)
+        result = int8_from_fp32(model, feeds, target, keep_float, config, progress=report)
         if target == "tensorrt":
             require_tensorrt_qdq(result.model)
         graphs.append(_derived(fp32, result.model, "int8", target, result.details))

@@ -31,12 +31,15 @@ from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_fig
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.drivers.registry import driver_roles
+from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import measure
 from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["record_validation", "validate_artifact"]
 
 _AGAINST_REFERENCE = ("max_abs_error", "snr_db", "multi_resolution_stft", "lsd", "mel_l1")
+# A network at the audio's rate takes seconds for a whole utterance.
+_WARM_UP_FRAMES = 64
 _AGAINST_RECORDING = ("pesq_wb", "stoi", "lsd", "multi_resolution_stft", "mel_l1")
 
 
@@ -46,6 +49,7 @@ def validate_artifact(
     *,
     checkpoint: Path | None = None,
     config: Path | None = None,
+    providers: Sequence[str] | None = None,
     kept_audio: KeptAudio | None = None,
     progress: Progress = silent,
 ) -> Report:
@@ -56,15 +60,19 @@ def validate_artifact(
         speech: Folder of recordings, none of which was calibrated on.
         checkpoint: The source checkpoint: PyTorch is then the reference. None: the FP32 graph is.
         config: The checkpoint's configuration; None looks beside it.
+        providers: Names of the providers to measure on, such as `cpu`; None measures on every one that is installed
+            and runs on a CPU.
         kept_audio: Keeps the audio for the page; None keeps nothing.
         progress: Told how far it is.
 
     Raises:
-        InputError: There are no recordings, one was calibrated on, or the checkpoint is not the artifact's.
+        InputError: There are no recordings, one was calibrated on, the checkpoint is not the artifact's, or a provider
+            runs none of the graphs.
         CheckpointError, ModelConfigError: The checkpoint cannot be read.
     """
     artifact = Artifact.open(root)
     manifest = artifact.manifest
+    candidates = _candidates(artifact, providers)
     utterances = load_speech(speech, manifest)
     reference = Vocoder.load(root) if checkpoint is None else load_reference(artifact, checkpoint, config)
     with reference:
@@ -74,7 +82,6 @@ def validate_artifact(
         for utterance, audio in zip(utterances, references, strict=True):
             kept_audio.keep_recording(utterance.recording.name, utterance.samples, manifest.sample_rate)
             kept_audio.keep(utterance.recording.name, REFERENCE, audio)
-    candidates = cpu_candidates(artifact)
     reference_figures = [
         measure(u.samples, audio, manifest.sample_rate, manifest.mel, _AGAINST_RECORDING)
         for u, audio in zip(utterances, references, strict=True)
@@ -83,7 +90,7 @@ def validate_artifact(
     for number, candidate in enumerate(candidates):
         figures = []
         with candidate.open() as vocoder:
-            _vocode(vocoder, utterances[0])  # the first run allocates
+            vocoder.vocode(utterances[0].mel.values[:, :_WARM_UP_FRAMES])  # the first run prepares kernels
             for index, utterance in enumerate(utterances):
                 progress(
                     candidate.title,
@@ -146,6 +153,19 @@ def record_validation(root: Path, report: Report, page: bytes | None = None) -> 
         )
         changed, card = with_model_card(changed)
         return replace_manifest(artifact, changed, {**reports, **card})
+
+
+def _candidates(artifact: Artifact, providers: Sequence[str] | None) -> list[Candidate]:
+    candidates = cpu_candidates(artifact)
+    if providers is None:
+        return candidates
+    runnable = dict.fromkeys(candidate.provider for candidate in candidates)
+    for provider in providers:
+        if provider not in runnable:
+            raise InputError(
+                f"provider {provider!r} cannot be measured on; choose among {', '.join(runnable)}"
+            )
+    return [candidate for candidate in candidates if candidate.provider in providers]
 
 
 def _vocode(vocoder: Vocoder, speech: Speech) -> tuple[NDArray[np.float32], float]:

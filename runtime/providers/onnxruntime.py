@@ -20,7 +20,7 @@ from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph
-from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.config import SessionConfig, default_threads
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.optional import import_optional, install_command
 from voirs_vocoder.runtime.providers.provider import Provider
@@ -210,8 +210,9 @@ def _backend() -> str | None:
 def _session_options(ort: Any, provider: str, config: SessionConfig) -> onnxruntime.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
-    if config.threads is not None:
-        options.intra_op_num_threads = config.threads
+    threads = config.threads or default_threads()
+    if threads is not None:
+        options.intra_op_num_threads = threads
     # Plans made for one input length are useless, and kept, when every utterance has another.
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(config.spinning)))

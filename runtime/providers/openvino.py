@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
-from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.config import SessionConfig, default_threads
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.optional import import_optional
 from voirs_vocoder.runtime.providers.provider import Provider
@@ -47,8 +47,9 @@ class OpenVinoSession:
         self.backend = f"openvino {_version(openvino)}"
         # On processors with BF16 the default would round every activation to 8 bits of mantissa.
         properties: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        if config.threads is not None:
-            properties["INFERENCE_NUM_THREADS"] = config.threads
+        threads = config.threads or default_threads()
+        if threads is not None:
+            properties["INFERENCE_NUM_THREADS"] = threads
         try:
             core = openvino.Core()
             model = core.read_model(graph, b"")

@@ -7,6 +7,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from voirs_vocoder.calibration.int8 import Int8Config
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.onnx_from_torch import onnx_from_torch
 from voirs_vocoder.export.graphs.parity import activation_bytes_per_frame, parity_error
@@ -182,3 +183,16 @@ def test_quantize_adds_to_an_artifact_what_export_would_have_made(
         quantize_artifact(root, calibration_folder)
     with Vocoder.load(root, precision="int8") as vocoder:
         assert vocoder.metadata.precision == "int8"
+
+
+def test_int8_is_made_for_the_targets_asked_for_and_without_the_search_for_noise(
+    tiny_checkpoint, calibration_folder, tmp_path
+):
+    root = tmp_path / "artifact"
+    export_artifact(ExportRequest("hifigan", tiny_checkpoint, None, root, stream=False))
+    config = Int8Config(max_float_share=0.0)
+    artifact = quantize_artifact(root, calibration_folder, targets=("cpu",), config=config)
+    (graph,) = (graph for graph in artifact.manifest.graphs if graph.precision == "int8")
+    assert graph.target == "cpu"
+    assert not graph.details["noise_measured"]
+    assert graph.details["float_share"] == 0

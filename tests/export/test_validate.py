@@ -163,3 +163,10 @@ def test_the_gates_are_those_of_the_readme(repository_root):
     for (precision, target), gates in GATES.items():
         for gate in gates:
             assert f"{gate.limit:g}" in readme, f"{precision} {target} {gate.figure}"
+
+
+def test_only_the_providers_that_were_asked_for_are_measured(tiny_artifact, speech):
+    report = validate_artifact(tiny_artifact, speech, providers=["cpu"])
+    assert {row.provider.partition(",")[0] for row in report.rows} == {"cpu"}
+    with pytest.raises(InputError, match="'cuda' cannot be measured on; choose among cpu"):
+        validate_artifact(tiny_artifact, speech, providers=["cuda"])

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime import ProviderError, SessionConfig
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, TensorInfo
+from voirs_vocoder.runtime.config import default_threads
 from voirs_vocoder.runtime.providers import PROVIDERS, get_provider, int8_target
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
@@ -140,3 +141,13 @@ def test_a_session_leaves_the_arithmetic_of_its_caller_alone(graph, entry):
     session = OrtSession(graph, entry, "cpu", SessionConfig())
     session.run({"mel": np.zeros((1, 4, 8), np.float32)})
     assert np.float32(1e-40) * np.float32(1) > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "threads"), [("3", 3), ("2,1", 2), ("", None), ("0", None), ("many", None), (None, None)]
+)
+def test_the_default_number_of_threads_is_that_of_the_environment(value, threads, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert default_threads() == threads
