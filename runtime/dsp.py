@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["butterworth", "centered_power", "frame_power", "hann_window", "scipy_signal"]
 
@@ -22,12 +22,7 @@ def scipy_signal() -> Any:
     Raises:
         InputError: scipy is not installed.
     """
-    try:
-        return import_module("scipy.signal")
-    except ImportError as error:
-        raise InputError(
-            "filters need scipy, which is not installed; pip install 'voirs-vocoder[dsp]'"
-        ) from error
+    return import_optional("scipy.signal", purpose="filtering", extra="dsp", error=InputError)
 
 
 def butterworth(kind: str, frequency_hz: float, order: int, sample_rate: int) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import click
 
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.runtime.errors import VoirsVocoderError
+from voirs_vocoder.runtime.optional import missing_package
 
 __all__ = [
     "BAD_INPUT",
@@ -83,7 +84,7 @@ def _judged(error: Exception, command: click.Command | None) -> tuple[int, str]:
         return GATE_FAILED, f"error: {with_flags(str(error), command)}"
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         extra = _EXTRAS[error.name]
-        return BAD_INPUT, f"error: {error.name} is not installed; pip install 'voirs-vocoder[{extra}]'"
+        return BAD_INPUT, f"error: {missing_package('this command', error.name, extra)}"
     if isinstance(error, OSError) and error.errno in _FILE_SYSTEM:
         where = f"{error.filename}: " if error.filename else ""
         return BAD_INPUT, f"error: {where}{error.strerror}; check permissions and free space"

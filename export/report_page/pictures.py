@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.dsp import centered_power
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = [
     "DIFFERENCE_DB",
@@ -123,9 +123,6 @@ def _palette(name: str) -> NDArray[np.uint8]:
 
 
 def _drawing(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InputError(
-            "the report page needs matplotlib, which is not installed; pip install 'voirs-vocoder[eval]'"
-        ) from error
+    return import_optional(
+        module, purpose="the report page", package="matplotlib", extra="eval", error=InputError
+    )

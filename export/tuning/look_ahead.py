@@ -16,6 +16,7 @@ from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Voco
 from voirs_vocoder.runtime.artifact.manifest import Manifest, Precision
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import measure, snr_db, tolerance_of
+from voirs_vocoder.runtime.optional import missing_package
 from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = [
@@ -141,7 +142,7 @@ def measure_look_aheads(
             [_figures(u, audio, vocoder) for u, audio in zip(utterances, offline, strict=True)]
         )
         if judged["pesq_wb"] is None:
-            raise InputError("low latency is judged by PESQ; pip install 'voirs-vocoder[eval]'")
+            raise InputError(missing_package("judging low latency", "pesq", "eval"))
         points = []
         for look_ahead_frames in range(manifest.look_ahead_frames + 1):
             progress(f"look-ahead {look_ahead_frames}", look_ahead_frames, manifest.look_ahead_frames + 1)

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["new_figure", "png_of"]
 
@@ -18,15 +19,12 @@ def new_figure(width_inches: float, height_inches: float) -> Any:
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "drawing needs matplotlib, which is not installed; pip install 'voirs-vocoder[eval]'"
-        ) from error
-    figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    agg, figures = (
+        import_optional(module, purpose="drawing", extra="eval", error=InputError)
+        for module in ("matplotlib.backends.backend_agg", "matplotlib.figure")
+    )
+    figure = figures.Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
+    agg.FigureCanvasAgg(figure)
     return figure
 
 

@@ -20,6 +20,7 @@ from voirs_vocoder.runtime.diffusion import MAX_STEPS, SAMPLERS
 from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE, FAST
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text, measure, tolerance_of
+from voirs_vocoder.runtime.optional import missing_package
 from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = [
@@ -121,7 +122,7 @@ def knee_of(points: Sequence[SweepPoint]) -> int:
     values = {figure: [getattr(point, figure) for point in points] for figure in _DECISIVE}
     measured = {figure: own for figure, own in values.items() if own and None not in own}
     if not measured:
-        raise InputError("a sweep needs PESQ or STOI to judge by; pip install 'voirs-vocoder[eval]'")
+        raise InputError(missing_package("judging a sweep", "pesq or pystoi", "eval"))
     good: Sequence[int] = range(len(points))
     for figure, own in measured.items():
         least = max(own) - tolerance_of(figure)

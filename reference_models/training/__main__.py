@@ -16,6 +16,7 @@ import click
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.training.recipes import RECIPES, get_recipe
 from voirs_vocoder.runtime.errors import VoirsVocoderError
+from voirs_vocoder.runtime.optional import missing_package
 
 if TYPE_CHECKING:
     from voirs_vocoder.reference_models.training.loop import TrainingReport
@@ -98,7 +99,7 @@ def main(
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "safetensors"):
             raise
-        click.echo(f"error: {error.name} is not installed; pip install 'voirs-vocoder[training]'", err=True)
+        click.echo(f"error: {missing_package('training', error.name, 'training')}", err=True)
         sys.exit(_BAD_INPUT)
     if requests:
         sys.exit(128 + requests[0])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["QUALITY", "Curve", "draw_curve"]
 
@@ -72,19 +73,16 @@ def draw_curve(source: Path, target: Path, title: str) -> None:
     Raises:
         InputError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "drawing needs matplotlib, which is not installed; pip install 'voirs-vocoder[eval]'"
-        ) from error
+    agg, figures = (
+        import_optional(module, purpose="drawing", extra="eval", error=InputError)
+        for module in ("matplotlib.backends.backend_agg", "matplotlib.figure")
+    )
     rows = read_rows(source)
     first = list(rows[0])[3]
     panels = [first, *(name for name in QUALITY if any(row[name] for row in rows))]
     width, height = _PANEL_INCHES
-    figure = Figure(figsize=(width * len(panels), height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figures.Figure(figsize=(width * len(panels), height), dpi=_DPI, layout="constrained")
+    agg.FigureCanvasAgg(figure)
     figure.suptitle(title)
     axes_row = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, name in zip(axes_row, panels, strict=True):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["TruePeak", "dc_offset", "level_db", "loudness_lufs", "peak_db", "rms_db", "true_peak_db"]
 
@@ -96,12 +95,7 @@ def loudness_lufs(audio: AudioBuffer) -> float | None:
     """
     if audio.duration_s < _LEAST_BLOCK_S:
         return None
-    try:
-        package = import_module("pyloudnorm")
-    except ImportError as error:
-        raise InputError(
-            "loudness needs pyloudnorm, which is not installed; pip install 'voirs-vocoder[eval]'"
-        ) from error
+    package = import_optional("pyloudnorm", purpose="loudness", extra="eval", error=InputError)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(
             package.Meter(audio.sample_rate).integrated_loudness(audio.samples.T.astype(np.float64))

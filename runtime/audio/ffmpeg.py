@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["aac_problem", "import_av"]
 
@@ -19,12 +19,7 @@ def import_av(where: str) -> Any:
     Raises:
         InputError: PyAV is not installed.
     """
-    try:
-        return import_module("av")
-    except ImportError as error:
-        raise InputError(
-            f"{where}: AAC needs PyAV, which is not installed; pip install 'voirs-vocoder[codecs]'"
-        ) from error
+    return import_optional("av", purpose=f"{where}: AAC", package="PyAV", extra="codecs", error=InputError)
 
 
 def aac_problem() -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["Player"]
 
@@ -26,13 +27,13 @@ class Player:
 
     def __init__(self, sample_rate: int, channels: int = 1) -> None:
         """Find the output; nothing is played yet."""
-        try:
-            import sounddevice
-        except (ImportError, OSError) as error:
-            raise ProviderError(
-                "playing needs sounddevice and PortAudio; pip install 'voirs-vocoder[play]' (on Linux also the package "
-                "libportaudio2), or write to a file"
-            ) from error
+        sounddevice = import_optional(
+            "sounddevice",
+            purpose="playing",
+            package="sounddevice and PortAudio",
+            extra="play",
+            hint=" (on Linux also the package libportaudio2), or write to a file",
+        )
         try:
             self._stream: Any = sounddevice.OutputStream(
                 samplerate=sample_rate, channels=channels, dtype="float32"

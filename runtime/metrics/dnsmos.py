@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.audio import resample
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, check_pair
+from voirs_vocoder.runtime.optional import missing_package
 from voirs_vocoder.runtime.providers.onnxruntime import import_onnxruntime
 
 __all__ = ["Dnsmos", "dnsmos", "dnsmos_ovrl_lost"]
@@ -98,9 +99,7 @@ def _session() -> Any:
     # The package itself imports librosa and more; its network is all that is needed.
     spec = find_spec("speechmos")
     if spec is None or spec.origin is None:
-        raise MetricUnavailableError(
-            "speechmos is not installed; install voirs-vocoder[eval] for this metric"
-        )
+        raise MetricUnavailableError(missing_package("this metric", "speechmos", "eval"))
     try:
         ort = import_onnxruntime()
     except VoirsVocoderError as error:

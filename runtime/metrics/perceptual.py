@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import resample
 from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, check_pair
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["pesq_wb", "stoi"]
 
@@ -80,12 +80,7 @@ def stoi(
 
 
 def _package(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise MetricUnavailableError(
-            f"{name} is not installed; install voirs-vocoder[eval] for this metric"
-        ) from error
+    return import_optional(name, purpose="this metric", extra="eval", error=MetricUnavailableError)
 
 
 def _int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -115,7 +115,11 @@ class ImportCollector(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if called in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
+        if (
+            called in ("import_module", "__import__", "import_optional")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
             self._add(str(node.args[0].value), node)
         self.generic_visit(node)
 
@@ -218,6 +222,8 @@ def test_each_package_imports_only_what_it_may():
         ("runtime.x", "def f():\n    import torch", False),
         ("runtime.x", "def f():\n    importlib.import_module('onnx.helper')", False),
         ("runtime.x", "import openvino.runtime", False),
+        ("runtime.x", "def f():\n    import_optional('torch', purpose='x', extra='x')", False),
+        ("runtime.x", "def f():\n    import_optional('scipy.signal', purpose='x', extra='x')", True),
         ("runtime.x", "try:\n    import scipy\nexcept ImportError:\n    scipy = None", False),
         ("runtime.x", "class A:\n    from scipy import signal", False),
         ("runtime.x", "async def f():\n    from scipy import signal", True),

@@ -164,7 +164,7 @@ def test_importing_every_command_imports_no_heavy_library(tmp_path):
         (
             ModuleNotFoundError("No module named 'torch'", name="torch"),
             2,
-            "error: torch is not installed; pip",
+            "error: this command needs torch, which is not installed; pip",
         ),
         (KeyError("x"), 70, "internal error: KeyError: 'x'; set VOIRS_VOCODER_TRACEBACK=1"),
         (AssertionError(), 70, "internal error: AssertionError; set"),

@@ -113,7 +113,8 @@ def test_perceptual_metrics_are_undefined_without_speech(name, speech):
 def test_a_missing_package_is_said_and_measured_as_none(monkeypatch, speech, noisy, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
-        MetricUnavailableError, match=rf"{package} is not installed; install voirs-vocoder\[eval\]"
+        MetricUnavailableError,
+        match=rf"needs {package}, which is not installed; pip install 'voirs-vocoder\[eval\]'",
     ):
         getattr(metrics, name)(speech, noisy, RATE)
     assert measure(speech, noisy, RATE, HIFIGAN, (name, "snr_db"))[name] is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from importlib import metadata
 from typing import Any, Literal, get_args
 
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["EngineBackend", "EngineLog", "Flavour", "available_flavours", "load_flavour"]
 
@@ -95,17 +95,14 @@ def load_flavour(name: EngineBackend) -> Flavour:
     """
     if name not in _MODULES:
         raise ProviderError(f"unknown engine backend {name!r}; known: {', '.join(_MODULES)}")
-    try:
-        module = importlib.import_module(_MODULES[name])
-    except (ImportError, OSError) as error:  # OSError: installed, but its libraries do not load
-        hint = (
-            " on a machine with the NVIDIA GPU that the engine is for; tensorrt-rtx builds without one"
-            if name == "tensorrt"
-            else ""
-        )
-        raise ProviderError(
-            f"backend {name!r} is not available ({error}); pip install 'voirs-vocoder[{name}]'{hint}"
-        ) from error
+    module = import_optional(
+        _MODULES[name],
+        purpose=f"backend {name!r}",
+        extra=name,
+        hint=" on a machine with the NVIDIA GPU that the engine is for; tensorrt-rtx builds without one"
+        if name == "tensorrt"
+        else "",
+    )
     log = EngineLog()
     return Flavour(
         name=name,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["Cuda", "load_cuda"]
 
@@ -128,10 +129,7 @@ def load_cuda(device: int = 0) -> Cuda:
     Raises:
         ProviderError: cuda-python is not installed, or there is no such GPU.
     """
-    try:
-        from cuda.bindings import runtime
-    except ImportError as error:
-        raise ProviderError(
-            f"cuda-python is not available ({error}); pip install 'voirs-vocoder[tensorrt-rtx]'"
-        ) from error
-    return Cuda(runtime, device)
+    bindings = import_optional(
+        "cuda.bindings.runtime", purpose="running engines", package="cuda-python", extra="tensorrt-rtx"
+    )
+    return Cuda(bindings, device)
