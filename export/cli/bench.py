@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.output import require_writable_file, write_file
@@ -28,12 +29,12 @@ def _moved_to_tune(flag: str, setting: str) -> Callable[[Callable[..., Any]], Ca
                 context,
             )
 
-    return click.option(flag, is_flag=True, hidden=True, expose_value=False, is_eager=True, callback=refuse)
+    return option(flag, is_flag=True, hidden=True, expose_value=False, is_eager=True, callback=refuse)
 
 
 @click.command(
     "bench",
-    cls=options.ExampleCommand,
+    cls=Command,
     short_help="Measure the speed of the graphs here.",
     examples=(
         "voirs-vocoder bench hifigan-v1 --threads 2 --json bench.json",
@@ -42,27 +43,27 @@ def _moved_to_tune(flag: str, setting: str) -> Callable[[Callable[..., Any]], Ca
     ),
 )
 @options.artifact_argument
-@click.option(
+@option(
     "--seconds",
     metavar="S",
     type=click.FloatRange(min=0.1),
     default=10.0,
     help="Length of the audio that each graph makes per round, in seconds.",
 )
-@click.option(
+@option(
     "--pairs",
     metavar="N",
     type=click.IntRange(min=1),
     default=15,
     help="Number of rounds; each graph vocodes once per round.",
 )
-@click.option(
+@option(
     "--save-baseline",
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Measure quality and ratios of speed instead, and store them in this file.",
 )
-@click.option(
+@option(
     "--against",
     metavar="FILE",
     type=click.Path(path_type=Path),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
 from voirs_vocoder.export.cli.summary import print_engines
@@ -18,7 +19,7 @@ __all__ = ["command"]
 
 @click.command(
     "build-engine",
-    cls=options.ExampleCommand,
+    cls=Command,
     short_help="Build TensorRT engines from an artifact's graphs.",
     examples=(
         "voirs-vocoder build-engine hifigan-v1 --backend tensorrt-rtx --precision fp16 \\",
@@ -27,19 +28,25 @@ __all__ = ["command"]
 )
 @options.artifact_argument
 @options.backend_option(required=True)
-@options.precisions_option("A graph to build from; repeat it for more.")
+@options.precisions_option("Precision of the graphs to build from. Repeat it for more.")
 @options.compute_capability_option
-@click.option(
+@option(
     "--max-frames",
     metavar="N",
     type=click.IntRange(min=1),
     show_default="4096",
-    help="Longest mel that the engine takes.",
+    group=options.ENGINES,
+    help="Number of mel frames of the longest input that the engine takes.",
 )
-@click.option(
-    "--max-batch", metavar="N", type=click.IntRange(min=1), default=1, help="Most utterances at once."
+@option(
+    "--max-batch",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    group=options.ENGINES,
+    help="Largest number of utterances per batch.",
 )
-@options.force_option("Replace engines of the same precision, backend and GPUs.")
+@options.force_option("Replace existing engines of the same precision, backend and GPUs.")
 def command(
     root: Path,
     backend: str,
@@ -51,8 +58,8 @@ def command(
 ) -> None:
     """Build TensorRT engines from the graphs of the artifact DIR.
 
-    A tensorrt-rtx engine is built without a GPU and serves every compute capability that it names; a tensorrt engine
-    is for the GPU that it was built on. Either is loaded by the same version of its library only.
+    A tensorrt-rtx engine is built without a GPU and runs on every compute capability that it was built for. A tensorrt
+    engine runs on the model of GPU that it was built on. Both load only in the version of the library that built them.
     """
     Artifact.open(root)
     config = checked_engine_config(backend, compute_capabilities, max_batch=max_batch, max_frames=max_frames)

@@ -1,4 +1,4 @@
-"""`voirs-vocoder compare`: do these files, folders or backends still sound the same?"""
+"""`voirs-vocoder compare`: figures between files, folders, graphs or backends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.gate_lines import gate_lines
@@ -28,8 +29,8 @@ _PATH = click.Path(path_type=Path)
 
 @click.command(
     "compare",
-    cls=options.ExampleCommand,
-    short_help="Hold files, folders or an artifact's backends together.",
+    cls=Command,
+    short_help="Compare files, folders, or backends of an artifact.",
     examples=(
         "voirs-vocoder compare recording.wav copy.wav --at-most lsd=1 --at-least pesq_wb=3",
         "voirs-vocoder compare recordings/ copies/ --align --report compare.html",
@@ -40,29 +41,29 @@ _PATH = click.Path(path_type=Path)
 @click.argument("reference", metavar="A", type=_PATH)
 @click.argument("degraded", metavar="[B]", type=_PATH, required=False)
 @options.speech_option(
-    required=False, help_text="Folder of recordings that artifacts vocode; needed for artifacts."
+    required=False, help_text="Folder of recordings for artifacts to vocode; required for artifacts."
 )
-@click.option(
+@option(
     "--at-least",
     "at_least",
     metavar="FIGURE=X",
     multiple=True,
-    help="Threshold, such as snr_db=30; repeat it for more.",
+    help="Lower limit of a figure, such as snr_db=30. Repeat it for more.",
 )
-@click.option(
+@option(
     "--at-most",
     "at_most",
     metavar="FIGURE=X",
     multiple=True,
-    help="Threshold, such as lsd=1; repeat it for more.",
+    help="Upper limit of a figure, such as lsd=1. Repeat it for more.",
 )
-@click.option(
+@option(
     "--align",
     is_flag=True,
-    help="Resample, move and cut recordings that do not fit, instead of refusing them.",
+    help="Resample, shift and cut recordings of different rate, start or length instead of refusing them.",
 )
 @options.json_file_option
-@options.report_option("Also write the page with players, spectrograms and a blind test to this file.")
+@options.report_option("HTML file for a page with players, spectrograms and a blind test.")
 def command(
     reference: Path,
     degraded: Path | None,
@@ -73,11 +74,11 @@ def command(
     json_file: Path | None,
     report_file: Path | None,
 ) -> None:
-    """Measure how far B is from A; exit with 1 when a threshold is missed.
+    """Measure how far B is from A; exit with 1 if a limit is missed.
 
-    Two files; two folders, file by file of the same name; or artifacts. One artifact: all its graphs on all backends
-    against each other, on the same recordings, each pair held to the SNR that the gates of both allow. Two artifacts:
-    graph by graph.
+    A and B are two files, two folders, whose files are compared by name, or two artifacts, which are compared graph by
+    graph. A alone is an artifact: all its graphs on all backends are compared with each other on the same recordings,
+    and each pair must reach the SNR that the gates of both allow.
     """
     for path in (json_file, report_file):
         if path is not None:

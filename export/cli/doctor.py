@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.runtime.doctor import Diagnosis, Package, diagnose
 
@@ -14,7 +15,7 @@ __all__ = ["command"]
 
 @click.command(
     "doctor",
-    cls=options.ExampleCommand,
+    cls=Command,
     short_help="Show what is installed and what works here.",
     examples=("voirs-vocoder doctor", "voirs-vocoder doctor --json"),
 )
@@ -22,7 +23,7 @@ __all__ = ["command"]
 def command(as_json: bool) -> None:
     """Show what is installed and which providers work here; each is tried by running a small graph.
 
-    For every provider that does not work it says why, and what to install.
+    For every provider that does not work, the reason is printed, and what to install.
     """
     diagnosis = diagnose()
     if as_json:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
 from voirs_vocoder.export.cli.summary import print_summary
@@ -20,7 +21,7 @@ __all__ = ["command"]
 
 @click.command(
     "export",
-    cls=options.ExampleCommand,
+    cls=Command,
     short_help="Make an artifact from a checkpoint.",
     examples=(
         "voirs-vocoder export hifigan --checkpoint g_02500000 --config config_v1.json --output hifigan-v1",
@@ -33,44 +34,56 @@ __all__ = ["command"]
     ),
 )
 @click.argument("family")
-@options.checkpoint_options(required=True, help_text="The trained weights, in the family's official format.")
-@click.option(
+@options.checkpoint_options(required=True, help_text="Trained weights in the official format of the family.")
+@option(
     "-o",
     "--output",
     metavar="DIR",
     type=click.Path(path_type=Path),
     required=True,
-    help="The artifact to make.",
+    group=options.OUTPUT,
+    help="Directory of the artifact to make.",
 )
 @options.precisions_option(
-    "A graph to make; repeat it for more. FP32 is always made, INT8 for CPU and for TensorRT."
+    "Precision of the graphs to make. Repeat it for more. FP32 is always made; INT8 is made for CPUs and for TensorRT."
 )
 @options.calibration_option(required=False)
-@click.option("--licence", metavar="SPDX", help="Licence of the weights, such as MIT or CC-BY-4.0.")
+@option(
+    "--licence",
+    metavar="SPDX",
+    group=options.OUTPUT,
+    help="License of the weights, such as MIT or CC-BY-4.0.",
+)
 @options.backend_option(required=False)
 @options.compute_capability_option
-@options.speech_option(required=False, help_text="Validate at the end on the recordings of this folder.")
-@click.option(
+@options.speech_option(
+    required=False, help_text="Folder of recordings to validate the artifact on when it is made."
+)
+@option(
     "--sampler-graph",
     is_flag=True,
-    help="Of a diffusion model: make its default sampling as one graph as well.",
+    group=options.GRAPHS,
+    help="Make a graph of the whole default sampling of a diffusion model as well.",
 )
-@click.option(
+@option(
     "--stream/--no-stream",
     default=True,
-    help="Make stream graphs as well, for live input; they double the artifact's size.",
+    group=options.GRAPHS,
+    help="Make stream graphs as well, for live input; they double the size of the artifact.",
 )
-@click.option(
+@option(
     "--batch/--no-batch",
     default=False,
-    help="Make batch graphs as well, for utterances of different lengths at once on a GPU.",
+    group=options.GRAPHS,
+    help="Make batch graphs as well, which vocode utterances of different lengths at once on a GPU.",
 )
-@click.option(
+@option(
     "--effects",
     metavar="CHAIN",
-    help="A preset or .toml file of DSP that the artifact brings along, for `vocode --effects artifact`.",
+    group=options.OUTPUT,
+    help="Chain of audio effects to keep in the artifact, for `vocode --effects artifact`: a preset or a .toml file.",
 )
-@options.force_option("Replace an artifact that is there.")
+@options.force_option("Replace an existing artifact.")
 def command(
     family: str,
     checkpoint: Path,
@@ -90,7 +103,7 @@ def command(
 ) -> None:
     """Export a checkpoint of FAMILY (hifigan, waveglow, diffwave or diffwave-unet) to an artifact.
 
-    Every graph is compared with PyTorch before anything is written; the artifact appears whole or not at all.
+    Every graph is compared with PyTorch before anything is written. The artifact appears complete or not at all.
     """
     if compute_capabilities and backend is None:
         raise click.UsageError("--compute-capability says what --backend builds for; give both")

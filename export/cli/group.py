@@ -1,4 +1,4 @@
-"""The command `voirs-vocoder`: which commands there are, and how whatever goes wrong becomes an exit status."""
+"""The command `voirs-vocoder`: its subcommands, and the exit status of every failure."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ class _Group(click.Group):
         "max_content_width": 100,
         "show_default": True,
     },
-    epilog="Exit status: 0 success, 1 a gate failed, 2 wrong usage or bad input, 70 a fault of this program.",
+    epilog="Exit status: 0 success, 1 a gate failed, 2 wrong usage or bad input, 70 a bug in this program.",
 )
 @click.version_option(package_name="voirs-vocoder", prog_name="voirs-vocoder")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Turn a trained neural vocoder into validated ONNX graphs and TensorRT engines, and speak with them."""
+    """Turn a trained neural vocoder into validated ONNX graphs and TensorRT engines, and synthesize with them."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.summary import look_ahead_ms, print_summary
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import ArtifactError
@@ -17,12 +18,12 @@ __all__ = ["command"]
 
 @click.command(
     "inspect",
-    cls=options.ExampleCommand,
-    short_help="Show what an artifact is; verify its files.",
+    cls=Command,
+    short_help="Show the content of an artifact; verify its files.",
     examples=("voirs-vocoder inspect hifigan-v1", "voirs-vocoder inspect hifigan-v1 --verify --json"),
 )
 @options.artifact_argument
-@click.option("--verify", is_flag=True, help="Check every file against its hash; exit with 2 if one differs.")
+@option("--verify", is_flag=True, help="Compare every file with its hash; exit with 2 if one differs.")
 @options.json_flag
 def command(root: Path, verify: bool, as_json: bool) -> None:
     """Show what the artifact DIR is: model, mel convention, look-ahead, graphs, engines, calibration."""

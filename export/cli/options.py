@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, each declared once, and the shape of a command's help."""
+"""Arguments and options that several commands share, each declared once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 
 import click
 
+from voirs_vocoder.export.cli.command import option
 from voirs_vocoder.runtime.artifact.reading import PRECISIONS
 from voirs_vocoder.runtime.providers import AUTO, provider_names
 
 __all__ = [
-    "ExampleCommand",
+    "ENGINES",
+    "GRAPHS",
+    "MODEL",
+    "OUTPUT",
+    "SPEECH",
     "artifact_argument",
     "backend_option",
     "bits_option",
@@ -36,29 +41,15 @@ __all__ = [
 _Function = Callable[..., Any]
 _Decorator = Callable[[_Function], _Function]
 
+# Titles of groups in the help of commands with many options.
+MODEL = "Model and provider"
+GRAPHS = "Graphs"
+OUTPUT = "Output"
+SPEECH = "Recordings"
+ENGINES = "TensorRT engines"
+
 _PATH = click.Path(path_type=Path)
 _PRECISION = click.Choice(PRECISIONS)
-
-
-class ExampleCommand(click.Command):
-    """A command whose help ends with examples."""
-
-    def __init__(self, *args: Any, examples: tuple[str, ...], **kwargs: Any) -> None:
-        """As `click.Command`.
-
-        Args:
-            *args: For click.
-            examples: Command lines, printed as they are.
-            **kwargs: For click.
-        """
-        super().__init__(*args, **kwargs)
-        self.examples = examples
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Append the examples."""
-        with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
-            for example in self.examples:
-                formatter.write(f"  {example}\n")
 
 
 def artifact_argument(function: _Function) -> _Function:
@@ -68,33 +59,35 @@ def artifact_argument(function: _Function) -> _Function:
 
 def calibration_option(*, required: bool) -> _Decorator:
     """`--calibration DIR`."""
-    return click.option(
+    return option(
         "--calibration",
         metavar="DIR",
         type=_PATH,
         required=required,
-        help="Folder of recordings (or .npy mels) to calibrate INT8 on.",
+        group=SPEECH,
+        help="Folder of recordings, or of mels in .npy format, that INT8 is calibrated on.",
     )
 
 
 def speech_option(*, required: bool, help_text: str) -> _Decorator:
     """`--speech DIR`."""
-    return click.option("--speech", metavar="DIR", type=_PATH, required=required, help=help_text)
+    return option("--speech", metavar="DIR", type=_PATH, required=required, group=SPEECH, help=help_text)
 
 
 def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
     """`--checkpoint FILE` and `--config JSON`."""
 
     def decorate(function: _Function) -> _Function:
-        config = click.option(
+        config = option(
             "--config",
             metavar="JSON",
             type=_PATH,
             show_default="config.json beside the checkpoint, params.json for diffwave",
-            help="The model's official configuration.",
+            group=MODEL,
+            help="Official configuration of the model.",
         )
-        checkpoint = click.option(
-            "--checkpoint", metavar="FILE", type=_PATH, required=required, help=help_text
+        checkpoint = option(
+            "--checkpoint", metavar="FILE", type=_PATH, required=required, group=MODEL, help=help_text
         )
         return checkpoint(config(function))
 
@@ -119,35 +112,44 @@ class _ProviderName(click.Choice):  # type: ignore[type-arg] # click < 8.2 has n
 
 def provider_option(function: _Function) -> _Function:
     """`--provider`."""
-    return click.option(
+    return option(
         "--provider",
         type=_ProviderName(),
         default="cpu",
-        help="What runs the graph. Only `auto` may choose, and says what it chose.",
+        group=MODEL,
+        help="Provider that runs the graph. Only `auto` chooses one, and prints which.",
     )(function)
 
 
 def precision_option(function: _Function) -> _Function:
     """`--precision`, one of them."""
-    return click.option(
-        "--precision", type=_PRECISION, default="fp32", help="Which of the artifact's graphs runs."
+    return option(
+        "--precision", type=_PRECISION, default="fp32", group=MODEL, help="Precision of the graph to run."
     )(function)
 
 
 def precisions_option(help_text: str) -> _Decorator:
     """`--precision`, repeatable, as `precisions`."""
-    return click.option(
-        "--precision", "precisions", type=_PRECISION, multiple=True, default=("fp32",), help=help_text
+    return option(
+        "--precision",
+        "precisions",
+        type=_PRECISION,
+        multiple=True,
+        default=("fp32",),
+        group=GRAPHS,
+        help=help_text,
     )
 
 
 def backend_option(*, required: bool) -> _Decorator:
     """`--backend`."""
-    return click.option(
+    return option(
         "--backend",
         type=click.Choice(("tensorrt-rtx", "tensorrt")),
         required=required,
-        help="Build TensorRT engines: `tensorrt-rtx` needs no GPU to build, `tensorrt` builds on the GPU itself.",
+        group=ENGINES,
+        help="Library that builds TensorRT engines: `tensorrt-rtx` builds without a GPU, `tensorrt` on the GPU that "
+        "will run the engine.",
     )
 
 
@@ -160,32 +162,38 @@ def compute_capability_option(function: _Function) -> _Function:
         del context, parameter
         return tuple(sorted(set(values)))
 
-    return click.option(
+    return option(
         "--compute-capability",
         "compute_capabilities",
         metavar="SM",
         type=int,
         multiple=True,
         callback=ascending,
-        help="A GPU that tensorrt-rtx builds for, such as 86; repeat it for more.",
+        group=ENGINES,
+        help="Compute capability of a GPU that tensorrt-rtx builds for, such as 86. Repeat it for more.",
     )(function)
 
 
 def force_option(help_text: str) -> _Decorator:
     """`--force`."""
-    return click.option("--force", is_flag=True, help=help_text)
+    return option("--force", is_flag=True, group=OUTPUT, help=help_text)
 
 
 def json_file_option(function: _Function) -> _Function:
     """`--json FILE`, as `json_file`."""
-    return click.option(
-        "--json", "json_file", metavar="FILE", type=_PATH, help="Also write the report to this file."
+    return option(
+        "--json",
+        "json_file",
+        metavar="FILE",
+        type=_PATH,
+        group=OUTPUT,
+        help="JSON file for the report.",
     )(function)
 
 
 def report_option(help_text: str) -> _Decorator:
     """`--report FILE`, as `report_file`."""
-    return click.option("--report", "report_file", metavar="FILE", type=_PATH, help=help_text)
+    return option("--report", "report_file", metavar="FILE", type=_PATH, group=OUTPUT, help=help_text)
 
 
 def bits_option(function: _Function) -> _Function:
@@ -195,52 +203,61 @@ def bits_option(function: _Function) -> _Function:
         del context, parameter
         return int(text) if text is not None and text.isdigit() else text
 
-    return click.option(
+    return option(
         "--bits",
         type=click.Choice(("16", "24", "32", "float")),
         callback=number,
         show_default="16",
-        help="What samples are written as; lossy formats have none.",
+        group=OUTPUT,
+        help="Bits per sample of the output, or `float` for 32-bit floating point. Lossy formats take none.",
     )(function)
 
 
 def dither_option(function: _Function) -> _Function:
     """`--dither`."""
-    return click.option(
-        "--dither", is_flag=True, help="Add triangular dither before rounding to 16 or 24 bits."
+    return option(
+        "--dither",
+        is_flag=True,
+        group=OUTPUT,
+        help="Add triangular dither before samples are rounded to 16 or 24 bits.",
     )(function)
 
 
 def effects_option(function: _Function) -> _Function:
     """`--effects FILE|PRESET`, as `effects`."""
-    return click.option(
+    return option(
         "--effects",
         metavar="CHAIN",
-        help="DSP on the audio: a preset (speech, broadcast, warm, telephone, room, headphones), a .toml file, or "
-        "`artifact` for the chain that the artifact holds.",
+        group=OUTPUT,
+        help="Chain of audio effects: a preset (speech, broadcast, warm, telephone, room, headphones), a .toml file, "
+        "or `artifact` for the chain in the artifact.",
     )(function)
 
 
 def check_option(function: _Function) -> _Function:
     """`--check`."""
-    return click.option(
+    return option(
         "--check",
         is_flag=True,
-        help="Exit with 1 when the output clips, has an offset, is silent, or its channels cancel each other.",
+        group=OUTPUT,
+        help="Exit with 1 if the output clips, has a DC offset, is silent, or its channels cancel each other.",
     )(function)
 
 
 def json_flag(function: _Function) -> _Function:
     """`--json`, as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")(function)
+    return option("--json", "as_json", is_flag=True, group=OUTPUT, help="Print JSON instead of tables.")(
+        function
+    )
 
 
 def threads_option(function: _Function) -> _Function:
     """`--threads`."""
-    return click.option(
+    return option(
         "--threads",
         metavar="N",
         type=click.IntRange(1, 1024),
         show_default="one per core",
-        help="Worker threads.",
+        group=MODEL,
+        help="Number of worker threads.",
     )(function)

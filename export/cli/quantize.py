@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.summary import print_graphs
 from voirs_vocoder.runtime.artifact.manifest import Int8Target
@@ -16,7 +17,7 @@ __all__ = ["command"]
 
 @click.command(
     "quantize",
-    cls=options.ExampleCommand,
+    cls=Command,
     short_help="Add INT8 graphs to an artifact.",
     examples=(
         "voirs-vocoder quantize hifigan-v1 --calibration speech/train",
@@ -25,7 +26,7 @@ __all__ = ["command"]
 )
 @options.artifact_argument
 @options.calibration_option(required=True)
-@click.option(
+@option(
     "--target",
     "targets",
     type=click.Choice(("cpu", "tensorrt")),
@@ -34,7 +35,7 @@ __all__ = ["command"]
     help="Kind of backend to make an INT8 graph for: `cpu` for ONNX Runtime on CPUs, `tensorrt` for TensorRT and "
     "OpenVINO. Repeat it for more.",
 )
-@click.option(
+@option(
     "--max-float-share",
     metavar="SHARE",
     type=click.FloatRange(0.0, 1.0),
@@ -44,14 +45,14 @@ __all__ = ["command"]
     "the search for that noise, which takes most of the time; the shipped HiFi-GAN V2 then has an SNR of 25.9 dB "
     "instead of 29.1.",
 )
-@options.force_option("Replace INT8 graphs that are there, and drop the engines built from them.")
+@options.force_option("Replace existing INT8 graphs, and remove the engines built from them.")
 def command(
     root: Path, calibration: Path, targets: tuple[Int8Target, ...], max_float_share: float, force: bool
 ) -> None:
     """Add INT8 graphs to the artifact DIR, one for CPUs and one for TensorRT, which OpenVINO runs too.
 
-    They are made from its FP32 graphs: neither torch nor the checkpoint is needed. Validate afterwards, on recordings
-    that were not calibrated on.
+    They are made from the FP32 graphs, without torch and without the checkpoint. Validate the artifact afterwards, on
+    recordings that are not in the calibration folder.
     """
     from voirs_vocoder.calibration.int8 import Int8Config
     from voirs_vocoder.export.graphs.built import INT8_TARGETS

@@ -1,4 +1,4 @@
-"""`voirs-vocoder stream`: live audio or mel frames in, audio out as soon as it is finished."""
+"""`voirs-vocoder stream`: live audio or mel frames in, audio out as soon as it is complete."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source, pcm_blocks
 from voirs_vocoder.export.cli.vocoding_options import vocoding_options
@@ -34,66 +35,73 @@ from voirs_vocoder.runtime.vocoder import Vocoder
 __all__ = ["command"]
 
 _PIPE = Path("-")
+_STREAM = "Stream"
 
 
 @click.command(
     "stream",
-    cls=options.ExampleCommand,
-    short_help="Turn live audio or mel frames into audio as they come.",
+    cls=Command,
+    short_help="Turn live audio or mel frames into audio as they arrive.",
     examples=(
         "voirs-vocoder stream hifigan-v2 speech.wav -o copy.wav --chunk-frames 8",
         "voirs-vocoder stream hifigan-v2 mel.npy --play --latency-ms 60",
         "voirs-vocoder stream hifigan-v2 speech.wav -o - --format opus --effects speech > copy.opus",
-        "arecord -t raw -f S16_LE -r 22050 | voirs-vocoder stream hifigan-v2 - -o - | \\\\",
+        "arecord -t raw -f S16_LE -r 22050 | voirs-vocoder stream hifigan-v2 - -o - | \\",
         "    aplay -t raw -f S16_LE -r 22050",
     ),
 )
 @options.artifact_argument
 @click.argument("source_file", metavar="IN", type=click.Path(path_type=Path, allow_dash=True))
-@click.option(
+@option(
     "-o",
     "--output",
     metavar="OUT",
     type=click.Path(path_type=Path, allow_dash=True),
-    help="Audio file, or - for standard output.",
+    group=options.OUTPUT,
+    help="Audio file to write, or - for standard output.",
 )
-@click.option(
+@option(
     "--format",
     "format_name",
     type=click.Choice(tuple(AUDIO_FORMATS)),
     show_default="pcm",
-    help="Of what goes to standard output; files go by their ending.",
+    group=options.OUTPUT,
+    help="Format of the audio on standard output; that of a file follows from its ending.",
 )
 @options.bits_option
 @options.effects_option
-@click.option(
+@option(
     "--chunk-frames",
     metavar="N",
     type=click.IntRange(min=1),
     show_default="16",
-    help="Mel frames that are gathered before the graph runs.",
+    group=_STREAM,
+    help="Number of mel frames per chunk, collected before the graph runs.",
 )
-@click.option(
+@option(
     "--latency-ms",
     metavar="M",
     type=float,
-    show_default="the model's look-ahead, exact",
-    help="From a mel frame to its audio, at most; what cannot be awaited is extrapolated, and the audio is no longer "
-    "exactly that of `vocode`.",
+    show_default="the whole look-ahead of the model",
+    group=_STREAM,
+    help="Largest latency from a mel frame to its audio, in milliseconds. Frames that cannot be awaited are "
+    "extrapolated, and the audio then differs from that of `vocode`.",
 )
-@click.option(
+@option(
     "--look-ahead-frames",
     metavar="N",
     type=click.IntRange(min=0),
-    help="Instead: how many frames are awaited.",
+    group=_STREAM,
+    help="Number of mel frames to await after a chunk; the frames behind them are extrapolated.",
 )
-@click.option(
+@option(
     "--low-latency",
     is_flag=True,
-    help="Await the look-ahead that `tune` chose instead of the model's whole look-ahead.",
+    group=_STREAM,
+    help="Await the look-ahead that `tune` chose, instead of the whole look-ahead of the model.",
 )
-@click.option("--adaptive", is_flag=True, help="Let chunks grow while deadlines are missed.")
-@click.option("--play", is_flag=True, help="Play the audio on this machine.")
+@option("--adaptive", is_flag=True, group=_STREAM, help="Make chunks larger while deadlines are missed.")
+@option("--play", is_flag=True, group=options.OUTPUT, help="Play the audio on this machine.")
 @options.provider_option
 @options.precision_option
 @options.threads_option
@@ -116,11 +124,11 @@ def command(
     threads: int | None,
     **settings: Any,
 ) -> None:
-    """Turn IN into audio with the artifact DIR, chunk by chunk, as it comes.
+    """Turn IN into audio with the artifact DIR, chunk by chunk, as it arrives.
 
     IN is a recording, a mel in .npy format, or - for raw PCM on standard input: 16-bit, little-endian, mono, at the
-    artifact's sample rate. The audio is that of `vocode`, later by the model's look-ahead; nothing is computed twice.
-    Figures of the stream's timing go to standard error.
+    sample rate of the artifact. The audio equals that of `vocode`, delayed by the look-ahead of the model; no frame is
+    computed twice. The timing of the stream is printed on standard error.
     """
     if output is None and not play:
         raise InputError("a stream must go somewhere; give --output OUT, --play, or both")

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.output import require_writable_file, write_file
 from voirs_vocoder.runtime.artifact.manifest import Precision
@@ -27,7 +28,7 @@ LOOK_AHEAD = "look-ahead"
 
 @click.command(
     "tune",
-    cls=options.ExampleCommand,
+    cls=Command,
     short_help="Measure settings; keep the best as defaults.",
     examples=(
         "voirs-vocoder tune diffwave --speech speech/held-out",
@@ -36,11 +37,11 @@ LOOK_AHEAD = "look-ahead"
 )
 @options.artifact_argument
 @options.speech_option(required=True, help_text="Folder of recordings, none of which INT8 was calibrated on.")
-@click.option(
+@option(
     "--only",
     type=click.Choice((SAMPLER, LOOK_AHEAD)),
     show_default="everything that the model has",
-    help="Tune a single setting.",
+    help="Setting to tune.",
 )
 @options.precision_option
 @options.threads_option

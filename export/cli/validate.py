@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.gate_lines import gate_lines
@@ -19,7 +20,7 @@ __all__ = ["command", "judge_artifact"]
 
 @click.command(
     "validate",
-    cls=options.ExampleCommand,
+    cls=Command,
     short_help="Measure the graphs on recordings; judge the gates.",
     examples=(
         "voirs-vocoder validate hifigan-v1 --speech speech/held-out --json report.json",
@@ -27,12 +28,12 @@ __all__ = ["command", "judge_artifact"]
     ),
 )
 @options.artifact_argument
-@options.speech_option(required=True, help_text="Folder of recordings, none of which was calibrated on.")
+@options.speech_option(required=True, help_text="Folder of recordings, none of which INT8 was calibrated on.")
 @options.checkpoint_options(
     required=False,
-    help_text="The source checkpoint: PyTorch is then the reference, otherwise the FP32 graph.",
+    help_text="Source checkpoint, whose PyTorch model is then the reference in place of the FP32 graph.",
 )
-@click.option(
+@option(
     "--provider",
     "providers",
     type=click.Choice(("cpu", "openvino")),
@@ -49,9 +50,9 @@ def command(
     providers: tuple[str, ...],
     json_file: Path | None,
 ) -> None:
-    """Measure every graph of the artifact DIR on recordings; exit with 1 when a gate fails.
+    """Measure every graph of the artifact DIR on recordings; exit with 1 if a gate fails.
 
-    The report is kept in the artifact, and its figures in the manifest.
+    The report is kept in the artifact, and the means of its figures in the manifest.
     """
     if config is not None and checkpoint is None:
         raise click.UsageError("--config describes --checkpoint; give both")

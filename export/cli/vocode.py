@@ -1,4 +1,4 @@
-"""`voirs-vocoder vocode`: a recording or a mel becomes audio, window by window."""
+"""`voirs-vocoder vocode`: synthesizes audio from a recording or a mel, window by window."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.cli import options
+from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source
-from voirs_vocoder.export.cli.quality_options import quality_options, refuse_contradictions
-from voirs_vocoder.export.cli.vocoding_options import vocoding_options, window_options
+from voirs_vocoder.export.cli.vocoding_options import (
+    quality_options,
+    refuse_contradictions,
+    vocoding_options,
+    window_options,
+)
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.tags import tags_of_artifact
 from voirs_vocoder.runtime.audio.formats import SampleFormat
@@ -33,7 +38,7 @@ _DITHER_SEED = 0
 
 @click.command(
     "vocode",
-    cls=options.ExampleCommand,
+    cls=Command,
     short_help="Turn a recording or a mel into audio.",
     examples=(
         "voirs-vocoder vocode hifigan-v1 speech.wav -o copy.wav",
@@ -43,13 +48,14 @@ _DITHER_SEED = 0
 )
 @options.artifact_argument
 @click.argument("source_file", metavar="IN", type=click.Path(path_type=Path))
-@click.option(
+@option(
     "-o",
     "--output",
     metavar="OUT",
     type=click.Path(path_type=Path),
     required=True,
-    help="Audio file: .wav, .flac, .ogg, .opus, .mp3, .m4a, .pcm or .raw.",
+    group=options.OUTPUT,
+    help="Audio file to write: .wav, .flac, .ogg, .opus, .mp3, .m4a, .pcm or .raw.",
 )
 @options.provider_option
 @options.precision_option
@@ -59,13 +65,14 @@ _DITHER_SEED = 0
 @options.check_option
 @options.threads_option
 @window_options
-@vocoding_options
-@quality_options
-@click.option(
+@option(
     "--mel-convention",
     metavar="ID",
-    help="How IN was or is to be computed; refused unless it is the artifact's.",
+    group=options.MODEL,
+    help="Mel convention that IN is known to have; refused unless the artifact takes it.",
 )
+@quality_options
+@vocoding_options
 def command(
     root: Path,
     source_file: Path,
@@ -86,7 +93,7 @@ def command(
 ) -> None:
     """Turn IN, a recording or a mel spectrogram in .npy format, into audio with the artifact DIR.
 
-    Input of any length is read, vocoded and written window by window, in bounded memory. OUT appears, or is replaced,
+    Input of any length is read, vocoded and written window by window, in bounded memory. OUT is created or replaced
     only when it is complete.
     """
     artifact = Artifact.open(root)

@@ -104,7 +104,7 @@ class DeclaredSetting:
     kind: type
     default: object
     setting: Setting
-    owner: type
+    owner: type[Any]
 
     def check(self, value: object) -> None:
         """Check a value.

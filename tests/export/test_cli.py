@@ -489,3 +489,23 @@ def test_doctor_manages_where_there_is_no_cpuinfo(tmp_path):
 
 def test_the_command_is_a_click_group():
     assert isinstance(main, click.Group)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_lists_every_option_once_under_a_title(name):
+    command = main.get_command(click.Context(main), name)
+    text = run(name, "--help").stdout
+    shown = [max(option.opts, key=len) for option in command.params if not getattr(option, "hidden", False)]
+    for flag in (flag for flag in shown if flag.startswith("--")):
+        assert len(re.findall(rf"^  (-\w, )?{flag}\b(?!-)", text, re.MULTILINE)) == 1, flag
+    titles = re.findall(r"^(\w[^:\n]*):$", text, re.MULTILINE)
+    assert titles[0] != "Other"
+    assert "Options" in titles or titles[-2:] in (["Other", "Examples"], ["Other", "Example"])
+
+
+def test_long_help_is_grouped_by_what_options_are_about():
+    text = run("vocode", "--help").stdout
+    titles = ("Output", "Model and provider", "Quality and cost", "Flow models", "Diffusion models", "Speech")
+    places = [text.index(f"\n{title}:\n") for title in titles]
+    assert places == sorted(places)
+    assert text.index("--eta") > text.index("\nDiffusion models:\n")
