@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,30 @@ from voirs_vocoder.runtime.batch import BatchError
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import MelSpectrogram
-from voirs_vocoder.runtime.streaming import StreamingConfig
+from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream
 
-if TYPE_CHECKING:
-    from voirs_vocoder.runtime.vocoder import Vocoder
-
-__all__ = ["AioConfig", "AsyncVocoder"]
+__all__ = ["AioConfig", "AsyncVocoder", "BlockingVocoder"]
 
 _Mel = NDArray[np.float32] | MelSpectrogram
 _Result = TypeVar("_Result")
+
+
+class BlockingVocoder(Protocol):
+    """What `AsyncVocoder` calls of a vocoder, from several threads at once. `Vocoder` is one."""
+
+    def vocode_batch(
+        self,
+        mels: Sequence[_Mel],
+        configs: VocodingConfig | Sequence[VocodingConfig | None] | None = None,
+    ) -> list[AudioBuffer]:
+        """Synthesize several utterances; see `Vocoder.vocode_batch`."""
+        ...
+
+    def open_stream(
+        self, config: VocodingConfig | None = None, streaming: StreamingConfig | None = None
+    ) -> VocoderStream:
+        """Begin a live utterance; see `Vocoder.open_stream`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +89,7 @@ class AsyncVocoder:
                 ...
     """
 
-    def __init__(self, vocoder: Vocoder, config: AioConfig | None = None) -> None:
+    def __init__(self, vocoder: BlockingVocoder, config: AioConfig | None = None) -> None:
         """Nothing runs before the first request.
 
         Args:

@@ -6,12 +6,11 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.aio import AsyncVocoder
 from voirs_vocoder.runtime.artifact.manifest import Manifest, Precision
 from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetadata
 from voirs_vocoder.runtime.artifact.reading import PRECISIONS, Artifact
@@ -28,6 +27,9 @@ from voirs_vocoder.runtime.prosody import Prosody
 from voirs_vocoder.runtime.providers import open_session
 from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream
 
+if TYPE_CHECKING:
+    from voirs_vocoder.runtime.aio import AsyncVocoder
+
 __all__ = ["MelRangeWarning", "Vocoder"]
 
 
@@ -36,7 +38,14 @@ class MelRangeWarning(UserWarning):
 
 
 class Vocoder:
-    """Turns mel spectrograms into audio. Calls may come from several threads, one at a time each.
+    """Turns mel spectrograms into audio.
+
+    Thread safety: any number of threads may call `vocode`, `vocode_source`, `vocode_batch`, `vocode_stream`,
+    `open_stream`, `supports` and `metadata` of one vocoder at the same time; each call gets the audio that it gets
+    alone. On the providers `cpu`, `cuda` and `tensorrt` the calls compute in parallel, on `openvino` and
+    `tensorrt-engine` each run of a graph waits for the one before. An iterator that `vocode_source` or `vocode_stream`
+    returns is for one thread at a time. `aio` is for the thread of one event loop. `close` must not run while another
+    call does.
 
     Example:
         vocoder = Vocoder.load("artifacts/build/hifigan-v2", provider="cpu", precision="int8")
@@ -252,8 +261,11 @@ class Vocoder:
 
     @property
     def aio(self) -> AsyncVocoder:
-        """The same for asyncio, with the default queues: made when it is first asked for, for one event loop."""
+        """This vocoder for asyncio, with the default queues, for one event loop. The first access makes it."""
         if self._aio is None:
+            # Importing asyncio takes 28 ms, which only those pay who use it.
+            from voirs_vocoder.runtime.aio import AsyncVocoder
+
             self._aio = AsyncVocoder(self)
         return self._aio
 

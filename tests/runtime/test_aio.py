@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -282,3 +284,11 @@ def test_the_vocoder_has_one_of_its_own(tiny_artifact):
 def test_impossible_queues_are_refused(settings):
     with pytest.raises(InputError):
         AioConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["Vocoder", "AudioBuffer", "read_audio", "write_audio", "load_mel", "Artifact", "VocoderStream"]
+)
+def test_asyncio_is_imported_by_those_who_use_it_alone(name):
+    check = f"import sys; from voirs_vocoder.runtime import {name}; assert 'asyncio' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
