@@ -20,6 +20,7 @@ import msgspec
 from voirs_vocoder.runtime.artifact.manifest import FileEntry, Manifest, encode_manifest
 from voirs_vocoder.runtime.artifact.reading import MANIFEST_NAME, Artifact
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.files import write_synced
 
 __all__ = [
     "create_artifact",
@@ -76,7 +77,7 @@ def create_artifact(target: Path, manifest: Manifest, files: Mapping[str, bytes]
         try:
             draft.chmod(0o755)
             for path, data in (*files.items(), (MANIFEST_NAME, encode_manifest(manifest))):
-                _write_flushed(draft / path, data)
+                _write(draft / path, data)
             if os.path.lexists(target):
                 old = draft.with_suffix(".replaced")
                 target.rename(old)
@@ -134,7 +135,7 @@ def replace_manifest(artifact: Artifact, manifest: Manifest, files: Mapping[str,
                 final = artifact.root / path
                 draft = final.with_name(f".{final.name}.partial")
                 drafts.append((draft, final))
-                _write_flushed(draft, data)
+                _write(draft, data)
             for draft, final in drafts:
                 draft.replace(final)
         finally:
@@ -149,12 +150,9 @@ def replace_manifest(artifact: Artifact, manifest: Manifest, files: Mapping[str,
     return Artifact(artifact.root, manifest)
 
 
-def _write_flushed(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_synced(path, data)
 
 
 def with_files(manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:

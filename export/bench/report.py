@@ -6,6 +6,7 @@ import msgspec
 
 from voirs_vocoder.export.bench.paired import Estimate
 from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision
+from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.machine import Machine
 
 __all__ = [
@@ -67,7 +68,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode_bench(report: BenchReport) -> bytes:
     """The report as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    return indented_json(report)
 
 
 def bench_table(report: BenchReport) -> list[list[str]]:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
-from voirs_vocoder.export.cli.output import require_writable_file, write_file
+from voirs_vocoder.runtime.files import indented_json, require_writable_file, write_whole
 
 __all__ = ["command"]
 
@@ -109,7 +108,7 @@ def command(
     with ConsoleProgress() as progress:
         report = artifact_benchmark(root, seconds=seconds, pairs=pairs, threads=threads, progress=progress)
     if json_file is not None:
-        write_file(json_file, encode_bench(report))
+        write_whole(json_file, encode_bench(report))
     print_table(bench_table(report))
 
 
@@ -121,10 +120,10 @@ def _baseline(
     then = None if against is None else read_baseline(against)
     with ConsoleProgress() as progress:
         now = measure_baseline(root, speech, pairs=pairs, progress=progress)
-    data = msgspec.json.format(msgspec.json.encode(now), indent=2) + b"\n"
+    data = indented_json(now)
     for path in (save, json_file):
         if path is not None:
-            write_file(path, data)
+            write_whole(path, data)
     if then is None:
         click.echo(f"{save}: {now.model}, {len(now.graphs)} graphs, {len(now.recordings)} recordings")
         return

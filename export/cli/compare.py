@@ -12,9 +12,9 @@ from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.gate_lines import gate_lines
-from voirs_vocoder.export.cli.output import require_writable_file, write_file
 from voirs_vocoder.runtime.artifact.reading import MANIFEST_NAME
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import require_writable_file, write_whole
 
 if TYPE_CHECKING:
     from voirs_vocoder.export.validation.compare import CompareReport
@@ -119,7 +119,7 @@ def command(
             from voirs_vocoder.export.report_page import render_page
             from voirs_vocoder.export.report_page.comparison import comparison_page
 
-            write_file(report_file, render_page(comparison_page(report, kept_audio), progress=progress))
+            write_whole(report_file, render_page(comparison_page(report, kept_audio), progress=progress))
     _print(report, json_file)
     if not report.passed:
         raise click.exceptions.Exit(GATE_FAILED)
@@ -158,7 +158,7 @@ def _print(report: CompareReport, json_file: Path | None) -> None:
     from voirs_vocoder.export.validation.compare import compare_table, encode_comparison
 
     if json_file is not None:
-        write_file(json_file, encode_comparison(report))
+        write_whole(json_file, encode_comparison(report))
     print_table(compare_table(report))
     for note in report.notes:
         click.echo(f"note: {note}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.runtime.doctor import Diagnosis, Package, diagnose
+from voirs_vocoder.runtime.files import indented_json
 
 __all__ = ["command"]
 
@@ -27,7 +27,7 @@ def command(as_json: bool) -> None:
     """
     diagnosis = diagnose()
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode())
+        click.echo(indented_json(diagnosis), nl=False)
         return
     _print_machine(diagnosis)
     click.echo("\nProviders, tried with a small graph")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.summary import look_ahead_ms, print_summary
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import ArtifactError
+from voirs_vocoder.runtime.files import indented_json
 
 __all__ = ["command"]
 
@@ -38,7 +38,7 @@ def command(root: Path, verify: bool, as_json: bool) -> None:
             "damaged": [str(error) for error in damaged],
             "manifest": artifact.manifest,
         }
-        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        click.echo(indented_json(document), nl=False)
     else:
         print_summary(artifact)
         if checked and not damaged:

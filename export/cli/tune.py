@@ -12,10 +12,10 @@ import msgspec
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
-from voirs_vocoder.export.cli.output import require_writable_file, write_file
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import indented_json, require_writable_file, write_whole
 
 if TYPE_CHECKING:
     from voirs_vocoder.runtime.artifact.manifest import Manifest
@@ -70,7 +70,7 @@ def command(
     chosen = _applicable(root, Artifact.open(root).manifest, only)
     reports = {name: _TUNERS[name](root, speech, precision, threads) for name in chosen}
     if json_file is not None:
-        write_file(json_file, msgspec.json.format(msgspec.json.encode(reports), indent=2) + b"\n")
+        write_whole(json_file, indented_json(reports))
 
 
 def _applicable(root: Path, manifest: Manifest, only: str | None) -> list[str]:

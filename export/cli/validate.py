@@ -12,8 +12,8 @@ from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.gate_lines import gate_lines
-from voirs_vocoder.export.cli.output import require_writable_file, write_file
 from voirs_vocoder.export.validation.report import Report, encode_report, report_table
+from voirs_vocoder.runtime.files import require_writable_file, write_whole
 
 __all__ = ["command", "judge_artifact"]
 
@@ -93,7 +93,7 @@ def judge_artifact(
             root, speech, checkpoint=checkpoint, config=config, providers=providers, progress=progress
         )
     if json_file is not None:
-        write_file(json_file, encode_report(report))
+        write_whole(json_file, encode_report(report))
     _print_report(report)
     if not report.passed:
         raise click.exceptions.Exit(GATE_FAILED)

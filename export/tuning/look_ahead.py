@@ -15,6 +15,7 @@ from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_fig
 from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import Manifest, Precision
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.metrics import measure, snr_db, tolerance_of
 from voirs_vocoder.runtime.optional import missing_package
 from voirs_vocoder.runtime.progress import Progress, silent
@@ -178,7 +179,7 @@ def record_look_aheads(root: Path, report: LookAheadReport) -> Artifact:
         ArtifactError: The artifact is damaged or another process is changing it.
         InputError: matplotlib is not installed, or the artifact cannot be written.
     """
-    data = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    data = indented_json(report)
     files = {LOOK_AHEAD_PATH: data, LOOK_AHEAD_PLOT_PATH: look_ahead_png(report)}
     frames = report.points[report.chosen].look_ahead_frames
     with locked_artifact(root) as artifact:

@@ -19,6 +19,7 @@ from voirs_vocoder.runtime.artifact.sweep import SWEEP_PATH, SweepPoint, SweepRe
 from voirs_vocoder.runtime.diffusion import MAX_STEPS, SAMPLERS
 from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE, FAST
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text, measure, tolerance_of
 from voirs_vocoder.runtime.optional import missing_package
 from voirs_vocoder.runtime.progress import Progress, silent
@@ -144,7 +145,7 @@ def record_sweep(root: Path, report: SweepReport) -> Artifact:
         ArtifactError: The artifact is damaged or another process is changing it.
         InputError: matplotlib is not installed, or the artifact cannot be written.
     """
-    data = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    data = indented_json(report)
     files = {SWEEP_PATH: data, SWEEP_PLOT_PATH: sweep_png(report)}
     knee = report.points[report.knee]
     with locked_artifact(root) as artifact:

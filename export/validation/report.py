@@ -9,6 +9,7 @@ import msgspec
 from voirs_vocoder.export.validation.candidates import candidate_title
 from voirs_vocoder.export.validation.gates import GateResult, Status, verdict_of
 from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision, Recording
+from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = [
@@ -109,7 +110,7 @@ def encode_report(report: Report) -> bytes:
         **msgspec.to_builtins(report),
         "verdicts": {row.title: row.verdict for row in report.rows},
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    return indented_json(document)
 
 
 _COLUMNS = ("rtf", "snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd", "multi_resolution_stft", "mel_l1")

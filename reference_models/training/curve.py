@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import whole_file
 from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["QUALITY", "Curve", "draw_curve"]
@@ -37,12 +38,10 @@ class Curve:
         self._path = path
         self.columns = ("step", "hours", "learning_rate", *figures, *QUALITY)
         kept = [row for row in read_rows(path) if int(row["step"]) <= last_step] if path.exists() else []
-        beside = path.with_name(f"{path.name}.new")
-        with beside.open("w", encoding="utf-8", newline="") as file:
+        with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
-        beside.replace(path)
 
     def add(self, row: Mapping[str, float | int | None]) -> None:
         """Append a row; columns that it lacks, and None, stay empty."""

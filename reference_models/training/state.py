@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from voirs_vocoder.reference_models.checkpoints.reading import save_safetensors
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.training.settings import Recipe
+from voirs_vocoder.runtime.files import whole_file, write_whole
 
 __all__ = ["MovingAverage", "TrainingFolder"]
 
@@ -76,13 +77,14 @@ class TrainingFolder:
             raise ReferenceModelError(
                 f"{place}: this training began with another recipe; give the same settings, or another output"
             )
-        self._write(place, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_whole(place, text.encode())
         config = json.dumps(dict(recipe.config), indent=2) + "\n"
-        self._write(self.config, lambda beside: beside.write_text(config, encoding="utf-8"))
+        write_whole(self.config, config.encode())
 
     def write_state(self, state: Mapping[str, object]) -> None:
         """Keep what `read_state` returns."""
-        self._write(self._state, lambda beside: torch.save(dict(state), beside))
+        with whole_file(self._state) as draft:
+            torch.save(dict(state), draft)
 
     def read_state(self) -> dict[str, Any] | None:
         """What was kept last, or None at the beginning.
@@ -106,10 +108,5 @@ class TrainingFolder:
         kept = {
             name: tensor.half() if self._recipe.half_weights else tensor for name, tensor in tensors.items()
         }
-        self._write(self.weights, lambda beside: save_safetensors(kept, beside))
-
-    @staticmethod
-    def _write(place: Path, write: Callable[[Path], object]) -> None:
-        beside = place.with_name(f"{place.name}.new")
-        write(beside)
-        beside.replace(place)
+        with whole_file(self.weights) as draft:
+            save_safetensors(kept, draft)

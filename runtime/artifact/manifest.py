@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from voirs_vocoder.runtime.errors import ArtifactError
+from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = [
@@ -276,4 +277,4 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """The manifest's bytes: indented JSON in the order of the fields; the same manifest gives the same bytes."""
-    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=2) + b"\n"
+    return indented_json(manifest, order="deterministic")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from voirs_vocoder.runtime.audio.encoder import AudioEncoder
 from voirs_vocoder.runtime.audio.encoders.backend import AudioTags
 from voirs_vocoder.runtime.audio.formats import SampleFormat, format_of_file
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import draft_path
 
 __all__ = ["AudioWriter", "write_audio"]
 
@@ -90,7 +90,7 @@ class AudioWriter:
         return self._encoder.saturated_samples
 
     def __enter__(self) -> Self:
-        self._temporary = self._path.with_name(f".voirs-{secrets.token_hex(8)}.part")
+        self._temporary = draft_path(self._path)
         try:
             self._file = _RecordingFile(self._temporary)
         except OSError as error:

@@ -17,12 +17,15 @@ from voirs_vocoder.runtime.mel import MelSpectrogram
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.values import check_chunk
 from voirs_vocoder.runtime.prosody import Prosody, ProsodyStream
-from voirs_vocoder.runtime.streaming.chunk_size import ChunkSize
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.statistics import StreamClock, StreamStatistics
 
-__all__ = ["VocoderStream"]
+__all__ = ["ChunkSize", "VocoderStream"]
+
+_MISSES_TO_GROW = 2
+_REMEMBERED_RUNS = 8
+_CALM_RUNS_TO_SHRINK = 64
 
 _Phase = Literal["open", "ended", "failed", "closed"]
 _REFUSALS: dict[str, str] = {
@@ -188,3 +191,42 @@ class VocoderStream:
         samples = pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, np.float32), *pieces])
         shaped = self._shaper.audio(samples, last=last)
         return AudioBuffer(shaped[np.newaxis], self._convention.sample_rate)
+
+
+class ChunkSize:
+    """Number of frames to gather for a run: fixed, or adapted to the deadlines that are met.
+
+    An adaptive size doubles after two misses within eight runs and halves after 64 runs without one, down to the size
+    that it began with.
+
+    Args:
+        config: Settings of the stream.
+
+    Attributes:
+        frames: Mel frames to gather before the next run; None runs on whatever arrives.
+    """
+
+    def __init__(self, config: StreamingConfig) -> None:
+        """Start from the configured size."""
+        self.frames = config.chunk_frames
+        self._config = config
+        self._calm = 0
+        self._misses: list[int] = []
+        self._runs = 0
+
+    def ran(self, in_time: bool) -> None:
+        """Adapt the size to a run that met or missed its deadline."""
+        least, most = self._config.chunk_frames, self._config.max_chunk_frames
+        if not self._config.adaptive or self.frames is None or least is None:
+            return
+        self._runs += 1
+        self._calm = self._calm + 1 if in_time else 0
+        if not in_time:
+            self._misses = [run for run in self._misses if self._runs - run < _REMEMBERED_RUNS]
+            self._misses.append(self._runs)
+            if len(self._misses) >= _MISSES_TO_GROW:
+                self.frames = min(most, 2 * self.frames)
+                self._misses = []
+        elif self._calm >= _CALM_RUNS_TO_SHRINK:
+            self.frames = max(least, self.frames // 2)
+            self._calm = 0

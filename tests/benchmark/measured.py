@@ -10,6 +10,7 @@ import msgspec
 
 from artifacts.shipped import ARTIFACTS
 from tests.benchmark.report import ProjectReport, finding_table, speed_table, target_table
+from voirs_vocoder.runtime.files import indented_json
 
 __all__ = [
     "JSON_PATH",
@@ -104,7 +105,7 @@ def main(report: Path | None) -> None:
     measured = msgspec.json.decode(JSON_PATH.read_bytes(), type=MeasuredFigures)
     if report is not None:
         measured = with_benchmark(measured, msgspec.json.decode(report.read_bytes(), type=ProjectReport))
-        JSON_PATH.write_bytes(msgspec.json.format(msgspec.json.encode(measured), indent=2) + b"\n")
+        JSON_PATH.write_bytes(indented_json(measured))
     PAGE_PATH.write_text(measured_page(measured), encoding="utf-8")
     click.echo(f"{PAGE_PATH}")
 

@@ -9,6 +9,7 @@ import msgspec
 from tests.benchmark.goals import Finding
 from voirs_vocoder.export.bench.paired import Estimate
 from voirs_vocoder.export.bench.report import estimate_cells
+from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.machine import Machine
 
 __all__ = [
@@ -73,7 +74,7 @@ def encode_project(report: ProjectReport) -> bytes:
     document = msgspec.to_builtins(report)
     for built, finding in zip(document["findings"], report.findings, strict=True):
         built["met"] = finding.met
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    return indented_json(document)
 
 
 def speed_table(report: ProjectReport) -> list[list[str]]:

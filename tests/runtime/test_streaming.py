@@ -24,7 +24,7 @@ from voirs_vocoder.runtime import (
     VocodingConfig,
     get_convention,
 )
-from voirs_vocoder.runtime.streaming.chunk_size import ChunkSize
+from voirs_vocoder.runtime.streaming.session import ChunkSize
 from voirs_vocoder.runtime.streaming.statistics import StreamClock
 
 pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")

@@ -10,6 +10,7 @@ import msgspec
 from voirs_vocoder.export.validation.gates import Gate, GateResult, Status, gate_text, judged, verdict_of
 from voirs_vocoder.export.validation.report import RecordingFigures
 from voirs_vocoder.export.validation.speech import mean_figures
+from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
 __all__ = ["CompareReport", "Comparison", "compare_table", "comparison_of", "encode_comparison"]
@@ -85,7 +86,7 @@ def comparison_of(
 def encode_comparison(report: CompareReport) -> bytes:
     """The report as indented JSON, with the verdict. An infinite figure, the SNR of equal signals, is null."""
     document = {"passed": report.passed, **msgspec.to_builtins(report)}
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    return indented_json(document)
 
 
 def compare_table(report: CompareReport) -> list[list[str]]:
