@@ -67,8 +67,9 @@ def resampled_blocks(
 
 
 def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
-    """How many samples `resampled_blocks` gives: rounded to nearest, halves up, as soxr does."""
-    return (2 * samples * to_rate + from_rate) // (2 * from_rate)
+    """Number of samples that `resampled_blocks` gives for `samples` samples at `from_rate` Hz."""
+    # soxr rounds to the nearest integer in float64, with this ratio; at some rates an exact half falls below it.
+    return int(samples / (from_rate / to_rate) + 0.5)
 
 
 def resample(samples: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:

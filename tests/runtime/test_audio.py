@@ -258,6 +258,12 @@ def test_resampled_blocks_equal_the_whole_and_the_predicted_length(samples, cuts
         np.testing.assert_allclose(streamed, soxr.resample(audio, *rates, quality="VHQ"), atol=1e-6)
 
 
+@pytest.mark.parametrize("samples", [2_080, 2_400, 16_160, 18_080])
+def test_the_predicted_length_is_right_where_the_ratio_gives_half_a_sample(samples):
+    audio = np.zeros(samples, np.float32)
+    assert resample(audio, 48_000, 22_050).size == resampled_length(samples, 48_000, 22_050)
+
+
 def test_audio_buffers_are_checked():
     for samples, rate, message in (
         (tone().astype(np.float64), RATE, "float32 array, got float64"),
