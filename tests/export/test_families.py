@@ -26,7 +26,10 @@ from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.metrics import snr_db
 from voirs_vocoder.runtime.noise import noise
 
-pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
+pytestmark = [
+    pytest.mark.numeric,
+    pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning"),
+]
 
 WAVEGLOW = {
     "waveglow_config": {

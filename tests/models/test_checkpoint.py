@@ -21,6 +21,8 @@ from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_c
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
+pytestmark = pytest.mark.numeric
+
 State = dict[str, Tensor]
 
 

@@ -19,6 +19,8 @@ from voirs_vocoder.runtime import VocodingConfig
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 
+pytestmark = pytest.mark.numeric
+
 # github.com/lmnt-com/diffwave at 0594106, params.py.
 BASE = {
     "sample_rate": 22050,

@@ -13,6 +13,8 @@ from voirs_vocoder.reference_models import ModelConfigError
 from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet, LocalAttention, PositionNorm
 from voirs_vocoder.reference_models.diffusion.unet_config import CONDITIONER_REACH_FRAMES, UNetConfig
 
+pytestmark = pytest.mark.numeric
+
 FULL = configs.UNET
 
 

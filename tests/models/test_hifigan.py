@@ -16,6 +16,8 @@ from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_n
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
+pytestmark = pytest.mark.numeric
+
 MEL_KEYS = {
     "num_mels": 80,
     "n_fft": 1024,

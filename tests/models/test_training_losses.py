@@ -33,6 +33,8 @@ from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.reference_models.waveglow.recipe import WaveGlowTask
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

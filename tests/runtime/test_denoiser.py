@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from voirs_vocoder.runtime.drivers.denoiser import bias_spectrum, denoised
 
+pytestmark = pytest.mark.numeric
+
 
 def spectrum(samples):
     window = torch.hann_window(1024, periodic=True, dtype=torch.float64)

@@ -8,6 +8,8 @@ import pytest
 from voirs_vocoder.runtime.diffusion import SAMPLERS, NoiseSchedule, sampler_plan, schedule_within
 from voirs_vocoder.runtime.errors import InputError
 
+pytestmark = pytest.mark.numeric
+
 TRAINING = NoiseSchedule(tuple(np.linspace(1e-4, 0.05, 50).tolist()))
 FAST = NoiseSchedule((1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5))
 MEAN, DEVIATION = 0.1, 0.05

@@ -17,6 +17,8 @@ from voirs_vocoder.runtime.effects.reverb import Reverb, room_response
 from voirs_vocoder.runtime.effects.space import Binaural, Gain, StereoWidth
 from voirs_vocoder.runtime.effects.voice import DeEsser, HighFrequencyEnhancement, Warmth
 
+pytestmark = pytest.mark.numeric
+
 RATE = 22_050
 ALL = [*(EffectChain((Link(kind()),), name) for name, kind in EFFECTS.items()), *PRESETS.values()]
 

@@ -28,6 +28,8 @@ from voirs_vocoder.runtime.mel import (
 from voirs_vocoder.runtime.mel.convention import CONVENTIONS, get_convention
 from voirs_vocoder.runtime.mel.transform import mel_blocks, mel_filters
 
+pytestmark = pytest.mark.numeric
+
 HIFIGAN = get_convention("hifigan-22k")
 LMNT = get_convention("lmnt-diffwave-22k")
 

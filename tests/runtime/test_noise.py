@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.noise import grouped_noise, noise
 
+pytestmark = pytest.mark.numeric
+
 BLOCK = 4096
 
 # Made when the contract was first implemented; they may never change.
