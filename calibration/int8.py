@@ -31,7 +31,7 @@ from voirs_vocoder.calibration.sensitivity import (
     multiply_accumulates,
     noise_of_each,
 )
-from voirs_vocoder.runtime.artifact.manifest import Figures, Int8Target
+from voirs_vocoder.runtime.artifact.manifest import Figures, Target
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
 
@@ -77,20 +77,22 @@ class Int8Result:
 
     Attributes:
         model: The graph; its inputs and outputs are those of the FP32 graph.
-        details: `quantized_convolutions`, `float_by_noise` (names of convolutions left float because of their noise,
+        quantized_convolutions: Number of convolutions that are quantized.
+        details: `float_by_noise` (names of convolutions left float because of their noise,
             separated by blanks), `noise_measured` (whether it was, see `Int8Config.max_probe_macs`), `float_share` (of
             the arithmetic of all that could be quantized), `equalized_groups` and `probe_snr_db`
             (against FP32, over the probe runs; None when they are equal).
     """
 
     model: onnx.ModelProto
+    quantized_convolutions: int
     details: Figures
 
 
 def int8_from_fp32(
     model: onnx.ModelProto,
     feeds: Sequence[Feed],
-    target: Int8Target,
+    target: Target,
     float_parts: Sequence[str],
     config: Int8Config | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -147,14 +149,13 @@ def int8_from_fp32(
     onnx.checker.check_model(result)
     quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
     details: Figures = {
-        "quantized_convolutions": len(names) - len(left_float),
         "float_by_noise": " ".join(left_float),
         "noise_measured": measured,
         "float_share": sum(costs[name] for name in left_float) / sum(costs.values()),
         "equalized_groups": len(groups) if config.equalization_exponent else 0,
         "probe_snr_db": quality_db if np.isfinite(quality_db) else None,
     }
-    return Int8Result(result, details)
+    return Int8Result(result, len(names) - len(left_float), details)
 
 
 def _quantizable(model: onnx.ModelProto, float_parts: Sequence[str]) -> list[str]:
@@ -180,9 +181,7 @@ def _quantizable(model: onnx.ModelProto, float_parts: Sequence[str]) -> list[str
     return names
 
 
-def _scales(
-    model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed], target: Int8Target
-) -> Scales:
+def _scales(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed], target: Target) -> Scales:
     index = GraphIndex(model)
     chosen = frozenset(names)
     nodes = [node for node in index.nodes if node.name in chosen]

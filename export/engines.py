@@ -7,14 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from voirs_vocoder.export.artifact.model_card import with_model_card
-from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest
+from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.tensorrt import EngineConfig, engine_filename, engine_from_onnx
 from voirs_vocoder.runtime.artifact.manifest import (
     STREAM_ROLES,
     EngineEntry,
     GraphEntry,
-    Int8Target,
     Precision,
 )
 from voirs_vocoder.runtime.artifact.reading import Artifact
@@ -23,6 +21,9 @@ from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["build_engines"]
+
+# Of a precision whose graphs are made for kinds of backend, TensorRT takes this one.
+_TARGET = "tensorrt"
 
 
 def build_engines(
@@ -48,7 +49,8 @@ def build_engines(
         ExportError: TensorRT does not take a graph.
         ArtifactError: The artifact is damaged or another process is changing it.
     """
-    with locked_artifact(root) as artifact:
+
+    def edit(artifact: Artifact) -> Change:
         sources = [source for precision in precisions for source in _sources(artifact, precision)]
         _refuse_existing(artifact, _expected_paths(sources, config), force=force)
         built = []
@@ -60,13 +62,15 @@ def build_engines(
         _refuse_existing(artifact, paths, force=force)
         kept = (entry for entry in artifact.manifest.engines if entry.file.path not in paths)
         changed = msgspec.structs.replace(artifact.manifest, engines=(*kept, *(entry for _, entry in built)))
-        changed, card = with_model_card(changed)
-        return replace_manifest(artifact, changed, {**{e.file.path: data for data, e in built}, **card})
+        return changed, {entry.file.path: data for data, entry in built}
+
+    return change_artifact(root, edit)
 
 
 def _sources(artifact: Artifact, precision: Precision) -> list[GraphEntry]:
     """The graphs of a precision; those that the artifact's driver runs must be among them."""
-    target: Int8Target | None = "tensorrt" if precision == "int8" else None
+    held = {graph.target for graph in artifact.manifest.graphs if graph.precision == precision}
+    target = _TARGET if _TARGET in held else None
     for role in driver_roles(artifact.manifest.driver):
         artifact.graph(role, precision, target)
     return [g for g in artifact.manifest.graphs if (g.precision, g.target) == (precision, target)]
@@ -96,7 +100,7 @@ def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tupl
         role=source.role,
         precision=source.precision,
         hop_length=artifact.manifest.hop_length,
-        kept_float=source.details.get("quantized_convolutions") == 0,
+        kept_float=source.facts.quantized_convolutions == 0,
     )
     # The builder reads the file by itself, after it was verified.
     if entry.graph_sha256 != source.file.sha256:

@@ -20,21 +20,20 @@ from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_fr
 from voirs_vocoder.calibration.edits.length_invariant_sums import steady_sums
 from voirs_vocoder.export.artifact.model_card import with_model_card
 from voirs_vocoder.export.artifact.writer import create_artifact, refuse_existing, with_files
+from voirs_vocoder.export.derive import DerivationPlan, calibration_record, derive_graphs
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, fp16_graph, int8_graphs, open_graph
-from voirs_vocoder.export.graphs.example_inputs import feeds_from_mels
-from voirs_vocoder.export.graphs.extrapolator import extrapolator_graphs
+from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs, onnx_from_torch
 from voirs_vocoder.export.graphs.parity import activation_bytes_per_frame, parity_error
 from voirs_vocoder.export.graphs.sampler import kept_float, sampler_graph
-from voirs_vocoder.export.quantize import calibration_record
-from voirs_vocoder.export.streaming import batch_graphs, stream_graphs
+from voirs_vocoder.export.precisions import get_precision, precision_names
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.runtime.artifact.effects import EFFECTS_PATH
 from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
     Diffusion,
+    GraphFacts,
     Manifest,
     Precision,
     Source,
@@ -47,6 +46,7 @@ from voirs_vocoder.runtime.effects import EffectChain, toml_from_chain
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.progress import Progress, silent
+from voirs_vocoder.runtime.providers import Session
 
 __all__ = ["ExportRequest", "export_artifact"]
 
@@ -87,11 +87,15 @@ class ExportRequest:
     force: bool = False
 
     def __post_init__(self) -> None:
-        """Check that INT8 has something to calibrate on, and nothing else does."""
-        if ("int8" in self.precisions) != (self.calibration is not None):
+        """Check the precisions, and that `calibration` is given exactly where one of them needs it."""
+        needing = [name for name in self.precisions if get_precision(name).needs_calibration]
+        if needing and self.calibration is None:
             raise InputError(
-                "INT8 needs a calibration folder, and only INT8 takes one; got precisions "
-                f"{', '.join(self.precisions)} and calibration {self.calibration}"
+                f"precision {needing[0]} needs calibration, got none; give a folder of recordings to calibrate on"
+            )
+        if self.calibration is not None and not needing:
+            raise InputError(
+                f"calibration is for precisions that need it, got {', '.join(self.precisions)}; leave it out"
             )
 
 
@@ -107,48 +111,28 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     progress("reading the checkpoint", 0, 0)
     family = get_family(request.family)
     module = family.load(request.checkpoint, request.config)
-    specs = family.graphs(module)
-    convention = _convention(module)
-    diffusion = _diffusion(module)
-    if request.sampler_graph:
-        if diffusion is None:
-            raise InputError(
-                f"only a diffusion model has a sampler graph, {request.family} has none; leave it out"
-            )
-        specs.append(sampler_graph(specs, chosen_plan(diffusion, VocodingConfig()), convention.hop_length))
+    convention, diffusion = _convention(module), _diffusion(module)
+    specs = _specs(request, family.graphs(module), diffusion, convention.hop_length)
     calibration = None
     if request.calibration is not None:
         calibration = calibration_set_from_folder(request.calibration, convention, progress=progress)
-    metadata = _graph_metadata(request.family, module, convention)
-    exported: dict[str, BuiltGraph] = {}
-    for spec in specs:
-        progress(f"{spec.role}: exporting FP32", 0, 0)
-        exported[spec.role] = _fp32_graph(spec, metadata, convention.hop_length)
-    graphs: list[BuiltGraph] = []
-    mels = _trial_mels(specs, calibration) if {*request.precisions} - {"fp32"} else []
-    for role, fp32 in exported.items():
-        graphs.append(fp32)
-        feeds = feeds_from_mels(
-            fp32.entry,
-            mels,
-            convention.hop_length,
-            diffusion,
-            lambda name: open_graph(exported[name].data, exported[name].entry),
-        )
-        if "fp16" in request.precisions and "fp16" in fp32.entry.keep_float:
-            progress(f"{role}: converting to FP16", 0, 0)
-            graphs.append(fp16_graph(fp32, feeds))
-        if "int8" in request.precisions and "int8" in fp32.entry.keep_float:
-            graphs.extend(int8_graphs(fp32, feeds, progress))
-    offline = list(graphs)
-    if request.stream:
-        graphs.extend(stream_graphs(offline, convention.hop_length, progress))
-        if calibration is not None and module.description.driver == "direct":
-            look_ahead = max(spec.look_ahead_frames for spec in specs)
-            graphs.extend(extrapolator_graphs([built.entry for built in offline], calibration, look_ahead))
-    if request.batch:
-        graphs.extend(batch_graphs(offline, convention.hop_length, progress))
-    manifest = _manifest(request, module, specs, convention, diffusion, graphs, calibration)
+    fp32 = _fp32_graphs(request.family, module, specs, convention, progress)
+    reduced = any(get_precision(name).make for name in request.precisions)
+    plan = DerivationPlan(
+        precisions=request.precisions,
+        mels=_trial_mels(specs, calibration) if reduced else [],
+        calibration=calibration,
+        stream=request.stream,
+        batch=request.batch,
+    )
+    manifest = _manifest(request, module, specs, convention, diffusion, calibration)
+    by_role = {graph.entry.role: graph for graph in fp32}
+
+    def open_fp32(role: str) -> Session:
+        return open_graph(by_role[role].data, by_role[role].entry)
+
+    graphs = derive_graphs(manifest, fp32, plan, open_fp32, progress)
+    manifest = msgspec.structs.replace(manifest, graphs=tuple(graph.entry for graph in graphs))
     files = {graph.entry.file.path: graph.data for graph in graphs}
     if request.effects is not None:
         effects = {EFFECTS_PATH: toml_from_chain(request.effects)}
@@ -158,11 +142,35 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     return create_artifact(request.output, manifest, {**files, **card}, force=request.force)
 
 
+def _specs(
+    request: ExportRequest, specs: list[GraphSpec], diffusion: Diffusion | None, hop_length: int
+) -> list[GraphSpec]:
+    if not request.sampler_graph:
+        return specs
+    if diffusion is None:
+        raise InputError(
+            f"only a diffusion model has a sampler graph, {request.family} has none; leave it out"
+        )
+    return [*specs, sampler_graph(specs, chosen_plan(diffusion, VocodingConfig()), hop_length)]
+
+
+def _fp32_graphs(
+    family: str,
+    module: VocoderModule,
+    specs: Sequence[GraphSpec],
+    convention: MelConvention,
+    progress: Progress,
+) -> list[BuiltGraph]:
+    metadata = _graph_metadata(family, module, convention)
+    graphs = []
+    for spec in specs:
+        progress(f"{spec.role}: exporting FP32", 0, 0)
+        graphs.append(_fp32_graph(spec, metadata, convention.hop_length))
+    return graphs
+
+
 def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str], hop_length: int) -> BuiltGraph:
     model = steady_sums(onnx_from_torch(spec, metadata), spec.steady_parts)
-    fp16 = spec.float_parts.fp16
-    if spec.role == "sampler":
-        fp16 = kept_float(fp16, model)
     return built_graph(
         model,
         role=spec.role,
@@ -170,17 +178,20 @@ def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str], hop_length: int) -
         target=None,
         inputs=tuple(_tensor_info(tensor) for tensor in spec.inputs),
         outputs=tuple(_tensor_info(tensor) for tensor in spec.outputs),
-        details={
-            "max_abs_error_against_pytorch": parity_error(model, spec),
-            "activation_bytes_per_frame": activation_bytes_per_frame(model, hop_length),
-            **spec.details,
-        },
+        facts=GraphFacts(activation_bytes_per_frame=activation_bytes_per_frame(model, hop_length)),
+        details={"max_abs_error_against_pytorch": parity_error(model, spec), **spec.details},
         keep_float={
-            precision: patterns
-            for precision, patterns in (("fp16", fp16), ("int8", spec.float_parts.int8))
-            if precision in spec.precisions
+            name: _patterns(spec, name, model)
+            for name in precision_names()
+            if get_precision(name).make is not None and (spec.precisions is None or name in spec.precisions)
         },
     )
+
+
+def _patterns(spec: GraphSpec, precision: Precision, model: onnx.ModelProto) -> tuple[str, ...]:
+    patterns = spec.keep_float.get(precision, ())
+    # What depends on the step alone is a constant in an unrolled sampler, whose nodes are gone.
+    return kept_float(patterns, model) if spec.role == "sampler" else patterns
 
 
 def _tensor_info(tensor: TensorSpec) -> TensorInfo:
@@ -229,9 +240,9 @@ def _manifest(
     specs: Sequence[GraphSpec],
     convention: MelConvention,
     diffusion: Diffusion | None,
-    graphs: Sequence[BuiltGraph],
     calibration: CalibrationSet | None,
 ) -> Manifest:
+    """The manifest without its graphs."""
     description = module.description
     return Manifest(
         format_version=FORMAT_VERSION,
@@ -247,7 +258,7 @@ def _manifest(
         source=Source(checkpoint_sha256=module.checkpoint_sha256, config=dict(description.config)),
         licence=request.licence,
         diffusion=diffusion,
-        graphs=tuple(graph.entry for graph in graphs),
+        graphs=(),
         calibration=None if calibration is None else calibration_record(calibration),
         tools={
             "python": platform.python_version(),

@@ -17,7 +17,6 @@ __all__ = [
     "DiffusionDescription",
     "Driver",
     "Family",
-    "FloatParts",
     "GraphSpec",
     "ModelDescription",
     "TensorSpec",
@@ -53,22 +52,6 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class FloatParts:
-    """Nodes that must not lose precision, as shell-style patterns.
-
-    A node that owns a weight bears the name of its module (`conv_pre`, `resblocks.3.convs1.0`); any other is
-    named after its operator and numbered (`Tanh.0`, `LeakyRelu.4`).
-
-    Attributes:
-        fp16: Nodes that stay FP32 in the FP16 graph.
-        int8: Nodes that stay float in the INT8 graphs.
-    """
-
-    fp16: tuple[str, ...] = ()
-    int8: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class GraphSpec:
     """One graph that a family wants in its artifact.
 
@@ -79,10 +62,12 @@ class GraphSpec:
         outputs: What comes out.
         context_frames: Mel frames before a frame that its audio depends on, computed from the configuration.
         look_ahead_frames: Mel frames after a frame that its audio depends on, computed likewise.
-        float_parts: Nodes that stay float in the reduced precisions.
+        keep_float: Name of a precision to the nodes that do not take part in it, as shell-style patterns. A node that
+            owns a weight bears the name of its module (`conv_pre`, `resblocks.3.convs1.0`); any other is named after
+            its operator and numbered (`Tanh.0`, `LeakyRelu.4`). A precision that is not named keeps none.
         steady_parts: Convolutions, as patterns of their nodes, whose sums must be the same whatever the length of the
             input: they are split into parts named `NODE/part.0` and so on, whose sum fits one block of a CPU kernel.
-        precisions: In which it is made where they are asked for.
+        precisions: Names of the reduced precisions in which the graph may be made; None for every one.
         details: What else the manifest should say of it.
     """
 
@@ -92,9 +77,9 @@ class GraphSpec:
     outputs: tuple[TensorSpec, ...]
     context_frames: int
     look_ahead_frames: int
-    float_parts: FloatParts = field(default_factory=FloatParts)
+    keep_float: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     steady_parts: tuple[str, ...] = ()
-    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = ("fp32", "fp16", "int8")
+    precisions: tuple[str, ...] | None = None
     details: Mapping[str, int | str] = field(default_factory=dict)
 
 

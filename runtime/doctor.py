@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import soundfile
 
-from voirs_vocoder.runtime.artifact.manifest import FileEntry, GraphEntry, TensorInfo
+from voirs_vocoder.runtime.artifact.manifest import FileEntry, GraphEntry, GraphFacts, TensorInfo
 from voirs_vocoder.runtime.audio.ffmpeg import aac_problem
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
@@ -176,6 +176,7 @@ def _trial_entry() -> GraphEntry:
         opset=17,
         inputs=(TensorInfo(name="mel", dtype="float32", shape=shape),),
         outputs=(TensorInfo(name="audio", dtype="float32", shape=shape),),
+        facts=GraphFacts(),
         details={},
     )
 

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import msgspec
 import numpy as np
 
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Target
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.sweep import read_sweep
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
@@ -153,8 +153,8 @@ def estimate_cost(
     rtf = float(np.median(times_s[1:])) / audio.duration_s
     # FP32 graphs bear the figure, which is that of their other precisions too.
     graph = _graphs(artifact, "fp32")[-1]
-    per_frame = graph.details.get("activation_bytes_per_frame")
-    wanted = per_frame * frames if isinstance(per_frame, int) else session.activation_budget_bytes
+    per_frame = graph.facts.activation_bytes_per_frame
+    wanted = session.activation_budget_bytes if per_frame is None else per_frame * frames
     window_bytes = min(wanted, session.activation_budget_bytes)
     in_hand = frames * (manifest.mel.n_mels + manifest.hop_length) * 4
     return CostEstimate(rtf, _resident_bytes() + window_bytes + in_hand)
@@ -184,7 +184,7 @@ def _float_precision(artifact: Artifact, provider: Provider, why: str) -> tuple[
     return "fp32", f"FP32: {why}"
 
 
-def _graphs(artifact: Artifact, precision: Precision, target: Int8Target | None = None) -> list[GraphEntry]:
+def _graphs(artifact: Artifact, precision: Precision, target: Target | None = None) -> list[GraphEntry]:
     roles = driver_roles(artifact.manifest.driver)
     return [
         graph

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import Manifest, Precision
 from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetadata
-from voirs_vocoder.runtime.artifact.reading import PRECISIONS, Artifact
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.batch import BatchError
 from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers.batch_graph import Request, run_batch
 from voirs_vocoder.runtime.drivers.driver import Driver
 from voirs_vocoder.runtime.drivers.registry import open_driver
-from voirs_vocoder.runtime.errors import InputError, ProviderError, VoirsVocoderError
+from voirs_vocoder.runtime.errors import InputError, VoirsVocoderError
 from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
 from voirs_vocoder.runtime.mel.values import require_convention
 from voirs_vocoder.runtime.prosody import Prosody
@@ -75,7 +75,7 @@ class Vocoder:
         Args:
             path: The artifact's directory.
             provider: `cpu`, `openvino`, `cuda`, `tensorrt`, `tensorrt-engine`, or `auto`.
-            precision: `fp32`, `fp16` or `int8`.
+            precision: Precision of the graphs to run, one that the artifact holds: `fp32`, `fp16`, `int8`.
             session: Threads and memory; None takes the defaults.
 
         Raises:
@@ -83,12 +83,11 @@ class Vocoder:
             ProviderError: The provider or precision is unknown or cannot be had here; nothing else is run instead.
         """
         artifact = Artifact.open(path)
-        checked = _checked_precision(precision)
         config = session or SessionConfig()
         driver = open_driver(
-            artifact.manifest, lambda role: open_session(artifact, role, checked, provider, config), config
+            artifact.manifest, lambda role: open_session(artifact, role, precision, provider, config), config
         )
-        return cls.from_driver(artifact.manifest, checked, driver)
+        return cls.from_driver(artifact.manifest, precision, driver)
 
     @classmethod
     def from_driver(cls, manifest: Manifest, precision: Precision, driver: Driver) -> Self:
@@ -306,13 +305,6 @@ class Vocoder:
         if hint:
             warnings.warn(hint, MelRangeWarning, stacklevel=3)
         return values
-
-
-def _checked_precision(precision: str) -> Precision:
-    for known in PRECISIONS:
-        if precision == known:
-            return known
-    raise ProviderError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
 
 
 def _configs_for(

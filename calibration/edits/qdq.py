@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 
 from voirs_vocoder.calibration.activation_ranges import ChannelScales, TensorScale
 from voirs_vocoder.calibration.graph import GraphIndex, copied
-from voirs_vocoder.runtime.artifact.manifest import Int8Target
+from voirs_vocoder.runtime.artifact.manifest import Target
 
 __all__ = ["Scales", "qdq_from_fp32"]
 
@@ -61,7 +61,7 @@ def convolution_sums(index: GraphIndex, names: Collection[str]) -> dict[str, tup
 
 
 def qdq_from_fp32(
-    model: onnx.ModelProto, names: Collection[str], scales: Scales, target: Int8Target
+    model: onnx.ModelProto, names: Collection[str], scales: Scales, target: Target
 ) -> onnx.ModelProto:
     """Quantize convolutions.
 
@@ -79,9 +79,7 @@ def qdq_from_fp32(
 
 
 class _QdqWriter:
-    def __init__(
-        self, model: onnx.ModelProto, names: frozenset[str], scales: Scales, target: Int8Target
-    ) -> None:
+    def __init__(self, model: onnx.ModelProto, names: frozenset[str], scales: Scales, target: Target) -> None:
         self._model = model
         self._index = GraphIndex(model)
         self._names = names

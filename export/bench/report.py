@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from voirs_vocoder.export.bench.paired import Estimate
-from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision
+from voirs_vocoder.runtime.artifact.manifest import Precision, Target
 from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.machine import Machine
 
@@ -36,7 +36,7 @@ class BenchRow(msgspec.Struct, frozen=True, kw_only=True):
 
     graph: str
     precision: Precision
-    target: Int8Target | None
+    target: Target | None
     provider: str
     backend: str
     rtf: Estimate

@@ -17,8 +17,8 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
 
 if TYPE_CHECKING:
+    from voirs_vocoder.export.precisions import Gate
     from voirs_vocoder.export.validation.compare import CompareReport
-    from voirs_vocoder.export.validation.gates import Gate
     from voirs_vocoder.export.validation.kept_audio import KeptAudio
     from voirs_vocoder.runtime.progress import Progress
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from voirs_vocoder.export.cli.command import option
-from voirs_vocoder.runtime.artifact.reading import PRECISIONS
+from voirs_vocoder.export.precisions import precision_names
 from voirs_vocoder.runtime.providers import AUTO, provider_names
 
 __all__ = [
@@ -49,7 +49,7 @@ SPEECH = "Recordings"
 ENGINES = "TensorRT engines"
 
 _PATH = click.Path(path_type=Path)
-_PRECISION = click.Choice(PRECISIONS)
+_PRECISION = click.Choice(precision_names())
 
 
 def artifact_argument(function: _Function) -> _Function:

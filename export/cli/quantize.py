@@ -10,7 +10,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.summary import print_graphs
-from voirs_vocoder.runtime.artifact.manifest import Int8Target
+from voirs_vocoder.runtime.artifact.manifest import Target
 
 __all__ = ["command"]
 
@@ -47,7 +47,7 @@ __all__ = ["command"]
 )
 @options.force_option("Replace existing INT8 graphs, and remove the engines built from them.")
 def command(
-    root: Path, calibration: Path, targets: tuple[Int8Target, ...], max_float_share: float, force: bool
+    root: Path, calibration: Path, targets: tuple[Target, ...], max_float_share: float, force: bool
 ) -> None:
     """Add INT8 graphs to the artifact DIR, one for CPUs and one for TensorRT, which OpenVINO runs too.
 
@@ -55,14 +55,12 @@ def command(
     recordings that are not in the calibration folder.
     """
     from voirs_vocoder.calibration.int8 import Int8Config
-    from voirs_vocoder.export.graphs.built import INT8_TARGETS
+    from voirs_vocoder.export.precisions import MakeOptions
     from voirs_vocoder.export.quantize import quantize_artifact
 
     config = Int8Config(max_float_share=max_float_share)
-    chosen = tuple(dict.fromkeys(targets)) or INT8_TARGETS
+    chosen = MakeOptions(targets=tuple(dict.fromkeys(targets)) or None, int8=config)
 
     with ConsoleProgress() as progress:
-        artifact = quantize_artifact(
-            root, calibration, targets=chosen, config=config, force=force, progress=progress
-        )
+        artifact = quantize_artifact(root, calibration, options=chosen, force=force, progress=progress)
     print_graphs(tuple(graph for graph in artifact.manifest.graphs if graph.precision == "int8"))

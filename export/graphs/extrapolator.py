@@ -10,7 +10,13 @@ from voirs_vocoder.calibration.dataset import CalibrationSet
 from voirs_vocoder.calibration.extrapolation import extrapolator_from_mels, prediction_error
 from voirs_vocoder.calibration.graph import run_all
 from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph
-from voirs_vocoder.runtime.artifact.manifest import EXTRAPOLATOR_ROLE, Figures, GraphEntry, TensorInfo
+from voirs_vocoder.runtime.artifact.manifest import (
+    EXTRAPOLATOR_ROLE,
+    Figures,
+    GraphEntry,
+    GraphFacts,
+    TensorInfo,
+)
 from voirs_vocoder.runtime.streaming.low_latency import FITTED_FRAMES
 
 __all__ = ["extrapolator_graphs"]
@@ -34,11 +40,7 @@ def extrapolator_graphs(
     n_mels, known = mels.shape[1], mels.shape[2] - future_frames
     past = np.ascontiguousarray(mels[:, :, known - FITTED_FRAMES : known])
     ((futures,),) = run_all(model, [{"mel": past}])
-    details: Figures = {
-        # Nothing in it is worth quantizing.
-        "quantized_convolutions": 0,
-        "error_against_repeating": prediction_error(mels, futures, known),
-    }
+    details: Figures = {"error_against_repeating": prediction_error(mels, futures, known)}
     return [
         built_graph(
             model,
@@ -47,6 +49,7 @@ def extrapolator_graphs(
             target=entry.target,
             inputs=(TensorInfo(name="mel", dtype="float32", shape=("batch", n_mels, FITTED_FRAMES)),),
             outputs=(TensorInfo(name="future", dtype="float32", shape=("batch", n_mels, future_frames)),),
+            facts=GraphFacts(quantized_convolutions=0),  # nothing in it is worth quantizing
             details=details,
             keep_float={},
         )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.reference_models.family import FloatParts, GraphSpec, TensorSpec
+from voirs_vocoder.export.precisions import get_precision, precision_names
+from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec
 from voirs_vocoder.runtime.diffusion import PlanStep, SamplerPlan
 from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE
 
@@ -22,8 +23,8 @@ _MAX_UNROLLED_STEPS = 64
 def sampler_graph(specs: Sequence[GraphSpec], plan: SamplerPlan, hop_length: int) -> GraphSpec:
     """Unroll a plan.
 
-    The context of its steps adds up, so an utterance must be given whole. It is made in FP32 and FP16; INT8 is for the
-    step network, which the runtime's loop runs in windows.
+    The context of its steps adds up, so an utterance must be given whole. Precisions that need calibration are
+    for the step network, which the runtime's loop runs in windows.
 
     Args:
         specs: Of a diffusion model; its conditioner and step network are taken.
@@ -47,6 +48,7 @@ def sampler_graph(specs: Sequence[GraphSpec], plan: SamplerPlan, hop_length: int
         raise ExportError(f"a sampler graph has at most {_MAX_UNROLLED_STEPS} steps, got {steps}")
     conditioner, step = roles["conditioner"], roles["step"]
     samples = f"frames*{hop_length}"
+    precisions = tuple(name for name in precision_names() if not get_precision(name).needs_calibration)
     return GraphSpec(
         role="sampler",
         module=_Sampler(conditioner.module, step.module, plan).eval(),
@@ -54,10 +56,14 @@ def sampler_graph(specs: Sequence[GraphSpec], plan: SamplerPlan, hop_length: int
         outputs=(TensorSpec("audio", ("batch", 1, samples)),),
         context_frames=steps * step.context_frames + conditioner.context_frames,
         look_ahead_frames=steps * step.look_ahead_frames + conditioner.look_ahead_frames,
-        float_parts=FloatParts(
-            fp16=(*_anywhere(conditioner.float_parts.fp16), *_anywhere(step.float_parts.fp16))
-        ),
-        precisions=("fp32", "fp16"),
+        keep_float={
+            name: (
+                *_anywhere(conditioner.keep_float.get(name, ())),
+                *_anywhere(step.keep_float.get(name, ())),
+            )
+            for name in precisions
+        },
+        precisions=precisions,
         details={"sampler": plan.sampler, "steps": steps},
     )
 

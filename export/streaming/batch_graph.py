@@ -18,7 +18,7 @@ from voirs_vocoder.export.streaming.derived import (
     derived_graphs,
     distance_from_offline,
     inferred_axes,
-    kept_details,
+    kept_facts,
     random_feed,
 )
 from voirs_vocoder.runtime.artifact.manifest import Figures, TensorInfo
@@ -75,7 +75,8 @@ def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
         target=entry.target,
         inputs=(*entry.inputs, TensorInfo(name=LENGTHS, dtype="int64", shape=("batch",))),
         outputs=entry.outputs,
-        details={**kept_details(entry), **_compared(graph, batched, hop_length)},
+        facts=kept_facts(entry),
+        details=_compared(graph, batched, hop_length),
         keep_float={},
     )
 

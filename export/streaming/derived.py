@@ -13,7 +13,7 @@ from voirs_vocoder.export.graphs.built import BuiltGraph
 from voirs_vocoder.export.streaming.reading import TimeAxis
 from voirs_vocoder.export.streaming.time_axes import time_axes
 from voirs_vocoder.runtime.artifact.axes import axis_size
-from voirs_vocoder.runtime.artifact.manifest import Figures, GraphEntry
+from voirs_vocoder.runtime.artifact.manifest import Figures, GraphEntry, GraphFacts
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
 from voirs_vocoder.runtime.progress import Progress
 
@@ -23,7 +23,7 @@ __all__ = [
     "derived_graphs",
     "distance_from_offline",
     "inferred_axes",
-    "kept_details",
+    "kept_facts",
     "random_feed",
 ]
 
@@ -71,10 +71,13 @@ def inferred_axes(model: onnx.ModelProto, entry: GraphEntry, hop_length: int) ->
     return time_axes(inferred, entry.inputs, hop_length)
 
 
-def kept_details(entry: GraphEntry) -> Figures:
-    """What holds of a graph that is made of another one as of that."""
-    kept = ("activation_bytes_per_frame", "quantized_convolutions")
-    return {name: entry.details[name] for name in kept if name in entry.details}
+def kept_facts(entry: GraphEntry) -> GraphFacts:
+    """The facts of a graph that also hold for a graph that is derived from it."""
+    facts = entry.facts
+    return GraphFacts(
+        activation_bytes_per_frame=facts.activation_bytes_per_frame,
+        quantized_convolutions=facts.quantized_convolutions,
+    )
 
 
 def random_feed(

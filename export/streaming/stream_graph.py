@@ -19,7 +19,7 @@ from voirs_vocoder.export.streaming.derived import (
     derived_graphs,
     distance_from_offline,
     inferred_axes,
-    kept_details,
+    kept_facts,
     random_feed,
 )
 from voirs_vocoder.export.streaming.streaming_pass import StreamingPass
@@ -60,8 +60,8 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
         hop_length: Audio samples per mel frame.
 
     Returns:
-        The graph of role `stream` (or `stream-conditioner`), whose details say `delay_samples`, `state_size` and how
-        far it is from the offline graph on random input in chunks.
+        The graph of role `stream` (or `stream-conditioner`), whose details state how far it is from the
+        offline graph on random input in chunks.
 
     Raises:
         StreamRefusedError: The graph cannot be streamed; the message names the node.
@@ -78,11 +78,9 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
         raise StreamRefusedError(str(error)) from error
     (output,) = entry.outputs
     state = ("batch", streaming.state_size)
-    details: Figures = {
-        **kept_details(entry),
-        "delay_samples": streaming.delays[output.name],
-        "state_size": streaming.state_size,
-    }
+    facts = msgspec.structs.replace(
+        kept_facts(entry), delay_samples=streaming.delays[output.name], state_size=streaming.state_size
+    )
     built = built_graph(
         streamed,
         role=STREAM_ROLES[entry.role],
@@ -95,24 +93,25 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
             TensorInfo(name=STATE, dtype="float32", shape=state),
         ),
         outputs=(output, TensorInfo(name=NEXT_STATE, dtype="float32", shape=state)),
-        details=details,
+        facts=facts,
+        details={},
         keep_float={},
     )
     figures = _compared(graph, built, hop_length)
-    return dataclasses.replace(built, entry=_with_details(built.entry, figures))
+    return dataclasses.replace(built, entry=msgspec.structs.replace(built.entry, details=figures))
 
 
 def _compared(offline: BuiltGraph, stream: BuiltGraph, hop_length: int) -> Figures:
     """How far the stream is from the offline pass, on noise in uneven chunks."""
-    delay = stream.entry.details["delay_samples"]
-    look_ahead = -(-int(delay or 0) // hop_length)
+    delay = stream.entry.facts.delay_samples or 0
+    look_ahead = -(-delay // hop_length)
     frames = look_ahead + sum(_CHECK_CHUNKS)
     feed = random_feed(offline.entry, _CHECK_BATCH, frames, hop_length)
     (name,) = (info.name for info in offline.entry.outputs)
     wanted = open_graph(offline.data, offline.entry).run(feed)[name]
     streamed = _streamed(open_graph(stream.data, stream.entry), stream.entry, feed, frames, look_ahead)
     rate = wanted.shape[-1] // frames
-    late = int(delay or 0) * rate // hop_length
+    late = delay * rate // hop_length
     got = streamed[..., late : late + wanted.shape[-1]]
     return distance_from_offline(stream.entry.name, offline.entry, wanted, got)
 
@@ -125,7 +124,7 @@ def _streamed(
     look_ahead: int,
 ) -> NDArray[np.float32]:
     output = entry.outputs[0].name
-    state = np.zeros((_CHECK_BATCH, int(entry.details["state_size"] or 0)), np.float32)
+    state = np.zeros((_CHECK_BATCH, entry.facts.state_size or 0), np.float32)
     pieces = []
     start, turn = 0, 0
     while start < frames + look_ahead:
@@ -152,7 +151,3 @@ def _part(values: NDArray[np.generic], start: int, count: int, frames: int) -> N
     there = values[..., start * rate : (start + count) * rate]
     part[..., : there.shape[-1]] = there
     return part
-
-
-def _with_details(entry: GraphEntry, figures: Figures) -> GraphEntry:
-    return msgspec.structs.replace(entry, details={**entry.details, **figures})

@@ -10,6 +10,7 @@ from typing import cast
 import onnx
 
 from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.precisions import precision_of_model
 from voirs_vocoder.export.tensorrt.config import EngineConfig
 from voirs_vocoder.export.tensorrt.protocol import (
     BuilderModule,
@@ -174,12 +175,7 @@ def _add_profiles(
 
 def _check_precision(model: onnx.ModelProto, precision: Precision, onnx_path: Path) -> None:
     """A strongly typed engine has the precision of its graph, whatever it is called."""
-    if any(node.op_type == "DequantizeLinear" for node in model.graph.node):
-        actual = "int8"
-    elif any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer):
-        actual = "fp16"
-    else:
-        actual = "fp32"
+    actual = precision_of_model(model)
     if actual != precision:
         raise ExportError(
             f"{onnx_path.name} is an {actual} graph, not {precision}; build from the {precision} graph"

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest, with_files
+from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.writer import with_files
 from voirs_vocoder.export.tuning.pictures import new_figure, png_of
 from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.runtime import Artifact, SessionConfig, StreamingConfig, Vocoder
@@ -182,15 +183,19 @@ def record_look_aheads(root: Path, report: LookAheadReport) -> Artifact:
     data = indented_json(report)
     files = {LOOK_AHEAD_PATH: data, LOOK_AHEAD_PLOT_PATH: look_ahead_png(report)}
     frames = report.points[report.chosen].look_ahead_frames
-    with locked_artifact(root) as artifact:
+
+    def edit(artifact: Artifact) -> Change:
         graphs = tuple(
-            msgspec.structs.replace(graph, details={**graph.details, "low_latency_frames": frames})
+            msgspec.structs.replace(
+                graph, facts=msgspec.structs.replace(graph.facts, low_latency_frames=frames)
+            )
             if graph.role == "stream"
             else graph
             for graph in artifact.manifest.graphs
         )
-        changed = with_files(msgspec.structs.replace(artifact.manifest, graphs=graphs), files)
-        return replace_manifest(artifact, changed, files)
+        return with_files(msgspec.structs.replace(artifact.manifest, graphs=graphs), files), files
+
+    return change_artifact(root, edit)
 
 
 def look_ahead_table(report: LookAheadReport) -> list[list[str]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from voirs_vocoder.export.artifact.model_card import with_model_card
-from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest, with_files
+from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.writer import with_files
 from voirs_vocoder.export.tuning.pictures import new_figure, png_of
 from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConfig
@@ -148,14 +148,15 @@ def record_sweep(root: Path, report: SweepReport) -> Artifact:
     data = indented_json(report)
     files = {SWEEP_PATH: data, SWEEP_PLOT_PATH: sweep_png(report)}
     knee = report.points[report.knee]
-    with locked_artifact(root) as artifact:
+
+    def edit(artifact: Artifact) -> Change:
         manifest = artifact.manifest
         if manifest.diffusion is None:
             raise InputError(f"{root}: only a diffusion model has a default sampler; sweep another artifact")
         diffusion = msgspec.structs.replace(manifest.diffusion, sampler=knee.sampler, steps=knee.steps)
-        changed = with_files(msgspec.structs.replace(manifest, diffusion=diffusion), files)
-        changed, card = with_model_card(changed)
-        return replace_manifest(artifact, changed, {**files, **card})
+        return with_files(msgspec.structs.replace(manifest, diffusion=diffusion), files), files
+
+    return change_artifact(root, edit)
 
 
 def sweep_table(report: SweepReport) -> list[list[str]]:

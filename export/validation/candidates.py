@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from voirs_vocoder.export.precisions import get_precision
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Target
 from voirs_vocoder.runtime.drivers.driver import SessionOpener
 from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.providers import Session, measurable_providers, open_session
@@ -33,7 +34,7 @@ class Candidate:
     """
 
     precision: Precision
-    target: Int8Target | None
+    target: Target | None
     provider: str
     open: Callable[[], Vocoder]
     note: str = ""
@@ -91,36 +92,29 @@ def driver_vocoder(artifact: Artifact, precision: Precision, opener: SessionOpen
 
 
 def _onnxruntime_candidate(
-    artifact: Artifact, precision: Precision, target: Int8Target | None, name: str
+    artifact: Artifact, precision: Precision, target: Target | None, name: str
 ) -> Candidate:
+    spec = get_precision(precision)
+
     def opener(role: str) -> tuple[Session, GraphEntry]:
         from voirs_vocoder.export.graphs.built import open_graph
 
         entry = artifact.graph(role, precision, target)
         data = artifact.read(entry.file)
-        return open_graph(_fp32_twin(data) if precision == "fp16" else data, entry), entry
+        return open_graph(data if spec.on_cpu is None else spec.on_cpu(data), entry), entry
 
     return Candidate(
         precision,
         target,
         "cpu",
         lambda: driver_vocoder(artifact, precision, opener),
-        note="FP32 twin" if precision == "fp16" else "",
+        note=spec.on_cpu_title,
         artifact=name,
     )
 
 
-def _fp32_twin(data: bytes) -> bytes:
-    import onnx
-
-    from voirs_vocoder.export.passes import fp16_twin
-
-    twin: bytes = fp16_twin(onnx.load_from_string(data)).SerializeToString()
-    return twin
-
-
 def _provider_candidate(
-    artifact: Artifact, precision: Precision, target: Int8Target | None, provider: str, name: str
+    artifact: Artifact, precision: Precision, target: Target | None, provider: str, name: str
 ) -> Candidate:
     def opener(role: str) -> tuple[Session, GraphEntry]:
         return open_session(artifact, role, precision, provider, SessionConfig())

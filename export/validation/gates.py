@@ -8,13 +8,12 @@ from typing import Literal
 
 import msgspec
 
-from voirs_vocoder.runtime.artifact.manifest import Int8Target, Manifest, Precision
+from voirs_vocoder.export.precisions import Gate, get_precision
+from voirs_vocoder.runtime.artifact.manifest import Manifest, Precision, Target
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 
 __all__ = [
-    "GATES",
-    "Gate",
     "GateResult",
     "Status",
     "gate_text",
@@ -29,20 +28,6 @@ Status = Literal["passed", "failed", "not run"]
 """How a graph stands to a gate."""
 
 
-class Gate(msgspec.Struct, frozen=True):
-    """A limit on one figure.
-
-    Attributes:
-        figure: Such as `snr_db`.
-        bound: `max`: the figure must not exceed the limit; `min`: it must reach it.
-        limit: In the figure's unit.
-    """
-
-    figure: str
-    bound: Literal["max", "min"]
-    limit: float
-
-
 class GateResult(msgspec.Struct, frozen=True):
     """A gate and how a graph stands to it. `not run`: what measures the figure is not installed."""
 
@@ -51,17 +36,8 @@ class GateResult(msgspec.Struct, frozen=True):
     status: Status
 
 
-# Of one run of the network. The limits follow what is inaudible (FP32, FP16) or a fair price for speed (INT8).
-GATES: dict[tuple[Precision, Int8Target | None], tuple[Gate, ...]] = {
-    ("fp32", None): (Gate("max_abs_error", "max", 1e-4),),
-    ("fp16", None): (Gate("snr_db", "min", 50.0),),
-    ("int8", "cpu"): (Gate("snr_db", "min", 22.0), Gate("pesq_lost", "max", 0.1)),
-    ("int8", "tensorrt"): (Gate("snr_db", "min", 18.0), Gate("pesq_lost", "max", 0.15)),
-}
-
-
-def gates_of(manifest: Manifest, precision: Precision, target: Int8Target | None) -> tuple[Gate, ...]:
-    """What a graph of an artifact must reach: `GATES`, with an SNR that allows for its sampling steps.
+def gates_of(manifest: Manifest, precision: Precision, target: Target | None) -> tuple[Gate, ...]:
+    """The gates of a graph: those of its precision, with an SNR that allows for the sampling steps.
 
     Args:
         manifest: Of the artifact.
@@ -73,7 +49,7 @@ def gates_of(manifest: Manifest, precision: Precision, target: Int8Target | None
         msgspec.structs.replace(gate, limit=round(gate.limit - allowance_db, 1))
         if gate.figure == "snr_db"
         else gate
-        for gate in GATES[precision, target]
+        for gate in get_precision(precision).gates[target]
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from voirs_vocoder.export.validation.candidates import candidate_title
 from voirs_vocoder.export.validation.gates import GateResult, Status, verdict_of
-from voirs_vocoder.runtime.artifact.manifest import Int8Target, Precision, Recording
+from voirs_vocoder.runtime.artifact.manifest import Precision, Recording, Target
 from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
@@ -54,7 +54,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     graph: str
     precision: Precision
-    target: Int8Target | None
+    target: Target | None
     provider: str
     backend: str
     figures: dict[str, float | None]

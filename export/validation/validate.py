@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.artifact.model_card import with_model_card
-from voirs_vocoder.export.artifact.writer import file_entry, locked_artifact, replace_manifest
+from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.export.validation.candidates import Candidate, cpu_candidates
 from voirs_vocoder.export.validation.gates import gates_of, judged
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
@@ -132,7 +132,8 @@ def record_validation(root: Path, report: Report, page: bytes | None = None) -> 
         ArtifactError: The artifact is damaged or another process is changing it.
         InputError: It cannot be written.
     """
-    with locked_artifact(root) as artifact:
+
+    def edit(artifact: Artifact) -> Change:
         manifest = artifact.manifest
         reports = {REPORT_PATH: encode_report(report), **({} if page is None else {PAGE_PATH: page})}
         figures = {(row.precision, row.target): row.figures for row in reversed(report.rows)}
@@ -151,8 +152,9 @@ def record_validation(root: Path, report: Report, page: bytes | None = None) -> 
             graphs=tuple(validated(graph) for graph in manifest.graphs),
             files=(*others, *(file_entry(path, data) for path, data in reports.items())),
         )
-        changed, card = with_model_card(changed)
-        return replace_manifest(artifact, changed, {**reports, **card})
+        return changed, reports
+
+    return change_artifact(root, edit)
 
 
 def _candidates(artifact: Artifact, providers: Sequence[str] | None) -> list[Candidate]:

@@ -24,7 +24,6 @@ from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import (
     DiffusionDescription,
-    FloatParts,
     GraphSpec,
     ModelDescription,
     VocoderModule,
@@ -175,10 +174,10 @@ class DiffWaveFamily:
             # Mels of this convention lie in [0, 1].
             mel_mean=0.5,
             mel_std=0.2,
-            step_float_parts=FloatParts(
-                fp16=("network.diffusion_embedding.*", "network.output_projection"),
-                int8=("network.input_projection", "network.output_projection"),
-            ),
+            step_keep_float={
+                "fp16": ("network.diffusion_embedding.*", "network.output_projection"),
+                "int8": ("network.input_projection", "network.output_projection"),
+            },
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor, nn
 
-from voirs_vocoder.reference_models.family import FloatParts, GraphSpec, TensorSpec
+from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec
 
 __all__ = ["NoisePredictor", "diffusion_graphs"]
 
@@ -34,7 +35,7 @@ def diffusion_graphs(
     step_context_frames: int,
     mel_mean: float,
     mel_std: float,
-    step_float_parts: FloatParts,
+    step_keep_float: Mapping[str, tuple[str, ...]],
 ) -> list[GraphSpec]:
     """Describe both graphs.
 
@@ -48,7 +49,7 @@ def diffusion_graphs(
         step_context_frames: Mel frames on each side that one evaluation depends on.
         mel_mean: Of the mels of speech, about.
         mel_std: Their deviation, about.
-        step_float_parts: Nodes of the network that keep their precision.
+        step_keep_float: Nodes of the network that keep their precision.
     """
     return [
         GraphSpec(
@@ -61,7 +62,7 @@ def diffusion_graphs(
             context_frames=conditioner_context_frames,
             look_ahead_frames=conditioner_context_frames,
             # It runs once, and INT8 would gain nothing.
-            float_parts=FloatParts(int8=("*",)),
+            keep_float={"int8": ("*",)},
         ),
         GraphSpec(
             role="step",
@@ -79,7 +80,7 @@ def diffusion_graphs(
             outputs=(TensorSpec("predicted_noise", ("batch", 1, samples)),),
             context_frames=step_context_frames,
             look_ahead_frames=step_context_frames,
-            float_parts=step_float_parts,
+            keep_float=step_keep_float,
         ),
     ]
 

@@ -29,7 +29,6 @@ from voirs_vocoder.reference_models.diffusion.unet_config import (
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import (
     DiffusionDescription,
-    FloatParts,
     GraphSpec,
     ModelDescription,
     VocoderModule,
@@ -299,10 +298,10 @@ class UNetFamily:
             # Mels of this convention lie in [0, 1].
             mel_mean=0.5,
             mel_std=0.2,
-            step_float_parts=FloatParts(
-                fp16=("network.embedding.*", "network.up.0", "network.down.0"),
-                int8=("network.down.0",),
-            ),
+            step_keep_float={
+                "fp16": ("network.embedding.*", "network.up.0", "network.down.0"),
+                "int8": ("network.down.0",),
+            },
         )
 
 

@@ -16,7 +16,6 @@ from torch.nn import functional
 from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm, weight_normed
 from voirs_vocoder.reference_models.family import (
-    FloatParts,
     GraphSpec,
     ModelDescription,
     TensorSpec,
@@ -155,10 +154,10 @@ class HifiGanFamily:
                 # FP16 errors at the head pass through the whole network: on the shipped V2, leaving the first two
                 # layers in FP32 (1% of the arithmetic) raises the mean SNR from 46 to 56 dB. The first and last
                 # convolutions, 0.1% of the arithmetic, are likewise the ones that INT8 hurts most.
-                float_parts=FloatParts(
-                    fp16=("conv_pre*", "LeakyRelu.0", "ups.0", "conv_post", "Tanh.*"),
-                    int8=("conv_pre*", "conv_post"),
-                ),
+                keep_float={
+                    "fp16": ("conv_pre*", "LeakyRelu.0", "ups.0", "conv_post", "Tanh.*"),
+                    "int8": ("conv_pre*", "conv_post"),
+                },
                 # Log mels are large: the order in which they add up would be heard in a stream's last digits.
                 steady_parts=("conv_pre",),
             )

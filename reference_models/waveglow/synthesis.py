@@ -13,7 +13,7 @@ from torch.nn import functional
 from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm, folded_state_dict
 from voirs_vocoder.reference_models.errors import ReferenceModelError
-from voirs_vocoder.reference_models.family import FloatParts, GraphSpec, TensorSpec, VocoderModule
+from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.reference_models.waveglow.config import UPSAMPLE_KERNEL, UPSAMPLE_STRIDE, WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import Coupling, Invertible1x1, WaveGlow, inverse_flows
 
@@ -115,10 +115,10 @@ class WaveGlowFamily:
                 look_ahead_frames=config.look_ahead_frames,
                 # The affine path runs through all flows without a nonlinearity to forgive it: exponentials, 1x1
                 # inverses and the convolutions that make scale and shift are less than a thousandth of the arithmetic.
-                float_parts=FloatParts(
-                    fp16=("flows.*.mix", "flows.*.coupling.end", "Exp.*"),
-                    int8=("flows.*.mix", "flows.*.coupling.end", "flows.*.coupling.start"),
-                ),
+                keep_float={
+                    "fp16": ("flows.*.mix", "flows.*.coupling.end", "Exp.*"),
+                    "int8": ("flows.*.mix", "flows.*.coupling.end", "flows.*.coupling.start"),
+                },
             )
         ]
 

@@ -1,10 +1,11 @@
-"""manifest.json: the one file that says what an artifact is. Read strictly, written in one canonical form."""
+"""manifest.json: the one file that describes an artifact. Read strictly, written in one canonical form."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.files import indented_json
@@ -20,28 +21,45 @@ __all__ = [
     "Figures",
     "FileEntry",
     "GraphEntry",
-    "Int8Target",
+    "GraphFacts",
     "Manifest",
     "Precision",
     "Profile",
     "Recording",
     "Source",
+    "Target",
     "TensorInfo",
     "decode_manifest",
     "encode_manifest",
+    "graph_name",
 ]
 
 FORMAT_VERSION = 1
 
-Precision = Literal["fp32", "fp16", "int8"]
-Int8Target = Literal["cpu", "tensorrt"]
+Precision = Annotated[str, Meta(pattern="^[a-z][a-z0-9]{1,15}$")]
+"""Name of a precision, such as `fp32`, `fp16` or `int8`; which of them an artifact holds, its graphs state."""
+
+Target = Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{1,31}$")]
+"""Name of the kind of backend that a graph is made for, such as `cpu` or `tensorrt` of the INT8 graphs."""
+
 Figures = dict[str, float | int | str | bool | None]
 
 EXTRAPOLATOR_ROLE = "extrapolator"
-"""Of the graph that guesses the mel frames which a low-latency stream cannot await."""
+"""Role of the graph that predicts the mel frames for which a low-latency stream does not wait."""
 
 STREAM_ROLES = {"offline": "stream", "step": "stream", "conditioner": "stream-conditioner"}
-"""Role of a graph to that of the graph which does the same chunk by chunk."""
+"""Role of a graph to the role of the graph that computes the same chunk by chunk."""
+
+# What earlier layouts kept among the details of a graph.
+_MOVED_DETAILS = frozenset(
+    {
+        "activation_bytes_per_frame",
+        "delay_samples",
+        "state_size",
+        "low_latency_frames",
+        "quantized_convolutions",
+    }
+)
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,39 +88,79 @@ class TensorInfo(_Record, frozen=True, kw_only=True):
     shape: tuple[int | str, ...]
 
 
+class GraphFacts(_Record, frozen=True, kw_only=True):
+    """What the runtime and export must know of a graph; the bounds keep a manifest from sizing memory without limit.
+
+    Attributes:
+        activation_bytes_per_frame: Bytes of activations per mel frame, which size windows and chunks; None for a graph
+            that does not run in windows.
+        delay_samples: Audio samples by which the output of a stream graph lags its input; None for other graphs.
+        state_size: Float32 values of a stream graph's state per utterance; None for other graphs.
+        low_latency_frames: Look-ahead in mel frames that `tune` measured to lose little quality; None before that, and
+            for graphs that are not streams.
+        quantized_convolutions: Number of convolutions that are quantized, 0 for a graph of a reduced precision that is
+            really float; None where nothing was quantized.
+    """
+
+    activation_bytes_per_frame: Annotated[int, Meta(ge=1, le=1 << 34)] | None = None
+    delay_samples: Annotated[int, Meta(ge=0, le=1 << 24)] | None = None
+    state_size: Annotated[int, Meta(ge=0, le=1 << 27)] | None = None
+    low_latency_frames: Annotated[int, Meta(ge=0, le=1 << 16)] | None = None
+    quantized_convolutions: Annotated[int, Meta(ge=0, le=1 << 20)] | None = None
+
+
 class GraphEntry(_Record, frozen=True, kw_only=True):
     """An ONNX graph.
 
     Attributes:
         role: `offline`, `stream`, `stream-conditioner`, `conditioner`, `step`, `sampler`, `batch` or `extrapolator`.
-        precision: `fp32`, `fp16` or `int8`.
-        target: Where an INT8 graph is meant to run; None for the other precisions.
-        file: Where it lies.
+        precision: Name of the precision, such as `fp32`, `fp16` or `int8`.
+        target: Kind of backend that the graph is made for, of a precision with one graph per kind, such as `cpu` of
+            INT8; None for a precision whose graphs run everywhere.
+        file: Path, hash and size of the graph's file.
         opset: ONNX opset version.
-        inputs: In order.
-        outputs: In order.
-        details: What was decided and measured when the graph was made (largest difference from PyTorch, nodes
-            left float, ...).
+        inputs: Inputs in the graph's order.
+        outputs: Outputs in the graph's order.
+        facts: What the runtime must know to run the graph.
+        details: What was decided and measured when the graph was made (largest difference from PyTorch, nodes left
+            float), for people to read.
         keep_float: Precision to patterns of the nodes that must stay float in it; only FP32 graphs, from which the
             others are made, state it.
-        validation: Measured by `validate` on real speech; None when it has not been.
+        validation: Figures that `validate` measured on real speech; None when it has not run.
     """
 
     role: str
     precision: Precision
-    target: Int8Target | None
+    target: Target | None
     file: FileEntry
     opset: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    facts: GraphFacts
     details: Figures
     keep_float: dict[str, tuple[str, ...]] = {}
     validation: Figures | None = None
 
+    def __post_init__(self) -> None:
+        """Check that a stream graph states what its streams allocate, and that no fact stands among the details."""
+        facts = self.facts
+        if self.role in STREAM_ROLES.values() and None in (facts.delay_samples, facts.state_size):
+            raise ValueError(f"graph {self.name} must state delay_samples and state_size in its facts")
+        moved = sorted(_MOVED_DETAILS & self.details.keys())
+        if moved:
+            raise ValueError(
+                f"graph {self.name} has {moved[0]} among its details, the layout before version 0.1"
+            )
+
     @property
     def name(self) -> str:
-        """Role, precision and target, joined by dots: `offline.int8.cpu`."""
-        return ".".join(part for part in (self.role, self.precision, self.target) if part)
+        """Role, precision and target joined by dots, such as `offline.int8.cpu`."""
+        return graph_name(self.role, self.precision, self.target)
+
+
+def graph_name(*parts: str | None) -> str:
+    """A graph's name from its role, precision and target, joined by dots; parts that are None are left out."""
+    return ".".join(part for part in parts if part)
 
 
 class Profile(_Record, frozen=True, kw_only=True):

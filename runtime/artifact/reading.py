@@ -14,18 +14,18 @@ from voirs_vocoder.runtime.artifact.manifest import (
     EngineEntry,
     FileEntry,
     GraphEntry,
-    Int8Target,
     Manifest,
     Precision,
+    Target,
     decode_manifest,
+    graph_name,
 )
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph, split_graph
 from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
 
-__all__ = ["MANIFEST_NAME", "PRECISIONS", "Artifact"]
+__all__ = ["MANIFEST_NAME", "Artifact"]
 
 MANIFEST_NAME = "manifest.json"
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 _MAX_MANIFEST_BYTES = 16 << 20
 
@@ -124,7 +124,7 @@ class Artifact:
             else:
                 yield entry, None
 
-    def graph(self, role: str, precision: Precision, target: Int8Target | None = None) -> GraphEntry:
+    def graph(self, role: str, precision: Precision, target: Target | None = None) -> GraphEntry:
         """The graph of that role and precision.
 
         Args:
@@ -138,10 +138,12 @@ class Artifact:
         for graph in self.manifest.graphs:
             if (graph.role, graph.precision, graph.target) == (role, precision, target):
                 return graph
-        wanted = ".".join(part for part in (role, precision, target) if part)
+        wanted = graph_name(role, precision, target)
         held = ", ".join(graph.name for graph in self.manifest.graphs)
-        remedy = f"run `voirs-vocoder quantize {self.root}`" if precision == "int8" else "export it"
-        raise ProviderError(f"{self.root}: no graph {wanted} in this artifact, it holds {held}; {remedy}")
+        raise ProviderError(
+            f"{self.root}: no graph {wanted} in this artifact, it holds {held}; make it with `voirs-vocoder export` "
+            "or `quantize`"
+        )
 
     def engines(self, role: str, precision: Precision) -> tuple[EngineEntry, ...]:
         """The TensorRT engines of that role and precision; may be empty."""

@@ -112,8 +112,8 @@ class DirectStream:
 
 
 def _measured_look_ahead(graph: StreamGraph) -> int:
-    frames = graph.entry.details.get("low_latency_frames")
-    if not isinstance(frames, int) or frames < 0:
+    frames = graph.entry.facts.low_latency_frames
+    if frames is None:
         raise InputError(
             "low_latency takes the look-ahead that was measured, and none was; run voirs-vocoder tune DIR "
             "--speech S --only look-ahead, or give look_ahead_frames"

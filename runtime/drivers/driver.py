@@ -170,11 +170,11 @@ def affordable_frames(
     Raises:
         ArtifactError: The entry does not state the memory of a frame.
     """
-    per_frame = entry.details.get("activation_bytes_per_frame")
-    if not isinstance(per_frame, int) or per_frame < 1:
+    per_frame = entry.facts.activation_bytes_per_frame
+    if per_frame is None:
         raise ArtifactError(
-            f"{entry.file.path} must state activation_bytes_per_frame in the manifest, got {per_frame!r}; "
-            "export the artifact again"
+            f"{entry.file.path} must state activation_bytes_per_frame in the manifest, got none; export the artifact "
+            "again"
         )
     affordable = max(config.activation_budget_bytes // per_frame, least_share * context_frames)
     return min(affordable, max_frames or affordable)

@@ -10,7 +10,7 @@ import functools
 import logging
 from importlib.metadata import EntryPoint, entry_points
 
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Target
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
@@ -34,6 +34,7 @@ __all__ = [
     "provider_names",
     "register_provider",
     "runs_on_gpu",
+    "target_of",
 ]
 
 PROVIDERS: tuple[Provider, ...] = (CPU, OPENVINO, CUDA, TENSORRT, TENSORRT_ENGINE)
@@ -110,7 +111,7 @@ def runs_on_gpu(name: str) -> bool:
     return name in provider_names() and get_provider(name).on_gpu
 
 
-def int8_target(name: str) -> Int8Target:
+def int8_target(name: str) -> Target:
     """The INT8 graphs that a provider computes in integers.
 
     Args:
@@ -126,6 +127,21 @@ def int8_target(name: str) -> Int8Target:
             f"provider {name!r} has no integer convolution; use precision fp16, or one of the providers {able}"
         )
     return target
+
+
+def target_of(artifact: Artifact, precision: Precision, provider: str) -> Target | None:
+    """The target of an artifact's graphs of a precision that a provider runs; None where the graphs have no targets.
+
+    Args:
+        artifact: The opened artifact.
+        precision: Precision of the graphs.
+        provider: Name of the provider.
+
+    Raises:
+        ProviderError: The graphs have targets, and the provider runs none of them.
+    """
+    targeted = any(graph.target for graph in artifact.manifest.graphs if graph.precision == precision)
+    return int8_target(provider) if targeted else None
 
 
 def open_session(
@@ -151,7 +167,7 @@ def open_session(
     if provider == AUTO:
         return _open_first(artifact, role, precision, config)
     chosen = get_provider(provider)
-    entry = artifact.graph(role, precision, int8_target(provider) if precision == "int8" else None)
+    entry = artifact.graph(role, precision, target_of(artifact, precision, provider))
     return chosen.open(artifact, entry, config), entry
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.axes import axis_size
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Target
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph
 from voirs_vocoder.runtime.config import SessionConfig, default_threads
@@ -235,7 +235,7 @@ def _shared_weights(ort: Any, options: onnxruntime.SessionOptions, graph: SplitG
 def _disabled_optimizers(graph: bytes | SplitGraph, entry: GraphEntry) -> list[str] | None:
     if isinstance(graph, SplitGraph):
         return _WEIGHT_READING_OPTIMIZERS
-    return _SLOW_OPTIMIZERS if entry.precision == "int8" else None
+    return None if entry.facts.quantized_convolutions is None else _SLOW_OPTIMIZERS
 
 
 def _cpu_options(entry: GraphEntry, config: SessionConfig, hop_length: int) -> dict[str, str]:
@@ -293,7 +293,7 @@ _EXECUTION_PROVIDERS = {
 
 
 def _provider(
-    name: str, int8_target: Int8Target | None, auto_rank: int | None, *, builds_engines: bool = False
+    name: str, int8_target: Target | None, auto_rank: int | None, *, builds_engines: bool = False
 ) -> Provider:
     return Provider(
         name=name,

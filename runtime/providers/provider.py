@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Int8Target, Precision
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Target
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
@@ -46,7 +46,7 @@ class Provider:
     backend: Callable[[], str | None]
     open_graph: GraphOpener | None = None
     open_artifact: ArtifactOpener | None = None
-    int8_target: Int8Target | None = None
+    int8_target: Target | None = None
     auto_rank: int | None = None
     widens_to_fp32: bool = False
     builds_engines: bool = False
@@ -82,7 +82,7 @@ class Provider:
         assert self.open_graph is not None  # noqa: S101 - __post_init__ made sure
         return self.open_graph(artifact.read(entry.file), entry, config)
 
-    def computes(self, precision: Precision, target: Int8Target | None) -> bool:
+    def computes(self, precision: Precision, target: Target | None) -> bool:
         """Whether the provider computes graphs of a precision in that precision.
 
         Args:

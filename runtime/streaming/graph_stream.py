@@ -52,26 +52,24 @@ class StreamGraph:
 
     @property
     def delay_samples(self) -> int:
-        """How late the output is, in its own samples."""
-        return self._detail("delay_samples")
+        """Samples by which the output lags the input."""
+        return self.entry.facts.delay_samples or 0
 
     @property
     def state_size(self) -> int:
-        """Values of the state."""
-        return self._detail("state_size")
+        """Float32 values of the state per utterance."""
+        return self.entry.facts.state_size or 0
 
     def max_chunk_frames(self, config: SessionConfig) -> int:
         """Most mel frames at once, by the memory budget and what the session takes."""
-        affordable = max(1, config.activation_budget_bytes // self._detail("activation_bytes_per_frame"))
-        return min(affordable, self.session.max_frames or affordable, _MAX_CHUNK_FRAMES)
-
-    def _detail(self, name: str) -> int:
-        value = self.entry.details.get(name)
-        if not isinstance(value, int) or value < 0:
+        per_frame = self.entry.facts.activation_bytes_per_frame
+        if per_frame is None:
             raise ArtifactError(
-                f"{self.entry.file.path} must state {name} in the manifest, got {value!r}; export the artifact again"
+                f"{self.entry.file.path} must state activation_bytes_per_frame in the manifest, got none; export the "
+                "artifact again"
             )
-        return value
+        affordable = max(1, config.activation_budget_bytes // per_frame)
+        return min(affordable, self.session.max_frames or affordable, _MAX_CHUNK_FRAMES)
 
 
 @dataclass(frozen=True, eq=False)

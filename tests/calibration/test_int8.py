@@ -143,7 +143,7 @@ def test_full_equalization_brings_channel_ranges_within_a_factor_of_two(network)
 def test_int8_is_close_to_fp32(network, target, least_db):
     result = int8_from_fp32(network, make_feeds(6), target, FLOAT_PARTS, Int8Config(max_float_share=0.0))
     onnx.checker.check_model(result.model, full_check=True)
-    assert result.details["quantized_convolutions"] == 6
+    assert result.quantized_convolutions == 6
     assert quality_db(network, result.model) >= least_db
 
 

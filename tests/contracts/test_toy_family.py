@@ -8,7 +8,6 @@ from torch import nn
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.reference_models import ReferenceModelError, get_family, register_family
 from voirs_vocoder.reference_models.family import (
-    FloatParts,
     GraphSpec,
     ModelDescription,
     TensorSpec,
@@ -44,7 +43,7 @@ class ToyFamily:
     def graphs(self, module):
         mel = TensorSpec("mel", ("batch", 10, "frames"), example_mean=-5.0)
         audio = TensorSpec("audio", ("batch", 1, "frames*16"))
-        return [GraphSpec("offline", module, (mel,), (audio,), 1, 1, FloatParts(fp16=("up", "Tanh.*")))]
+        return [GraphSpec("offline", module, (mel,), (audio,), 1, 1, {"fp16": ("up", "Tanh.*")})]
 
 
 @pytest.fixture(scope="module")

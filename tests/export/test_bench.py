@@ -29,6 +29,7 @@ from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
     FileEntry,
     GraphEntry,
+    GraphFacts,
     Manifest,
     Source,
     encode_manifest,
@@ -182,6 +183,7 @@ def artifact_root(tmp_path):
             opset=20,
             inputs=(),
             outputs=(),
+            facts=GraphFacts(),
             details={},
         )
         for precision, target in GRAPHS

@@ -318,9 +318,11 @@ def test_validate_records_the_report_and_writes_it_out(artifact, workspace, spee
 
 
 def test_a_gate_that_fails_gives_status_1_and_names_the_figure(artifact, speech, monkeypatch):
-    from voirs_vocoder.export.validation import gates
+    from voirs_vocoder.export import precisions
 
-    monkeypatch.setitem(gates.GATES, ("fp16", None), (gates.Gate("snr_db", "min", 500.0),))
+    strict = {None: (precisions.Gate("snr_db", "min", 500.0),)}
+    fp16 = dataclasses.replace(precisions.get_precision("fp16"), gates=strict)
+    monkeypatch.setitem(precisions._table, "fp16", fp16)
     result = run("validate", artifact, "--speech", speech, status=1)
     assert "failed: fp16 on cpu, FP32 twin: snr_db must be at least 500" in result.stdout
     assert result.stderr.count("error") == 0

@@ -12,6 +12,7 @@ from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.onnx_from_torch import onnx_from_torch
 from voirs_vocoder.export.graphs.parity import activation_bytes_per_frame, parity_error
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+from voirs_vocoder.export.precisions import MakeOptions
 from voirs_vocoder.export.quantize import quantize_artifact
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec
 from voirs_vocoder.runtime import Artifact, InputError, Vocoder
@@ -91,7 +92,7 @@ def test_activation_memory_is_that_of_the_widest_stage(tiny_artifact):
     """At 16 steps a frame, 2 channels: the stage's input, two branches and the sum live together, and little else."""
     graph = Artifact.open(tiny_artifact).graph("offline", "fp32", None)
     tensor_bytes = 16 * 2 * 4
-    assert 3 * tensor_bytes <= graph.details["activation_bytes_per_frame"] <= 6 * tensor_bytes
+    assert 3 * tensor_bytes <= graph.facts.activation_bytes_per_frame <= 6 * tensor_bytes
 
 
 def test_activation_memory_counts_what_lives_at_once():
@@ -163,9 +164,9 @@ def test_the_same_checkpoint_gives_the_same_artifact(
 
 
 def test_int8_needs_calibration_and_nothing_else_takes_it(tmp_path):
-    with pytest.raises(InputError, match="needs a calibration folder"):
+    with pytest.raises(InputError, match="needs calibration"):
         ExportRequest("hifigan", tmp_path, None, tmp_path, ("int8",), None)
-    with pytest.raises(InputError, match="needs a calibration folder"):
+    with pytest.raises(InputError, match="is for precisions that need it"):
         ExportRequest("hifigan", tmp_path, None, tmp_path, ("fp32",), tmp_path)
 
 
@@ -191,7 +192,7 @@ def test_int8_is_made_for_the_targets_asked_for_and_without_the_search_for_noise
     root = tmp_path / "artifact"
     export_artifact(ExportRequest("hifigan", tiny_checkpoint, None, root, stream=False))
     config = Int8Config(max_float_share=0.0)
-    artifact = quantize_artifact(root, calibration_folder, targets=("cpu",), config=config)
+    artifact = quantize_artifact(root, calibration_folder, options=MakeOptions(targets=("cpu",), int8=config))
     (graph,) = (graph for graph in artifact.manifest.graphs if graph.precision == "int8")
     assert graph.target == "cpu"
     assert not graph.details["noise_measured"]

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from voirs_vocoder.calibration.edits.length_invariant_sums import steady_sums, steady_sums_before_quantizers
-from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, int8_graphs, open_graph
+from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.graphs.onnx_from_torch import onnx_from_torch
+from voirs_vocoder.export.graphs.reduced import int8_graphs
 from voirs_vocoder.export.streaming import stream_graph, stream_graphs
 from voirs_vocoder.export.streaming.derived import StreamRefusedError
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import FAMILY, HifiGan
 from voirs_vocoder.runtime import Artifact
-from voirs_vocoder.runtime.artifact.manifest import TensorInfo
+from voirs_vocoder.runtime.artifact.manifest import GraphFacts, TensorInfo
 
 pytestmark = pytest.mark.numeric
 
@@ -105,6 +106,7 @@ def offline_graph(model: HifiGan) -> BuiltGraph:
         target=None,
         inputs=tuple(TensorInfo(name=t.name, dtype=t.dtype, shape=t.shape) for t in spec.inputs),
         outputs=tuple(TensorInfo(name=t.name, dtype=t.dtype, shape=t.shape) for t in spec.outputs),
+        facts=GraphFacts(),
         details={},
         keep_float={"int8": ("conv_pre", "conv_post")},
     )
@@ -115,10 +117,10 @@ def run_stream(
 ) -> list[NDArray[np.float32]]:
     """Streams several utterances of different lengths side by side, in one batch."""
     session = open_graph(graph.data, graph.entry)
-    delay = int(graph.entry.details["delay_samples"] or 0)
+    delay = graph.entry.facts.delay_samples or 0
     lengths = np.array([mel.shape[1] for mel in mels])
     longest = int(lengths.max()) - (-delay // hop_length)
-    state = np.zeros((len(mels), int(graph.entry.details["state_size"] or 0)), np.float32)
+    state = np.zeros((len(mels), graph.entry.facts.state_size or 0), np.float32)
     pieces, start, turn = [], 0, 0
     while start < longest:
         count = chunks[turn % len(chunks)]
@@ -162,7 +164,7 @@ def test_any_chunking_of_any_utterances_equals_the_offline_pass(streamed, length
 
 
 def test_the_delay_is_the_look_ahead_computed_from_the_configuration(streamed):
-    assert streamed.stream.entry.details["delay_samples"] == streamed.look_ahead_samples
+    assert streamed.stream.entry.facts.delay_samples == streamed.look_ahead_samples
 
 
 def test_the_state_is_no_larger_than_one_delay_line_per_convolution_and_skip(streamed):
@@ -177,7 +179,7 @@ def test_the_state_is_no_larger_than_one_delay_line_per_convolution_and_skip(str
             channels = shape[1] if node.op_type == "Conv" else shape[0]
             # A skip waits half a kernel for every convolution.
             plain += channels * (span + span // 2) if node.op_type == "Conv" else channels * 2
-    assert 0 < streamed.stream.entry.details["state_size"] <= plain
+    assert 0 < streamed.stream.entry.facts.state_size <= plain
 
 
 def test_the_same_graph_gives_the_same_bytes(streamed):
@@ -271,6 +273,7 @@ def _small_graph(nodes: list[onnx.NodeProto], *tensors: TensorProto) -> BuiltGra
         target=None,
         inputs=(TensorInfo(name="mel", dtype="float32", shape=shape),),
         outputs=(TensorInfo(name="audio", dtype="float32", shape=shape),),
+        facts=GraphFacts(),
         details={},
         keep_float={},
     )
@@ -282,8 +285,8 @@ def test_a_graph_without_memory_streams_without_a_state():
         helper.make_node("Conv", ["mel", "w"], ["x"], "mix"),
         helper.make_node("Tanh", ["x"], ["audio"], "squash"),
     ]
-    details = stream_graph(_small_graph(nodes, weight), 1).entry.details
-    assert (details["delay_samples"], details["state_size"]) == (0, 0)
+    facts = stream_graph(_small_graph(nodes, weight), 1).entry.facts
+    assert (facts.delay_samples, facts.state_size) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +320,7 @@ def test_a_wrong_stream_is_refused(monkeypatch):
         weight,
         bias,
     )
-    assert stream_graph(graph, 1).entry.details["delay_samples"] == 2
+    assert stream_graph(graph, 1).entry.facts.delay_samples == 2
     monkeypatch.setattr(rewriting, "zeroed_values", lambda *_: set())
     with pytest.raises(ExportError, match="must equal its offline pass"):
         stream_graph(graph, 1)

@@ -1,6 +1,7 @@
 """Validation: gates that can fail, figures with an oracle, and speech that was not calibrated on."""
 
 import json
+import re
 import shutil
 
 import msgspec
@@ -9,7 +10,8 @@ import onnx
 import pytest
 
 from voirs_vocoder.export.artifact.writer import file_entry, locked_artifact, replace_manifest
-from voirs_vocoder.export.validation.gates import GATES, gates_of, judged
+from voirs_vocoder.export.precisions import get_precision, precision_names
+from voirs_vocoder.export.validation.gates import gates_of, judged
 from voirs_vocoder.export.validation.report import REPORT_PATH, report_table
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact, InputError
@@ -130,13 +132,13 @@ def test_the_table_has_a_row_for_the_reference_and_each_variant(report):
     [(1e-4, "passed"), (1.1e-4, "failed"), (float("nan"), "failed"), (None, "not run")],
 )
 def test_a_gate_passes_at_its_limit_and_fails_beyond_it(figure, status):
-    (result,) = judged(GATES["fp32", None], {"max_abs_error": figure})
+    (result,) = judged(get_precision("fp32").gates[None], {"max_abs_error": figure})
     assert result.status == status
 
 
 def test_errors_of_sampling_steps_add_up_and_their_loudness_is_no_excuse_for_what_is_heard(tiny_artifact):
     one_pass = Artifact.open(tiny_artifact).manifest
-    assert gates_of(one_pass, "int8", "cpu") == GATES["int8", "cpu"]
+    assert gates_of(one_pass, "int8", "cpu") == get_precision("int8").gates["cpu"]
     diffusion = Diffusion(
         training_betas=(1e-4, 1e-3, 0.01, 0.05),
         fast_betas=None,
@@ -153,16 +155,9 @@ def test_errors_of_sampling_steps_add_up_and_their_loudness_is_no_excuse_for_wha
 
     lost_db = snr_db(errors[0]) - snr_db(errors.sum(axis=0))
     snr, pesq = gates_of(sampled, "int8", "cpu")
-    assert snr.limit == pytest.approx(GATES["int8", "cpu"][0].limit - lost_db, abs=0.1)
-    assert pesq == GATES["int8", "cpu"][1]
-    assert gates_of(sampled, "fp32", None) == GATES["fp32", None]
-
-
-def test_the_gates_are_those_of_the_readme(repository_root):
-    readme = (repository_root / "README.md").read_text(encoding="utf-8")
-    for (precision, target), gates in GATES.items():
-        for gate in gates:
-            assert f"{gate.limit:g}" in readme, f"{precision} {target} {gate.figure}"
+    assert snr.limit == pytest.approx(get_precision("int8").gates["cpu"][0].limit - lost_db, abs=0.1)
+    assert pesq == get_precision("int8").gates["cpu"][1]
+    assert gates_of(sampled, "fp32", None) == get_precision("fp32").gates[None]
 
 
 def test_only_the_providers_that_were_asked_for_are_measured(tiny_artifact, speech):
@@ -170,3 +165,20 @@ def test_only_the_providers_that_were_asked_for_are_measured(tiny_artifact, spee
     assert {row.provider.partition(",")[0] for row in report.rows} == {"cpu"}
     with pytest.raises(InputError, match="'cuda' cannot be measured on; choose among cpu"):
         validate_artifact(tiny_artifact, speech, providers=["cuda"])
+
+
+def test_the_readme_of_export_states_the_gates(repository_root):
+    text = (repository_root / "export" / "README.md").read_text(encoding="utf-8")
+    rows = dict(
+        re.findall(r"^\| ([A-Z0-9]+(?: `\w+`)?) \| (.+) \|$", text.partition("### Gates")[2], re.MULTILINE)
+    )
+    stated = {
+        title: [(word, float(limit)) for word, limit in re.findall(r"at (least|most) ([\d.]*\d)", cell)]
+        for title, cell in rows.items()
+    }
+    words = {"min": "least", "max": "most"}
+    assert stated == {
+        name.upper() + (f" `{target}`" if target else ""): [(words[gate.bound], gate.limit) for gate in gates]
+        for name in precision_names()
+        for target, gates in get_precision(name).gates.items()
+    }

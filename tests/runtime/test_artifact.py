@@ -20,6 +20,7 @@ from voirs_vocoder.runtime import Artifact, ArtifactError, InputError, ProviderE
 from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
     GraphEntry,
+    GraphFacts,
     Manifest,
     Source,
     TensorInfo,
@@ -39,7 +40,8 @@ def manifest(path="graphs/offline.fp32.onnx", **changes):
         opset=20,
         inputs=(TensorInfo(name="mel", dtype="float32", shape=("batch", 80, "frames")),),
         outputs=(TensorInfo(name="audio", dtype="float32", shape=("batch", 1, "frames*256")),),
-        details={"activation_bytes_per_frame": 100},
+        facts=GraphFacts(activation_bytes_per_frame=100),
+        details={},
     )
     fields = {
         "format_version": FORMAT_VERSION,
@@ -196,3 +198,33 @@ def test_a_graph_that_is_not_there_is_an_error_that_lists_what_is(artifact):
 def test_the_hash_is_that_of_the_file(artifact):
     path = artifact.root / "graphs" / "offline.fp32.onnx"
     assert artifact.manifest.graphs[0].file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_an_artifact_that_keeps_facts_among_the_details_is_refused_in_one_line(artifact):
+    path = artifact.root / "manifest.json"
+    old = json.loads(path.read_bytes())
+    for graph in old["graphs"]:
+        graph["details"] = {**graph["details"], **graph.pop("facts")}
+    path.write_text(json.dumps(old))
+    with pytest.raises(ArtifactError, match=r"^[^\n]*facts[^\n]*export the artifact again$"):
+        Artifact.open(artifact.root)
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("state_size", 1 << 40),
+        ("state_size", -1),
+        ("delay_samples", 1 << 40),
+        ("activation_bytes_per_frame", 0),
+        ("activation_bytes_per_frame", "many"),
+        ("low_latency_frames", -1),
+    ],
+)
+def test_a_fact_that_would_size_memory_without_bound_is_refused(artifact, fact, value):
+    path = artifact.root / "manifest.json"
+    changed = json.loads(path.read_bytes())
+    changed["graphs"][0]["facts"][fact] = value
+    path.write_text(json.dumps(changed))
+    with pytest.raises(ArtifactError, match=rf"facts\.{fact}"):
+        Artifact.open(artifact.root)

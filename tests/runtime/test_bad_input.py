@@ -19,6 +19,7 @@ from voirs_vocoder.export.cli import main
 from voirs_vocoder.runtime.artifact.manifest import (
     Calibration,
     GraphEntry,
+    GraphFacts,
     Manifest,
     Recording,
     Source,
@@ -67,7 +68,8 @@ def toy_entry(precision: str, target: str | None, data: bytes) -> GraphEntry:
         opset=20,
         inputs=(TensorInfo(name="mel", dtype="float32", shape=("batch", BANDS, "frames")),),
         outputs=(TensorInfo(name="audio", dtype="float32", shape=("batch", 1, f"frames*{HOP}")),),
-        details={"activation_bytes_per_frame": 1024},
+        facts=GraphFacts(activation_bytes_per_frame=1024),
+        details={},
     )
 
 
@@ -349,7 +351,7 @@ def test_an_unknown_family_names_the_known_ones(refused, recording, tmp_path):
     [
         ((), "--output"),
         (("--output", "out", "--precision", "int8"), "--calibration"),
-        (("--output", "out", "--calibration", "."), "INT8"),
+        (("--output", "out", "--calibration", "."), "calibration is for precisions that need it, got fp32"),
         (("--output", "out", "--compute-capability", "86"), "--backend"),
         (("--output", "out", "--no-such-flag"), "--no-such-flag"),
     ],

@@ -203,7 +203,7 @@ def test_the_least_look_ahead_that_is_good_enough_is_measured_and_becomes_the_de
     with Vocoder.load(root) as vocoder:
         streaming = StreamingConfig(chunk_frames=2, low_latency=True)
         with vocoder.open_stream(streaming=streaming) as stream:
-            whole = artifact.graph("stream", "fp32", None).details["delay_samples"]
+            whole = artifact.graph("stream", "fp32", None).facts.delay_samples
             assert stream.delay_samples == min(chosen * 16, whole)
 
 

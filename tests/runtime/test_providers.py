@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime import ProviderError, SessionConfig
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, TensorInfo
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, GraphFacts, TensorInfo
 from voirs_vocoder.runtime.config import default_threads
 from voirs_vocoder.runtime.providers import PROVIDERS, get_provider, int8_target
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
@@ -46,6 +46,7 @@ def entry(graph):
         opset=20,
         inputs=(TensorInfo(name="mel", dtype="float32", shape=("batch", 4, "frames")),),
         outputs=(TensorInfo(name="audio", dtype="float32", shape=("batch", 1, "frames")),),
+        facts=GraphFacts(),
         details={},
     )
 

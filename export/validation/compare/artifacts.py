@@ -9,10 +9,10 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 
+from voirs_vocoder.export.precisions import Gate
 from voirs_vocoder.export.validation.candidates import Candidate, cpu_candidates
 from voirs_vocoder.export.validation.compare.report import CompareReport, Comparison, comparison_of
 from voirs_vocoder.export.validation.compare.thresholds import consistency_gates
-from voirs_vocoder.export.validation.gates import Gate
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.export.validation.report import RecordingFigures
 from voirs_vocoder.export.validation.speech import Speech, load_speech, speech_recordings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from voirs_vocoder.export.precisions import Gate
 from voirs_vocoder.export.validation.compare.alignment import Aligned, aligned
 from voirs_vocoder.export.validation.compare.report import CompareReport, comparison_of
-from voirs_vocoder.export.validation.gates import Gate
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.export.validation.report import RecordingFigures
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, read_audio

@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from voirs_vocoder.export.validation.gates import Gate, GateResult, Status, gate_text, judged, verdict_of
+from voirs_vocoder.export.precisions import Gate
+from voirs_vocoder.export.validation.gates import GateResult, Status, gate_text, judged, verdict_of
 from voirs_vocoder.export.validation.report import RecordingFigures
 from voirs_vocoder.export.validation.speech import mean_figures
 from voirs_vocoder.runtime.files import indented_json

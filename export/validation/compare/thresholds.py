@@ -6,17 +6,15 @@ import difflib
 import math
 from typing import Literal
 
-from voirs_vocoder.export.validation.gates import GATES, Gate, steps_allowance_db
-from voirs_vocoder.runtime.artifact.manifest import Int8Target, Manifest, Precision
+from voirs_vocoder.export.precisions import Gate, get_precision
+from voirs_vocoder.export.validation.gates import steps_allowance_db
+from voirs_vocoder.runtime.artifact.manifest import Manifest, Precision, Target
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import METRICS
 
 __all__ = ["consistency_gates", "parsed_threshold"]
 
 _PESQ_LOST = "pesq_lost"
-# Of one graph in two libraries, whose sums differ in their order: in FP32 far below the 16 bits of a file, in INT8 a
-# rounding that flips a quantization step here and there.
-_SAME_GRAPH_SNR_DB: dict[Precision, float] = {"fp32": 80.0, "fp16": 50.0, "int8": 30.0}
 
 
 def parsed_threshold(text: str, bound: Literal["max", "min"]) -> Gate:
@@ -42,13 +40,13 @@ def parsed_threshold(text: str, bound: Literal["max", "min"]) -> Gate:
 
 def consistency_gates(
     manifest: Manifest,
-    reference: tuple[Precision, Int8Target | None],
-    degraded: tuple[Precision, Int8Target | None],
+    reference: tuple[Precision, Target | None],
+    degraded: tuple[Precision, Target | None],
 ) -> tuple[Gate, ...]:
     """What two variants of one artifact owe each other: their SNR.
 
     One graph on two backends must agree closely. Of two graphs, each may depart from FP32 as far as its own gate
-    allows (`GATES`); were the two errors independent, their energies would add up:
+    allows; were the two errors independent, their energies would add up:
     10^(-s/10) = 10^(-a/10) + 10^(-b/10) for gates of a and b dB.
 
     Args:
@@ -57,7 +55,7 @@ def consistency_gates(
         degraded: Of the other.
     """
     if reference == degraded:
-        limit_db = _SAME_GRAPH_SNR_DB[reference[0]]
+        limit_db = get_precision(reference[0]).same_graph_snr_db
     else:
         noise = sum(10.0 ** (-_snr_gate_db(*kind) / 10.0) for kind in (reference, degraded))
         limit_db = -10.0 * math.log10(noise)
@@ -65,6 +63,6 @@ def consistency_gates(
     return (Gate("snr_db", "min", round(limit_db - steps_allowance_db(manifest), 1)),)
 
 
-def _snr_gate_db(precision: Precision, target: Int8Target | None) -> float:
-    limits = [gate.limit for gate in GATES[precision, target] if gate.figure == "snr_db"]
-    return limits[0] if limits else _SAME_GRAPH_SNR_DB["fp32"]
+def _snr_gate_db(precision: Precision, target: Target | None) -> float:
+    limits = [gate.limit for gate in get_precision(precision).gates[target] if gate.figure == "snr_db"]
+    return limits[0] if limits else get_precision("fp32").same_graph_snr_db

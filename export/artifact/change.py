@@ -1,0 +1,33 @@
+"""Changing an artifact: under a lock, with its model card, and with the manifest replaced last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from voirs_vocoder.export.artifact.model_card import with_model_card
+from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest
+from voirs_vocoder.runtime.artifact.manifest import Manifest
+from voirs_vocoder.runtime.artifact.reading import Artifact
+
+__all__ = ["Change", "change_artifact"]
+
+Change = tuple[Manifest, Mapping[str, bytes]]
+"""The manifest that is to hold from now on, and the new or changed files by their path in the artifact."""
+
+
+def change_artifact(root: Path, edit: Callable[[Artifact], Change]) -> Artifact:
+    """Apply a change; the artifact stays as it was where `edit` fails.
+
+    Args:
+        root: Directory of the artifact.
+        edit: Computes the change from the locked artifact; called once.
+
+    Raises:
+        ArtifactError: The artifact is damaged, or another process is changing it.
+        InputError: The artifact cannot be written.
+    """
+    with locked_artifact(root) as artifact:
+        manifest, files = edit(artifact)
+        manifest, card = with_model_card(manifest)
+        return replace_manifest(artifact, manifest, {**files, **card})
