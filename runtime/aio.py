@@ -1,4 +1,4 @@
-"""A vocoder for asyncio: nothing blocks the event loop, every queue is bounded, and what is cancelled is freed."""
+"""A vocoder for asyncio: it never blocks the event loop, bounds every queue, and frees what is canceled."""
 
 from __future__ import annotations
 
@@ -49,12 +49,17 @@ class AioConfig:
     """How requests are queued.
 
     Attributes:
-        workers: Threads that run the vocoder. A graph uses every core by itself (`SessionConfig.threads`), so that more
-            than one pays only with fewer threads per graph.
-        max_pending: Requests that may wait for `vocode`; a further one waits for its place first.
-        max_batch: Most requests that run as one batch.
-        batch_window_ms: How long a request waits for others to run with; 0 takes only what waits already.
-        stream_chunks: Chunks that may wait on each side of a stream.
+        workers: Number of threads that run the vocoder, at least 1. A graph uses every core by itself
+            (`SessionConfig.threads`), so more than one worker helps only with fewer threads per graph.
+        max_pending: Most requests that wait in the queue of `vocode`, at least 1; with a full queue, a further call
+            waits for a free place.
+        max_batch: Most requests that run as one batch, at least 1.
+        batch_window_ms: Time that a request waits for others to run in the same batch, in [0, 10000] ms; 0 batches only
+            requests that are waiting already.
+        stream_chunks: Most chunks of audio that wait for the consumer of a stream, at least 1.
+
+    Raises:
+        InputError: A value is out of range.
     """
 
     workers: int = 1
@@ -64,7 +69,7 @@ class AioConfig:
     stream_chunks: int = 4
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check that each value is in its range."""
         for name in ("workers", "max_pending", "max_batch", "stream_chunks"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -82,6 +87,8 @@ class _Request:
 class AsyncVocoder:
     """A vocoder for one event loop. Close it, or use it as an async context manager.
 
+    Thread safety: all methods are for the thread of one event loop. The wrapped vocoder may serve other threads.
+
     Example:
         async with AsyncVocoder(vocoder) as aio:
             audio = await aio.vocode(mel)
@@ -90,11 +97,11 @@ class AsyncVocoder:
     """
 
     def __init__(self, vocoder: BlockingVocoder, config: AioConfig | None = None) -> None:
-        """Nothing runs before the first request.
+        """Wrap a vocoder; nothing runs before the first request.
 
         Args:
-            vocoder: Left open when this is closed.
-            config: None takes the defaults.
+            vocoder: Loaded vocoder, which stays open when this object is closed.
+            config: Sizes of the queues; None uses the defaults.
         """
         self._vocoder = vocoder
         self._config = config or AioConfig()
@@ -105,11 +112,19 @@ class AsyncVocoder:
         self._closed = False
 
     async def vocode(self, mel: _Mel, config: VocodingConfig | None = None) -> AudioBuffer:
-        """One utterance; requests that wait at the same time run as one batch. See `Vocoder.vocode`.
+        """Synthesize one utterance; requests that wait at the same time run as one batch. See `Vocoder.vocode`.
+
+        Args:
+            mel: Float32 [n_mels, frames] or [1, n_mels, frames], or a `MelSpectrogram`.
+            config: Settings of the utterance; None uses the defaults.
+
+        Returns:
+            Float32 audio [1, samples].
 
         Raises:
-            InputError: As `Vocoder.vocode`, or this is closed.
-            asyncio.CancelledError: It was cancelled; what had not begun does not run.
+            InputError: The mel or a setting does not suit the model, or this object is closed.
+            ProviderError: The provider failed.
+            asyncio.CancelledError: The task was canceled; a request that has not begun does not run.
         """
         self._require_open()
         if not self._runners:
@@ -124,7 +139,19 @@ class AsyncVocoder:
         mels: Sequence[_Mel],
         configs: VocodingConfig | Sequence[VocodingConfig | None] | None = None,
     ) -> list[AudioBuffer]:
-        """Several utterances. See `Vocoder.vocode_batch`."""
+        """Synthesize several utterances in a thread. See `Vocoder.vocode_batch`.
+
+        Args:
+            mels: Mel of each utterance, as for `vocode`.
+            configs: Settings for all utterances, or one item for each; None uses the defaults.
+
+        Returns:
+            Audio of each utterance in order.
+
+        Raises:
+            BatchError: Some utterances failed; the error holds the audio of the others.
+            InputError: There are not as many configurations as mels, or this object is closed.
+        """
         self._require_open()
         return await self._threaded(lambda: self._vocoder.vocode_batch(mels, configs))
 
@@ -134,18 +161,22 @@ class AsyncVocoder:
         config: VocodingConfig | None = None,
         streaming: StreamingConfig | None = None,
     ) -> AsyncIterator[AudioBuffer]:
-        """One utterance from chunks. See `Vocoder.vocode_stream`.
+        """Synthesize one utterance from chunks. See `Vocoder.vocode_stream`.
 
-        A consumer that is slow, or stops, holds up the source after a few chunks. Leaving the loop early (or
-        `aclose`) cancels what is under way and frees the stream's state.
+        A consumer that is slow, or stops, holds up the source after a few chunks. Leaving the loop early (or calling
+        `aclose`) cancels the work under way and frees the stream's state.
 
         Args:
-            mel_chunks: Read by the event loop; an ordinary iterable must not block.
-            config: As of `Vocoder.vocode`.
-            streaming: As of `Vocoder.open_stream`.
+            mel_chunks: Consecutive mel chunks, read in the event loop; an ordinary iterable must not block.
+            config: Settings of the utterance; None uses the defaults.
+            streaming: Chunks and latency of the stream; None uses the defaults.
 
         Yields:
-            Consecutive audio.
+            Consecutive pieces of the audio, float32 [1, samples].
+
+        Raises:
+            InputError: A chunk or a setting does not suit the model, or this object is closed.
+            ProviderError: The artifact has no stream graph, or the provider failed.
         """
         self._require_open()
         ready: asyncio.Queue[AudioBuffer] = asyncio.Queue(self._config.stream_chunks)
@@ -158,7 +189,7 @@ class AsyncVocoder:
                 try:
                     await asyncio.wait((taking, pump), return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    # A cancelled `get` leaves its item in the queue.
+                    # A canceled `get` leaves its item in the queue.
                     finished = taking.done()
                     if not finished:
                         taking.cancel()
@@ -173,7 +204,7 @@ class AsyncVocoder:
                 await pump
 
     async def close(self) -> None:
-        """Refuse new requests, finish those that wait, cancel streams, and stop the threads. Twice does no harm."""
+        """Refuse new requests, finish waiting ones, cancel streams, and stop the threads. Closing twice is harmless."""
         if self._closed:
             return
         self._closed = True
@@ -201,7 +232,7 @@ class AsyncVocoder:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     async def _run(self) -> None:
-        """Take what waits, and run it as one batch."""
+        """Run the waiting requests as one batch, again and again."""
         while True:
             requests = [await self._queue.get()]
             try:
@@ -235,7 +266,7 @@ class AsyncVocoder:
             failures: dict[int, Exception] = {}
         except BatchError as error:
             audios, failures = error.audios, dict(error.failures)
-        except Exception as error:  # whatever it is, the one who asked must hear of it
+        except Exception as error:  # each request must get an answer, whatever failed
             audios, failures = [None] * len(requests), dict.fromkeys(range(len(requests)), error)
         for position, request in enumerate(requests):
             if request.answer.done():
@@ -253,7 +284,7 @@ class AsyncVocoder:
         streaming: StreamingConfig | None,
         ready: asyncio.Queue[AudioBuffer],
     ) -> None:
-        """From the source through a thread to the queue; a full queue holds it up."""
+        """Move chunks from the source through a thread to the queue; a full queue holds up the source."""
         stream = None
         try:
             stream = await self._threaded(lambda: self._vocoder.open_stream(config, streaming))

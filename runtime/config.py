@@ -1,4 +1,4 @@
-"""What a caller may decide: how a session runs, and how an utterance is made."""
+"""Settings of a caller: how a session runs, and how an utterance is synthesized."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from voirs_vocoder.runtime.errors import InputError
 __all__ = ["OPTIONAL_SETTINGS", "Batching", "SessionConfig", "VocodingConfig", "default_threads"]
 
 Batching = Literal["auto", "together", "alone"]
-"""See `SessionConfig`."""
+"""How a batch runs; see `SessionConfig.batching`."""
 
 
 def default_threads() -> int | None:
@@ -37,14 +37,17 @@ class SessionConfig:
 
     Attributes:
         threads: Number of worker threads; None takes `default_threads()`.
-        spinning: Whether ONNX Runtime's idle threads spin for a moment. Faster alone on a machine; turn it off on
-            a shared host.
-        activation_budget_bytes: Long input is cut into windows so that a graph's intermediate results need about
-            this much memory.
-        device: Index of the GPU; ignored on CPU.
-        batching: How `vocode_batch` runs: utterances `together` in the artifact's batch graph, or `alone`, one after
-            the other. `auto` takes what is faster: on a CPU, where a run of eight utterances takes as long as eight
-            runs, `alone`; on a GPU `together` where the artifact has the graph. The audio is the same.
+        spinning: Whether idle threads of ONNX Runtime spin for a moment. Spinning is faster when nothing else runs on
+            the machine; turn it off on a shared host.
+        activation_budget_bytes: Memory for the intermediate results of a graph, at least 1 MiB; long input is cut into
+            windows that need about this much.
+        device: Index of the GPU, at least 0; ignored on a CPU.
+        batching: How `vocode_batch` runs utterances: `together` in the artifact's batch graph, or `alone`, one after
+            the other. `auto` uses what is faster: `alone` on a CPU, where a run of eight utterances takes as long as
+            eight runs; `together` on a GPU where the artifact has a batch graph. The audio is equal.
+
+    Raises:
+        InputError: A value is out of range.
     """
 
     threads: int | None = None
@@ -54,7 +57,7 @@ class SessionConfig:
     batching: Batching = "auto"
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check that each value is in its range."""
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise InputError(f"threads must be between 1 and 1024, got {self.threads}")
         if self.activation_budget_bytes < 1 << 20:
@@ -71,7 +74,7 @@ class SessionConfig:
 
 @dataclass(frozen=True)
 class VocodingConfig(DiffusionSettings, FlowSettings, UtteranceSettings):
-    """How one utterance is made.
+    """How one utterance is synthesized.
 
     A setting that belongs to one kind of model must be left at None for the others.
 

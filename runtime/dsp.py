@@ -17,7 +17,7 @@ _BLOCK_FRAMES = 256
 
 
 def scipy_signal() -> Any:
-    """The module `scipy.signal`.
+    """Import `scipy.signal`.
 
     Raises:
         InputError: scipy is not installed.
@@ -26,7 +26,16 @@ def scipy_signal() -> Any:
 
 
 def butterworth(kind: str, frequency_hz: float, order: int, sample_rate: int) -> NDArray[np.float64]:
-    """A `scipy.signal.butter` filter as sections, `kind` being `lowpass` or `highpass`.
+    """Design a Butterworth filter with `scipy.signal.butter`.
+
+    Args:
+        kind: `lowpass` or `highpass`.
+        frequency_hz: Cutoff frequency in Hz.
+        order: Order of the filter.
+        sample_rate: Sample rate of the signal in Hz.
+
+    Returns:
+        Second-order sections, float64 [sections, 6].
 
     Raises:
         InputError: scipy is not installed.
@@ -38,7 +47,7 @@ def butterworth(kind: str, frequency_hz: float, order: int, sample_rate: int) ->
 
 
 def hann_window(win_length: int, n_fft: int) -> NDArray[np.float64]:
-    """A periodic Hann window of `win_length` samples, centred between zeros: [n_fft]."""
+    """A periodic Hann window of `win_length` samples, centered between zeros: [n_fft]."""
     window = np.zeros(n_fft)
     left = (n_fft - win_length) // 2
     window[left : left + win_length] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(win_length) / win_length)
@@ -51,9 +60,9 @@ def frame_power(
     """Squared STFT magnitudes of every whole frame, without padding.
 
     Args:
-        samples: [samples], at least as many as the window has.
-        window: [n_fft].
-        hop_length: Samples between frames.
+        samples: Signal [samples], at least as long as the window.
+        window: Window [n_fft].
+        hop_length: Samples between the starts of frames.
 
     Returns:
         Float64 [frames, n_fft / 2 + 1].
@@ -66,13 +75,13 @@ def frame_power(
 def centered_power(
     samples: NDArray[np.floating[Any]], n_fft: int, win_length: int, hop_length: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Squared magnitudes of frames centred on every hop, with reflection at both ends, as torch.stft pads.
+    """Squared magnitudes of frames centered on every hop, with reflection at both ends, as torch.stft pads.
 
     Args:
-        samples: [samples], more than n_fft / 2.
+        samples: Signal [samples], longer than n_fft / 2.
         n_fft: FFT size in samples.
         win_length: Length of the Hann window in samples.
-        hop_length: Samples between frames.
+        hop_length: Samples between the centers of frames.
 
     Yields:
         Float64 [frames, n_fft / 2 + 1], a bounded number of frames at a time.

@@ -1,4 +1,4 @@
-"""A vocoder for testing pipelines: sines that follow the mel's energy. Never chosen by anything but its name."""
+"""A vocoder for testing pipelines: sines that follow the mel's energy. Nothing but its name selects it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FULL_SCALE_LN = 2.0  # about the loudest log mel of speech at full scale
 
 
 class _SineDriver(Driver):
-    """See `Driver`. The phase is that of the absolute sample, so windows join without a seam."""
+    """A driver without a graph. The phase follows the absolute sample, so windows join without a seam."""
 
     provider = "dummy"
     backend = "numpy"
@@ -55,11 +55,11 @@ class _SineDriver(Driver):
         return _SineStream(self, config)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Free nothing."""
 
 
 class _SineStream:
-    """See `ChunkStream`."""
+    """A `ChunkStream` without delay."""
 
     delay_samples = 0
     chunk_frames: int | None = None
@@ -83,16 +83,16 @@ class _SineStream:
 
 
 class DummyVocoder(Vocoder):
-    """Sines behind the interface of `Vocoder`, for tests of what surrounds a vocoder. Not speech."""
+    """Sines behind the interface of `Vocoder`, for tests of the code around a vocoder. The audio is not speech."""
 
     def __init__(self, convention: str | MelConvention = "hifigan-22k") -> None:
-        """Make one.
+        """Make a vocoder for mels of one convention.
 
         Args:
-            convention: Of the mels that it takes: a name or the parameters.
+            convention: Mel convention: its name or its parameters.
 
         Raises:
-            InputError: The name is unknown.
+            InputError: The name of the convention is unknown.
         """
         resolved = get_convention(convention) if isinstance(convention, str) else convention
         driver = _SineDriver(resolved)

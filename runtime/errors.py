@@ -1,14 +1,14 @@
 """The runtime's errors. Each message states the rule, the value received and the remedy, in one line.
 
-`InputError`, `ArtifactError` and `ProviderError` are for what the caller can mend; the command line turns them into
-exit status 2.
+`InputError`, `ArtifactError` and `ProviderError` report problems that the caller can fix; the command line turns them
+into exit status 2.
 """
 
 __all__ = ["ArtifactError", "InputError", "ProviderError", "VoirsVocoderError"]
 
 
 class VoirsVocoderError(Exception):
-    """Base of every error that a caller can mend."""
+    """Base of every error that a caller can fix."""
 
 
 class InputError(VoirsVocoderError):
@@ -20,4 +20,4 @@ class ArtifactError(VoirsVocoderError):
 
 
 class ProviderError(VoirsVocoderError):
-    """A provider, precision or engine that was asked for is unknown or cannot run here."""
+    """A requested provider, precision or engine is unknown or cannot run on this machine."""

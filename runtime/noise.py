@@ -15,17 +15,18 @@ _MANTISSA_BITS = 53
 
 
 def noise(seed: int, draw: int, start: int, count: int) -> NDArray[np.float32]:
-    """Standard normal values of absolute positions.
+    """Draw standard normal values of absolute positions.
 
     Block b = n // 4096 comes from the counter-based generator Philox 4x64-10 (J. Salmon et al., Parallel random
-    numbers: as easy as 1, 2, 3, 2011) with key (seed, draw) and counter (0, 0, 0, b). Two neighbouring words become two
-    neighbouring values by the transform of Box and Muller (1958), in float64.
+    numbers: as easy as 1, 2, 3, 2011) with key (seed, draw) and counter (0, 0, 0, b). Two neighboring words become two
+    neighboring values by the transform of Box and Muller (1958), in float64.
 
     Args:
-        seed: Of the utterance, in [0, 2^64).
-        draw: 0 is what sampling starts from, k is what is added after step k.
-        start: First position, from 0.
-        count: How many.
+        seed: Seed of the utterance, in [0, 2^64).
+        draw: Index of an independent sequence, in [0, 2^64): 0 is the noise that sampling starts from, k is the noise
+            added after step k.
+        start: First position, at least 0.
+        count: Number of values, at least 0.
 
     Returns:
         Float32 [count].
@@ -46,13 +47,20 @@ def noise(seed: int, draw: int, start: int, count: int) -> NDArray[np.float32]:
 
 
 def grouped_noise(seed: int, draw: int, first_group: int, groups: int, n_group: int) -> NDArray[np.float32]:
-    """Noise for a flow, whose element [channel, t] is position t * n_group + channel.
+    """Draw noise for a flow, whose element [channel, t] is position t * n_group + channel.
+
+    Args:
+        seed: Seed of the utterance, in [0, 2^64).
+        draw: Index of an independent sequence, in [0, 2^64).
+        first_group: First group of positions, at least 0.
+        groups: Number of groups, at least 0.
+        n_group: Positions in a group.
 
     Returns:
         Float32 [n_group, groups], contiguous.
 
     Raises:
-        InputError: As `noise`.
+        InputError: An argument is out of range.
     """
     values = noise(seed, draw, first_group * n_group, groups * n_group)
     return np.ascontiguousarray(values.reshape(groups, n_group).T)

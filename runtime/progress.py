@@ -1,4 +1,4 @@
-"""How long work tells whoever waits for it."""
+"""Reports of progress during long work."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 __all__ = ["Progress", "silent"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many parts of it are done, and how many there are (0: unknown)."""
+"""Called with a phrase for the work in progress, the number of parts done, and the number of parts (0: unknown)."""
 
 
 def silent(message: str, done: int, total: int) -> None:
-    """Say nothing."""
+    """Ignore the report."""
     del message, done, total

@@ -1,9 +1,9 @@
 """Speed, pitch and energy of an utterance.
 
-Speed and pitch are changed in the mel: its frames are interpolated along time before the vocoder, which then makes
-speech of that rhythm by itself; for another pitch, what it made is played at another rate, and the formants move along.
+Speed and pitch are changed in the mel: its frames are interpolated along time before the vocoder, which then
+synthesizes speech of that rhythm by itself; for another pitch, its audio is resampled, and the formants move along.
 DNSMOS rates that above stretching the audio afterwards (`python -m tests.benchmark.prosody` measures it).
-Energy is a gain on the audio: exact, where a louder mel would ask for what the vocoder was never taught.
+Energy is a gain on the audio, which is exact; a louder mel would lie outside the vocoder's training data.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Prosody:
     """How an utterance departs from its mel.
 
     Attributes:
-        made_rate_hz: Rate that the vocoder's audio is taken to have; played at `sample_rate`, its pitch changes by
+        made_rate_hz: Sample rate in Hz that the vocoder's audio is resampled from; its pitch changes by the factor
             `made_rate_hz / sample_rate`.
-        sample_rate: Of the audio that is handed on, in Hz.
-        frame_step: Frames of the mel for each frame that the vocoder is given.
-        gain: On the samples.
+        sample_rate: Sample rate of the final audio in Hz.
+        frame_step: Frames of the mel for each frame of the vocoder's input.
+        gain: Factor on the samples.
     """
 
     made_rate_hz: int
@@ -45,7 +45,7 @@ class Prosody:
 
     @classmethod
     def of(cls, config: VocodingConfig, sample_rate: int) -> Prosody:
-        """What a configuration asks for."""
+        """Derive the prosody from the settings of an utterance and the sample rate of the audio in Hz."""
         made_rate_hz = round(sample_rate * 2.0 ** (config.pitch_semitones / _SEMITONES_PER_OCTAVE))
         return cls(
             made_rate_hz=made_rate_hz,
@@ -55,25 +55,25 @@ class Prosody:
         )
 
     def frames(self, frames: int) -> int:
-        """How many frames the vocoder is given for a mel of so many."""
+        """Number of frames of the vocoder's input for a mel of `frames` frames."""
         return max(1, round(frames / self.frame_step))
 
     def samples(self, frames: int, hop_length: int) -> int:
-        """Length of the audio of a mel."""
+        """Number of samples of the final audio for a mel of `frames` frames."""
         return resampled_length(self.frames(frames) * hop_length, self.made_rate_hz, self.sample_rate)
 
     def mel(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A whole mel as the vocoder is given it: [n_mels, frames] -> [n_mels, other frames]."""
+        """Turn a whole mel into the vocoder's input: [n_mels, frames] -> [n_mels, other frames]."""
         if self.frame_step == 1.0:
             return values
         return _interpolated(values, 0, self.places(0, self.frames(values.shape[1])), values.shape[1])
 
     def source(self, source: MelSource) -> MelSource:
-        """The same for a mel that is read piece by piece."""
+        """Turn a mel that is read piece by piece into the vocoder's input."""
         return source if self.frame_step == 1.0 else _StretchedSource(source, self)
 
     def audio(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """What the vocoder made, as it is handed on: consecutive [samples] of any length."""
+        """Turn the vocoder's audio into the final audio: consecutive blocks [samples] of any length."""
         resampler = BlockResampler(self.made_rate_hz, self.sample_rate)
         for block in blocks:
             yield self.louder(resampler.push(block))
@@ -82,29 +82,29 @@ class Prosody:
             yield self.louder(rest)
 
     def louder(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Samples of any shape with the gain."""
+        """Apply the gain to samples of any shape."""
         return samples if self.gain == 1.0 else samples * self.gain
 
     def buffer(self, audio: AudioBuffer) -> AudioBuffer:
-        """A whole utterance, mono, as it is handed on."""
+        """Turn the vocoder's audio of a whole utterance, mono, into the final audio."""
         samples = np.concatenate(list(self.audio([audio.samples[0]])))
         return AudioBuffer(samples[np.newaxis], audio.sample_rate)
 
     def places(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Where in the mel the vocoder's frames lie, counted from its first: float64 [stop - start]."""
+        """Positions in the mel, in frames from its first, of frames of the vocoder's input: float64 [stop - start]."""
         # Frames are intervals whose middles stand for them.
         return (np.arange(start, stop, dtype=np.float64) + 0.5) * self.frame_step - 0.5
 
 
 class ProsodyStream:
-    """The same for a live utterance."""
+    """The prosody of a live utterance."""
 
     def __init__(self, prosody: Prosody, n_mels: int) -> None:
-        """Begin.
+        """Start at the beginning of an utterance.
 
         Args:
-            prosody: What is changed.
-            n_mels: Bands of the mel.
+            prosody: Change of the utterance.
+            n_mels: Number of mel bands.
         """
         self._prosody = prosody
         self._kept = np.empty((n_mels, 0), np.float32)
@@ -113,7 +113,7 @@ class ProsodyStream:
         self._resampler = BlockResampler(prosody.made_rate_hz, prosody.sample_rate)
 
     def push(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take frames [n_mels, frames], give those for the vocoder that no later frame can change."""
+        """Take mel frames [n_mels, frames] and return the vocoder's input frames that no later frame can change."""
         if self._prosody.frame_step == 1.0:
             return values
         self._kept = np.concatenate((self._kept, values), axis=1)
@@ -123,14 +123,14 @@ class ProsodyStream:
         return self._frames(ready, end)
 
     def finish(self) -> NDArray[np.float32]:
-        """The rest of the frames."""
+        """End the utterance and return the rest of the vocoder's input frames."""
         end = self._first + self._kept.shape[1]
         if self._prosody.frame_step == 1.0 or end == 0:
             return self._kept[:, :0]
         return self._frames(self._prosody.frames(end), end)
 
     def audio(self, samples: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
-        """What the vocoder made of them [samples], as it is handed on; `last` ends the utterance."""
+        """Turn the vocoder's next audio [samples] into final audio; `last` ends the utterance."""
         shaped = self._resampler.push(samples)
         if last:
             shaped = np.concatenate((shaped, self._resampler.finish()))
@@ -149,7 +149,7 @@ class ProsodyStream:
 
 
 class _StretchedSource:
-    """See `MelSource`."""
+    """A `MelSource` whose frames are interpolated as they are read."""
 
     def __init__(self, source: MelSource, prosody: Prosody) -> None:
         self._source = source
@@ -174,13 +174,13 @@ class _StretchedSource:
 def _interpolated(
     values: NDArray[np.float32], first: int, places: NDArray[np.float64], total: int
 ) -> NDArray[np.float32]:
-    """Frames between frames, on straight lines; beyond the ends, the outermost frame.
+    """Interpolate linearly between frames; beyond the ends, repeat the outermost frame.
 
     Args:
-        values: [n_mels, frames], those from `first` on that are needed.
-        first: Place of the first of them.
-        places: Float64 [frames wanted], ascending.
-        total: Frames of the whole mel.
+        values: Mel frames from `first` on, [n_mels, frames], as far as they are needed.
+        first: Position of the first frame of `values` in the mel.
+        places: Positions to interpolate at, float64 [frames], ascending.
+        total: Number of frames of the whole mel.
     """
     places = np.clip(places, 0, total - 1)
     left = np.floor(places).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Levels of quality and modes of performance: what they choose of an artifact, and what it will cost."""
+"""Levels of quality and modes of performance: the choice of precision, sampler and session, and its expected cost."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ _ALLOWED_PESQ_LOSS: dict[QualityLevel, float] = {
     "high": tolerance_of("pesq_wb"),
     "ultra": 0.0,
 }
-# Of INT8 below FP32, for `medium`: what its gate allows.
+# PESQ that INT8 may lose against FP32 at the level `medium`: the limit of its gate.
 _INT8_PESQ_LOSS = 0.1
-# Where no sweep was made.
+# Steps of a diffusion model whose artifact has no sweep.
 _STEPS: dict[QualityLevel, int] = {"low": 3, "medium": 6, "high": 12, "ultra": 24}
 _SESSIONS: dict[PerformanceMode, SessionConfig] = {
     "economy": SessionConfig(threads=1, spinning=False, activation_budget_bytes=8 << 20),
@@ -61,14 +61,14 @@ _TRIALS = 3
 
 @dataclass(frozen=True)
 class QualityPlan:
-    """What was chosen.
+    """Choice for a level of quality and a mode of performance.
 
     Attributes:
-        precision: Of the graphs.
-        session: Threads and memory.
-        sampler: Of a diffusion model; None takes the artifact's, as for the others.
-        steps: Likewise.
-        reasons: Why, a line each.
+        precision: Precision of the graphs.
+        session: Threads and memory of the session.
+        sampler: Sampler of a diffusion model; None uses the artifact's default, and for other models.
+        steps: Number of sampling steps of a diffusion model; None uses the artifact's default, and for other models.
+        reasons: Reason of each choice, one line each.
     """
 
     precision: Precision
@@ -79,11 +79,12 @@ class QualityPlan:
 
 
 class CostEstimate(msgspec.Struct, frozen=True):
-    """What vocoding will cost here.
+    """Expected cost of an utterance on this machine.
 
     Attributes:
-        rtf: Seconds of compute per second of audio, from a short trial.
-        peak_bytes: Of the whole process: what it has now, the largest window's intermediate results, mel and audio.
+        rtf: Real-time factor: seconds of compute per second of audio, from a short trial.
+        peak_bytes: Peak memory of the whole process in bytes: its present memory, the intermediate results of the
+            largest window, mel and audio.
     """
 
     rtf: float
@@ -98,15 +99,15 @@ def quality_plan(
 ) -> QualityPlan:
     """Choose precision, sampler, steps and session.
 
-    `ultra`: FP32, and of a diffusion model the best setting that was measured. `high`: what nobody hears: FP16 on a
-    GPU, at most 0.05 PESQ by fewer steps. `medium`: INT8 if it was measured to lose at most 0.1 PESQ, at most 0.2 by
-    fewer steps. `low`: INT8 if the artifact has it, at most 0.5 PESQ by fewer steps. Settings come from the artifact's
-    sweep; where none was made, 24, 12, 6 and 3 steps.
+    `ultra`: FP32, and the best measured sampler setting of a diffusion model. `high`: no audible loss, which is FP16
+    on a GPU, and fewer steps that lose at most 0.05 PESQ. `medium`: INT8 if it was measured to lose at most 0.1 PESQ,
+    and fewer steps that lose at most 0.2. `low`: INT8 if the artifact has it, and fewer steps that lose at most 0.5
+    PESQ. Sampler settings come from the artifact's sweep; without a sweep the levels use 24, 12, 6 and 3 steps.
 
     `economy`: one thread that sleeps between runs, small windows. `balanced`: the defaults. `speed`: large windows.
 
     Args:
-        artifact: What is there to choose from.
+        artifact: Artifact to choose from.
         quality: One of `QUALITY_LEVELS`.
         performance: One of `PERFORMANCE_MODES`.
         provider: Name of the provider that will run the graphs; `auto` is planned as `cpu`, which it can fall back on.
@@ -129,14 +130,14 @@ def quality_plan(
 def estimate_cost(
     vocoder: Vocoder, artifact: Artifact, config: VocodingConfig, frames: int, session: SessionConfig
 ) -> CostEstimate:
-    """Vocode half a second of noise a few times, and add up memory.
+    """Estimate the cost of an utterance: vocode half a second of a quiet mel a few times, and add up memory.
 
     Args:
-        vocoder: Loaded.
-        artifact: That it was loaded from.
-        config: How it will be called.
-        frames: Length of the mel.
-        session: That it was loaded with.
+        vocoder: Loaded vocoder.
+        artifact: Artifact that the vocoder was loaded from.
+        config: Settings of the utterance.
+        frames: Length of the mel in frames.
+        session: Session settings that the vocoder was loaded with.
 
     Raises:
         ProviderError: The provider failed.
@@ -173,7 +174,7 @@ def _precision(artifact: Artifact, quality: QualityLevel, provider: Provider) ->
             return _float_precision(artifact, provider, f"no INT8, {loss}")
         return _float_precision(artifact, provider, f"the artifact has no INT8 for {provider.name}")
     if quality == "high":
-        return _float_precision(artifact, provider, "no loss that is heard")
+        return _float_precision(artifact, provider, "no audible loss")
     return "fp32", "FP32, the model itself"
 
 
@@ -217,7 +218,7 @@ def _quiet(artifact: Artifact) -> float:
 
 
 def _resident_bytes() -> int:
-    """What this process has resident now; where the system does not say, the most that it ever had."""
+    """Resident memory of this process in bytes; where the system does not report it, the highest so far."""
     statm = Path("/proc/self/statm")
     if statm.is_file():
         return int(statm.read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE

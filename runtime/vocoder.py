@@ -1,4 +1,4 @@
-"""The vocoder: an artifact in, audio out. No torch, no onnx."""
+"""The vocoder: an artifact in, audio out. It imports neither torch nor onnx."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["MelRangeWarning", "Vocoder"]
 
 
 class MelRangeWarning(UserWarning):
-    """The values of a mel look like another convention than the model's."""
+    """The range of a mel's values suggests another convention than the model's."""
 
 
 class Vocoder:
@@ -42,8 +42,8 @@ class Vocoder:
 
     Thread safety: any number of threads may call `vocode`, `vocode_source`, `vocode_batch`, `vocode_stream`,
     `open_stream`, `supports` and `metadata` of one vocoder at the same time; each call gets the audio that it gets
-    alone. On the providers `cpu`, `cuda` and `tensorrt` the calls compute in parallel, on `openvino` and
-    `tensorrt-engine` each run of a graph waits for the one before. An iterator that `vocode_source` or `vocode_stream`
+    alone. On the providers `cpu` and `cuda` the calls compute in parallel; on the others a run of a graph waits for
+    the one before. An iterator that `vocode_source` or `vocode_stream`
     returns is for one thread at a time. `aio` is for the thread of one event loop. `close` must not run while another
     call does.
 
@@ -55,7 +55,13 @@ class Vocoder:
     def __init__(
         self, metadata: VocoderMetadata, driver: Driver, features: frozenset[VocoderFeature]
     ) -> None:
-        """Use `Vocoder.load`."""
+        """Use `Vocoder.load` or `Vocoder.from_driver`.
+
+        Args:
+            metadata: Description of the loaded artifact.
+            driver: Driver that turns mel into audio; the vocoder closes it.
+            features: Features that the artifact supports.
+        """
         self._metadata = metadata
         self._driver = driver
         self._features = features
@@ -73,14 +79,18 @@ class Vocoder:
         """Load an artifact.
 
         Args:
-            path: The artifact's directory.
-            provider: `cpu`, `openvino`, `cuda`, `tensorrt`, `tensorrt-engine`, or `auto`.
+            path: Directory of the artifact.
+            provider: Name of the provider: `cpu`, `openvino`, `cuda`, `tensorrt`, `tensorrt-engine`, or `auto`.
             precision: Precision of the graphs to run, one that the artifact holds: `fp32`, `fp16`, `int8`.
-            session: Threads and memory; None takes the defaults.
+            session: Threads, memory and batching; None uses the defaults.
+
+        Returns:
+            A vocoder with its graphs loaded, but for those that only streams or batches need.
 
         Raises:
             ArtifactError: The artifact is damaged or of a later format.
-            ProviderError: The provider or precision is unknown or cannot be had here; nothing else is run instead.
+            ProviderError: The provider or precision is unknown, missing from the artifact, or cannot run here; nothing
+                else runs in its place.
         """
         artifact = Artifact.open(path)
         config = session or SessionConfig()
@@ -91,12 +101,12 @@ class Vocoder:
 
     @classmethod
     def from_driver(cls, manifest: Manifest, precision: Precision, driver: Driver) -> Self:
-        """A vocoder over a driver that is already open.
+        """Make a vocoder over a driver that is already open.
 
         Args:
-            manifest: Of the artifact that the driver runs.
-            precision: Of its graphs.
-            driver: What turns mel into audio.
+            manifest: Manifest of the artifact that the driver runs.
+            precision: Precision of the driver's graphs.
+            driver: Driver that turns mel into audio; the vocoder closes it.
         """
         metadata = VocoderMetadata(
             family=manifest.family,
@@ -115,28 +125,30 @@ class Vocoder:
 
     @property
     def metadata(self) -> VocoderMetadata:
-        """What was loaded."""
+        """Description of the loaded artifact: family, precision, provider, sample rate, convention."""
         return self._metadata
 
     def supports(self, feature: VocoderFeature) -> bool:
-        """Whether the artifact holds what a feature needs."""
+        """Whether the artifact holds the graphs that a feature needs."""
         return feature in self._features
 
     def vocode(
         self, mel: NDArray[np.float32] | MelSpectrogram, config: VocodingConfig | None = None
     ) -> AudioBuffer:
-        """One utterance.
+        """Synthesize one utterance.
 
         Args:
-            mel: float32 [n_mels, frames] or [1, n_mels, frames] in the model's convention, or a `MelSpectrogram`,
+            mel: Float32 [n_mels, frames] or [1, n_mels, frames] in the model's convention, or a `MelSpectrogram`,
                 whose convention is checked.
-            config: None takes the defaults.
+            config: Settings of the utterance; None uses the defaults.
 
         Returns:
-            Audio [1, frames * hop_length], nominally in [-1, 1]; another length where `config.speed` is not 1.
+            Float32 audio [1, frames * hop_length], nominally in [-1, 1]. Where `config.speed` is not 1, the number of
+            samples is divided by it.
 
         Raises:
-            InputError: The mel has another convention, type, number of bands, or values that are not finite.
+            InputError: The mel has another convention, type or number of bands, no frames, or values that are not
+                finite; or a setting does not suit the model.
             ProviderError: The provider failed.
         """
         source = ArrayMelSource(self._checked(mel), self._metadata.convention)
@@ -150,17 +162,19 @@ class Vocoder:
         return AudioBuffer(samples, self._metadata.sample_rate)
 
     def vocode_source(self, source: MelSource, config: VocodingConfig | None = None) -> Iterator[AudioBuffer]:
-        """One utterance of any length, window by window in bounded memory.
+        """Synthesize one utterance of any length, window by window in bounded memory.
 
         Args:
             source: Mel frames by position, such as `AudioMelSource` over a file.
-            config: None takes the defaults.
+            config: Settings of the utterance; None uses the defaults.
 
         Yields:
-            Consecutive pieces of the audio, together equal to `vocode` of the whole.
+            Consecutive pieces of the audio, float32 [1, samples]; together they equal the audio of `vocode`.
 
         Raises:
-            InputError: As `vocode`.
+            InputError: The mel has another convention, no frames, or values that are not finite; or a setting does not
+                suit the model.
+            ProviderError: The provider failed.
         """
         require_convention(source.convention, self._metadata.convention)
         for audio in self._windows(source, config):
@@ -171,17 +185,17 @@ class Vocoder:
         mels: Sequence[NDArray[np.float32] | MelSpectrogram],
         configs: VocodingConfig | Sequence[VocodingConfig | None] | None = None,
     ) -> list[AudioBuffer]:
-        """Several utterances, whose lengths may differ; each equals its own `vocode`.
+        """Synthesize several utterances, whose lengths may differ.
 
         Args:
-            mels: As of `vocode`, each.
-            configs: One for all, or one for each; None takes the defaults.
+            mels: Mel of each utterance, as for `vocode`.
+            configs: Settings for all utterances, or one item for each; None uses the defaults.
 
         Returns:
-            The audio of each, in order.
+            Audio of each utterance in order; each equals the audio of its own `vocode`.
 
         Raises:
-            BatchError: Some failed; the error holds their failures by position, and the audio of the others.
+            BatchError: Some utterances failed; the error holds their failures by position, and the audio of the others.
             InputError: There are not as many configurations as mels.
             ProviderError: `SessionConfig.batching` asks for a batch graph that the artifact does not have.
         """
@@ -214,12 +228,17 @@ class Vocoder:
     ) -> VocoderStream:
         """Begin a live utterance. Any number of streams share the loaded graphs.
 
+        With a latency setting, the first stream times the graph on this machine, which other work would disturb.
+
         Args:
-            config: As of `vocode`; None takes the defaults.
-            streaming: Chunks and latency; None takes the defaults.
+            config: Settings of the utterance; None uses the defaults.
+            streaming: Chunks and latency of the stream; None uses the defaults.
+
+        Returns:
+            A stream at the start of an utterance.
 
         Raises:
-            InputError: A setting means nothing to the model, has no finite look-ahead, or asks for the impossible.
+            InputError: A setting does not suit the model, has no finite look-ahead, or asks for an impossible latency.
             ProviderError: The artifact has no stream graph of this precision, or the provider cannot run it.
         """
         streaming = streaming or StreamingConfig()
@@ -234,20 +253,21 @@ class Vocoder:
         config: VocodingConfig | None = None,
         streaming: StreamingConfig | None = None,
     ) -> Iterator[AudioBuffer]:
-        """One utterance from mel chunks of any size, such as an acoustic model makes them.
+        """Synthesize one utterance from mel chunks of any size, as an acoustic model yields them.
 
         Args:
-            mel_chunks: As for `VocoderStream.push`.
-            config: As of `vocode`; None takes the defaults.
-            streaming: Chunks and latency; None takes the defaults.
+            mel_chunks: Consecutive mel chunks, each as for `VocoderStream.push`.
+            config: Settings of the utterance; None uses the defaults.
+            streaming: Chunks and latency of the stream; None uses the defaults.
 
         Yields:
-            Consecutive audio, together as long as the mel and equal to `vocode` of the whole, unless
-            `streaming.latency_ms` says otherwise.
+            Consecutive pieces of the audio, float32 [1, samples]; together as long as the audio of `vocode` and equal
+            to it, unless `streaming` has a latency setting, with which the audio approximates it.
 
         Raises:
-            InputError: As `open_stream` and `VocoderStream.push`.
-            ProviderError: Likewise.
+            InputError: A setting does not suit the model, or a chunk has another convention, type or number of bands,
+                or values that are not finite.
+            ProviderError: The artifact has no stream graph of this precision, or the provider failed.
         """
         with self.open_stream(config, streaming) as stream:
             for chunk in mel_chunks:
@@ -269,7 +289,7 @@ class Vocoder:
         return self._aio
 
     def close(self) -> None:
-        """Free the graph; the vocoder cannot be used afterwards."""
+        """Free the loaded graphs; the vocoder cannot be used afterwards."""
         self._driver.close()
 
     def __enter__(self) -> Self:
@@ -291,7 +311,7 @@ class Vocoder:
             if getattr(chosen, name) is not None and name not in self._driver.settings:
                 known = ", ".join(sorted(self._driver.settings)) or "none"
                 raise InputError(
-                    f"{name} means nothing to a {self._metadata.family} model, which knows these settings: {known}; "
+                    f"{name} means nothing to a {self._metadata.family} model, which has these settings: {known}; "
                     f"leave {name} out"
                 )
         return chosen

@@ -1,7 +1,7 @@
 """Sampling that stops when the estimate of the clean audio no longer changes.
 
-Whether it has settled is seen on the whole utterance, so the whole utterance is held: this sampler serves neither
-streams nor the unrolled graph, and refuses what would take more memory than it may.
+Whether the estimate has settled is decided on the whole utterance, which is therefore kept in memory: this sampler
+serves neither streams nor the unrolled graph, and its driver refuses longer utterances.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from voirs_vocoder.runtime.diffusion.stage import PredictNoise, Stage, Track
 __all__ = ["MAX_ADAPTIVE_FRAMES", "SETTLED_DB", "adaptive_audio"]
 
 MAX_ADAPTIVE_FRAMES = 4096
-"""Longest utterance: 48 s at 22,050 Hz and a hop of 256, for which DiffWave's conditioner takes 335 MB."""
+"""Longest utterance in mel frames: 48 s at 22,050 Hz and a hop of 256, where DiffWave's conditioner takes 335 MB."""
 
 SETTLED_DB = -30.0
-"""The estimate has settled when a step changes it by no more than this, relative to its own level."""
+"""Largest change in dB, relative to its own level, that a step makes to an estimate that has settled."""
 
 _SILENCE = 1e-12
 
@@ -33,19 +33,19 @@ def adaptive_audio(
     after: int,
     most: int,
 ) -> tuple[NDArray[np.float32], int]:
-    """Follow a plan until it changes nothing any more.
+    """Follow a plan until the estimate of the clean audio has settled.
 
     Args:
-        plan: Every step's estimate of the clean audio is looked at.
-        predict: The network.
-        conditioner: Of the whole utterance.
-        seed: Of the noise.
+        plan: Sampler plan; the estimate of the clean audio is compared after every step.
+        predict: Network that predicts the noise.
+        conditioner: Conditioner of the whole utterance.
+        seed: Seed of the noise.
         before: Samples of past that an evaluation reads.
-        after: Samples of future likewise.
-        most: Samples to evaluate at once.
+        after: Samples of future that an evaluation reads.
+        most: Most samples to evaluate at once.
 
     Returns:
-        Audio [samples], and the number of steps that it took.
+        Audio float32 [samples], and the number of steps that it took.
     """
     noisy = clean = np.empty(0, np.float32)
     for number, step in enumerate(plan.steps):

@@ -1,4 +1,4 @@
-"""From what a caller asked for and what an artifact says to a plan."""
+"""From the settings of a caller and the defaults of an artifact to a sampler plan."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from voirs_vocoder.runtime.errors import InputError
 __all__ = ["chosen_plan"]
 
 _ADAPTIVE_STEPS = 24
-# Where neither the caller nor the artifact says.
+# Steps where neither the caller nor the artifact states a number.
 _DEFAULT_STEPS = 12
 
 
 def chosen_plan(model: Diffusion, config: VocodingConfig) -> SamplerPlan:
-    """The plan to follow.
+    """Compile the plan to follow.
 
     Args:
-        model: What the artifact says.
-        config: What the caller asked for; what is None is left to the artifact.
+        model: Training schedule and default sampler of the artifact.
+        config: Settings of the utterance; those that are None use the artifact's defaults.
+
+    Returns:
+        Plan of the chosen sampler on the chosen schedule.
 
     Raises:
-        InputError: The sampler or schedule is unknown, or their settings contradict each other or the checkpoint.
+        InputError: The settings contradict each other or do not suit the checkpoint, or the artifact's sampler is
+            unknown.
     """
     sampler = config.sampler or model.sampler
     training = NoiseSchedule(model.training_betas)

@@ -1,4 +1,4 @@
-"""What every sampler compiles to: a few coefficients per step."""
+"""The plan that every sampler compiles to: a few coefficients per step."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["PlanStep", "SamplerPlan"]
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One evaluation of the network, and what is made of it.
+    """One evaluation of the network, and the update that follows it.
 
-    With x the noisy audio, eps the noise that the network predicts in it, x0 the estimate of the clean audio that the
-    step before made, and z fresh noise:
+    With x the noisy audio, eps the noise that the network predicts in it, x0 the estimate of the clean audio from the
+    step before, and z fresh noise:
 
         x' = a x + b eps + c x0 + d z, limited to [-1, 1] if `clamps`
         x0' = e x + f eps
 
     Attributes:
-        step: What the network is told, in steps of the checkpoint's own schedule; fractional.
-        a: See above.
-        b: See above.
-        c: See above; 0 where x0 is not read.
-        d: See above; 0 where no noise is added.
-        e: See above.
-        f: See above.
+        step: Position in the checkpoint's own schedule that the network is conditioned on, in steps; fractional.
+        a: Weight of x in the next noisy audio.
+        b: Weight of eps in the next noisy audio.
+        c: Weight of x0 in the next noisy audio; 0 where x0 is not read.
+        d: Weight of z in the next noisy audio; 0 where no noise is added.
+        e: Weight of x in the estimate of the clean audio.
+        f: Weight of eps in the estimate of the clean audio.
         clamps: Whether x' is limited to [-1, 1].
     """
 
@@ -47,13 +47,16 @@ class PlanStep:
         x0: NDArray[np.float32] | None,
         z: NDArray[np.float32] | None,
     ) -> NDArray[np.float32]:
-        """The noisy audio of the next step.
+        """Compute the noisy audio of the next step.
 
         Args:
-            x: Float32, any shape.
-            eps: Of the same shape.
-            x0: Likewise; may be None where `c` is 0.
-            z: Likewise; may be None where `d` is 0.
+            x: Noisy audio, float32 of any shape.
+            eps: Predicted noise, of the shape of `x`.
+            x0: Estimate of the clean audio from the step before, of the shape of `x`; may be None where `c` is 0.
+            z: Fresh standard normal noise, of the shape of `x`; may be None where `d` is 0.
+
+        Returns:
+            Float32, of the shape of `x`.
         """
         result = np.float32(self.a) * x
         result += np.float32(self.b) * eps
@@ -64,7 +67,7 @@ class PlanStep:
         return np.clip(result, -1.0, 1.0, out=result) if self.clamps else result
 
     def clean_estimate(self, x: NDArray[np.float32], eps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The estimate x0' of the clean audio, of the shape of `x` and `eps`."""
+        """Compute the estimate x0' of the clean audio, of the shape of `x` and `eps`."""
         estimate = np.float32(self.e) * x
         estimate += np.float32(self.f) * eps
         return estimate
@@ -75,9 +78,9 @@ class SamplerPlan:
     """A sampler with its schedule, ready to be followed.
 
     Attributes:
-        sampler: Its name.
+        sampler: Name of the sampler.
         start_scale: Standard deviation of the noise that sampling starts from.
-        steps: In the order of execution.
+        steps: Steps in the order of execution.
     """
 
     sampler: str

@@ -29,8 +29,8 @@ class _Level:
 
     Attributes:
         now: alpha_cumulative before the step.
-        after: The same after it; 1 for the last.
-        before: Of the step before; None for the first.
+        after: alpha_cumulative after the step; 1 for the last step.
+        before: alpha_cumulative before the preceding step; None for the first step.
     """
 
     now: float
@@ -44,12 +44,12 @@ class _Level:
 
     @property
     def f(self) -> float:
-        """The weight of eps in it."""
+        """The weight of eps in the clean estimate."""
         return -math.sqrt((1.0 - self.now) / self.now)
 
 
 _Update = tuple[float, float, float, float]
-"""a, b, c, d of a step; d for unit temperature."""
+"""Coefficients a, b, c and d of a step, d for unit temperature."""
 
 
 def sampler_plan(
@@ -60,13 +60,13 @@ def sampler_plan(
     eta: float = 0.0,
     temperature: float = 1.0,
 ) -> SamplerPlan:
-    """Compile a sampler.
+    """Compile a sampler to a plan.
 
     Args:
         sampler: `ddpm`, `ddim` or `dpm-solver++`. The published fast sampling of DiffWave is `ddpm` on the checkpoint's
             own inference schedule.
-        training: The checkpoint's schedule, in whose steps the network is told the noise level.
-        schedule: The noise levels to visit, from the last to the first.
+        training: Schedule of the checkpoint, in whose steps the network takes the noise level.
+        schedule: Noise levels to visit, from the last to the first.
         eta: Share of fresh noise at each step of `ddim`, in [0, 1]: 0 adds none, 1 as much as `ddpm`. 0 for the other
             samplers.
         temperature: Factor on all noise, in [0, 2].
@@ -79,7 +79,7 @@ def sampler_plan(
         raise InputError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
     if eta and sampler != "ddim":
         raise InputError(f"eta is a setting of the sampler ddim alone, got {eta} for {sampler}; leave it out")
-    told = training.steps_of(schedule)
+    positions = training.steps_of(schedule)
     levels = [float(level) for level in schedule.alphas_cumulative]
     steps = []
     for n in reversed(range(len(levels))):
@@ -88,7 +88,7 @@ def sampler_plan(
         # DiffWave's published loop limits x at every step; the deterministic samplers pass through levels where x
         # rightly exceeds full scale, so they limit the result alone.
         clamps = sampler == "ddpm" or n == 0
-        steps.append(PlanStep(float(told[n]), a, b, c, d * temperature, level.e, level.f, clamps))
+        steps.append(PlanStep(float(positions[n]), a, b, c, d * temperature, level.e, level.f, clamps))
     return SamplerPlan(sampler, temperature, tuple(steps))
 
 

@@ -1,8 +1,8 @@
 """Noise schedules, and how one is expressed in the steps of another.
 
 In the notation of J. Ho et al., Denoising Diffusion Probabilistic Models, arXiv 2006.11239: beta is the variance that
-a step adds, alpha_cumulative the product of all 1 - beta so far. A network knows the pairs of alpha_cumulative and
-step of its training and nothing else, so another schedule is mapped by alpha_cumulative, never by index.
+a step adds, alpha_cumulative the product of all 1 - beta so far. A network is trained on
+pairs of alpha_cumulative and step alone, so another schedule is mapped by alpha_cumulative, never by index.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ DEFAULT_SCHEDULE = "log-snr"
 _SIGMOID_REACH = 6.0
 _BISECTIONS = 100
 _LARGEST_BETA = 0.999
-# Of alpha_cumulative: what float64 loses in a product of a thousand factors.
+# Error of alpha_cumulative: float64 loses about this much in a product of a thousand factors.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class ScheduleStatistics:
-    """What a schedule does to a signal.
+    """Effect of a schedule on a signal.
 
     Attributes:
-        steps: How many.
-        first_alpha_cumulative: After the first step: near 1 is nearly clean.
-        last_alpha_cumulative: After the last: near 0 is nearly pure noise.
-        first_snr_db: Of signal power to noise power after the first step, for a signal of unit power.
-        last_snr_db: After the last.
+        steps: Number of steps.
+        first_alpha_cumulative: alpha_cumulative after the first step; near 1 the signal is nearly clean.
+        last_alpha_cumulative: alpha_cumulative after the last step; near 0 the signal is nearly pure noise.
+        first_snr_db: Signal-to-noise ratio in dB after the first step, for a signal of unit power.
+        last_snr_db: Signal-to-noise ratio in dB after the last step, for a signal of unit power.
     """
 
     steps: int
@@ -66,13 +66,13 @@ class NoiseSchedule:
         betas: Variances, each strictly between 0 and 1, in the order of the forward process.
 
     Raises:
-        InputError: There is none, there are more than `MAX_STEPS`, or one is out of range.
+        InputError: There are no betas, more than `MAX_STEPS`, or one is out of range.
     """
 
     betas: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the number and the range of the betas."""
         if not 1 <= len(self.betas) <= MAX_STEPS:
             raise InputError(f"a schedule has 1 to {MAX_STEPS} steps, got {len(self.betas)}")
         for index, beta in enumerate(self.betas):
@@ -84,39 +84,42 @@ class NoiseSchedule:
 
     @cached_property
     def alphas_cumulative(self) -> NDArray[np.float64]:
-        """Float64 [steps], strictly falling."""
+        """Products of 1 - beta so far, float64 [steps], strictly falling."""
         products: NDArray[np.float64] = np.cumprod(1.0 - np.array(self.betas, np.float64), dtype=np.float64)
         return products
 
     @classmethod
     def from_alphas_cumulative(cls, values: Sequence[float] | NDArray[np.float64]) -> NoiseSchedule:
-        """The schedule with these products.
+        """Make the schedule with these products.
 
         Args:
-            values: Strictly falling, within (0, 1).
+            values: alpha_cumulative of each step, strictly falling within (0, 1).
 
         Raises:
-            InputError: They are not.
+            InputError: The values do not fall strictly, or lie outside (0, 1).
         """
         levels = np.concatenate(([1.0], np.asarray(values, np.float64)))
         return cls(tuple(float(beta) for beta in 1.0 - levels[1:] / levels[:-1]))
 
     def statistics(self) -> ScheduleStatistics:
-        """See `ScheduleStatistics`."""
+        """Compute the effect of the schedule on a signal."""
         first, last = float(self.alphas_cumulative[0]), float(self.alphas_cumulative[-1])
         return ScheduleStatistics(len(self.betas), first, last, _snr_db(first), _snr_db(last))
 
     def steps_of(self, other: NoiseSchedule) -> NDArray[np.float64]:
-        """Another schedule's noise levels in steps of this one, the checkpoint's.
+        """Express another schedule's noise levels in steps of this one, the checkpoint's.
 
         Between two steps, the position is interpolated in the root of alpha_cumulative, as the published fast sampling
         of DiffWave does (github.com/lmnt-com/diffwave at 0594106, inference.py).
 
+        Args:
+            other: Schedule to express.
+
         Returns:
-            Float64 [steps of the other], in [0, steps of this - 1].
+            Fractional step of each noise level, float64 [steps of the other], in [0, steps of this - 1].
 
         Raises:
-            InputError: A level lies outside this schedule's.
+            InputError: A noise level lies outside those of this schedule.
         """
         mine = self.alphas_cumulative
         levels = other.alphas_cumulative
@@ -126,7 +129,7 @@ class NoiseSchedule:
             index = int(np.flatnonzero(outside)[0])
             raise InputError(
                 f"no training step matches step {index} of the schedule, whose cumulative alpha is "
-                f"{levels[index]:.6g}: the checkpoint knows {low:.6g} to {high:.6g}; "
+                f"{levels[index]:.6g}: the checkpoint was trained on {low:.6g} to {high:.6g}; "
                 "choose betas whose products stay within"
             )
         roots = np.sqrt(np.clip(levels, low, high))
@@ -136,18 +139,19 @@ class NoiseSchedule:
 
 
 def schedule_within(training: NoiseSchedule, kind: str, steps: int) -> NoiseSchedule:
-    """A schedule of a published shape that ends at the noise level at which the checkpoint's own ends.
+    """Make a schedule of a published shape that ends at the last noise level of the checkpoint's own.
 
-    A shape is fitted by its last beta (linear, quadratic, sigmoid) or by the part of the curve that is taken (cosine,
-    log-snr), so that sampling starts where the network was trained to start.
+    A shape is fitted by its last beta (linear, quadratic, sigmoid) or by the part of its curve (cosine, log-snr), so
+    that sampling starts where the network was trained to start.
 
     Args:
-        training: The checkpoint's own schedule.
-        kind: A key of `SCHEDULES`.
-        steps: How many, from 1 to those of the checkpoint.
+        training: Schedule of the checkpoint.
+        kind: Key of `SCHEDULES`.
+        steps: Number of steps, from 1 to that of the checkpoint.
 
     Raises:
-        InputError: The kind is unknown, or there are too few or too many steps.
+        InputError: The kind is unknown, there are too few or too many steps, or the shape cannot reach the last noise
+            level in so few steps.
     """
     if kind not in SCHEDULES:
         raise InputError(f"unknown schedule {kind!r}; known: {', '.join(SCHEDULES)}")
@@ -226,7 +230,7 @@ SCHEDULES: dict[str, Callable[[NoiseSchedule, int], NoiseSchedule]] = {
     "cosine": _cosine,
     "log-snr": _log_snr,
 }
-"""Shapes by name."""
+"""Functions from the checkpoint's schedule and a number of steps to a schedule, by name of the shape."""
 
 
 def _snr_db(alpha_cumulative: float) -> float:

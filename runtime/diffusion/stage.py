@@ -13,11 +13,11 @@ from voirs_vocoder.runtime.noise import noise
 __all__ = ["PredictNoise", "Stage", "Track"]
 
 PredictNoise = Callable[[NDArray[np.float32], float, NDArray[np.float32]], NDArray[np.float32]]
-"""From noisy audio [samples], step and conditioner [channels, samples] to the noise in it [samples]."""
+"""Predicts the noise in audio: from noisy audio [samples], step and conditioner [channels, samples] to [samples]."""
 
 
 class Track:
-    """A signal that grows at its end and is forgotten at its start.
+    """A signal that grows at its end and is dropped at its start.
 
     Attributes:
         end: Samples from the start of the utterance that were ever appended.
@@ -33,36 +33,36 @@ class Track:
         self.end += values.shape[-1]
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Samples from start to stop, which must be kept still: [..., stop - start]."""
+        """Samples from start to stop, none of them dropped yet: [..., stop - start]."""
         if self._values is None:
             return np.empty(0, np.float32)
         first = self.end - self._values.shape[-1]
         return self._values[..., start - first : stop - first]
 
     def drop_before(self, start: int) -> None:
-        """Forget what lies before a sample."""
+        """Drop the samples before `start`."""
         if self._values is not None:
             first = self.end - self._values.shape[-1]
             self._values = self._values[..., max(0, start - first) :].copy()
 
 
 class Stage:
-    """One step of the plan. It reads what the stage before makes, with the context of one evaluation.
+    """One step of the plan. It reads the output of the stage before, with the context of one evaluation.
 
     Attributes:
-        done: Samples from the start that it has made.
-        noisy: What it reads; the first stage draws noise instead.
-        clean: The estimates of the stage before, where the step reads them.
+        done: Number of samples from the start of the utterance that are finished.
+        noisy: Noisy audio from the stage before; empty for the first stage, which draws noise.
+        clean: Estimates of the clean audio from the stage before; empty where the step does not read them.
     """
 
     def __init__(self, step: PlanStep, number: int, seed: int, start_scale: float) -> None:
-        """A stage at the start of an utterance.
+        """Start at the beginning of an utterance.
 
         Args:
-            step: Its coefficients.
-            number: Of the step, from 0; it adds draw number + 1.
-            seed: Of the utterance.
-            start_scale: Of the noise that stage 0 starts from.
+            step: Coefficients of the step.
+            number: Index of the step, from 0; its noise is draw `number + 1`.
+            seed: Seed of the utterance.
+            start_scale: Standard deviation of the noise that stage 0 starts from.
         """
         self.done = 0
         self.noisy = Track()
@@ -73,7 +73,7 @@ class Stage:
         self._start_scale = np.float32(start_scale)
 
     def receive(self, noisy: NDArray[np.float32], clean: NDArray[np.float32]) -> None:
-        """Take what the stage before made, [samples] each."""
+        """Take noisy audio and the estimate of the clean audio from the stage before, [samples] each."""
         self.noisy.append(noisy)
         if self._step.c:
             self.clean.append(clean)
@@ -88,18 +88,18 @@ class Stage:
         most: int,
         at_end: bool,
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Make as much as the input allows.
+        """Process as much as the input allows.
 
         Args:
-            predict: The network.
-            conditioner: Of the utterance so far.
+            predict: Network that predicts the noise.
+            conditioner: Conditioner of the utterance so far.
             before: Samples of past that an evaluation reads.
-            after: Samples of future likewise.
-            most: Samples to make at once.
+            after: Samples of future that an evaluation reads.
+            most: Most samples to evaluate at once.
             at_end: Whether the utterance ends with the input.
 
         Yields:
-            Noisy audio and the estimate of the clean audio, [samples] each.
+            Noisy audio for the next stage and the estimate of the clean audio, [samples] each.
         """
         ready = self.noisy.end if self._number else conditioner.end
         limit = ready if at_end else ready - after

@@ -1,8 +1,8 @@
-"""Removes what a flow adds to everything it says: the spectrum of its own silence, subtracted frame by frame.
+"""Removes the constant noise that a flow adds to its audio: the spectrum of its silence, subtracted frame by frame.
 
-After `Denoiser` of github.com/NVIDIA/waveglow at 8afb643: STFT of 1024 with hop 256, the magnitudes of the first frame
-of audio made from a mel of zeros without noise, times a strength, are taken off; phases stay. Any split of the audio
-gives the same result.
+After `Denoiser` of github.com/NVIDIA/waveglow at 8afb643: with an STFT of 1024 samples and a hop of 256, the magnitudes
+of the first frame of the audio that the model makes from a mel of zeros without noise, times a strength, are
+subtracted; phases stay. The result does not depend on how the audio is split.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from voirs_vocoder.runtime.dsp import hann_window
 __all__ = ["DENOISER_DELAY_SAMPLES", "SILENT_FRAMES", "Denoiser", "bias_spectrum", "denoised"]
 
 SILENT_FRAMES = 88
-"""Frames of zeros that the bias is measured on, as in the official code."""
+"""Number of mel frames of zeros that the bias is measured on, as in the official code."""
 
 _N_FFT = 1024
 _HOP = 256
 _PADDING = _N_FFT // 2
 DENOISER_DELAY_SAMPLES = _N_FFT - 1
-"""How far the denoised audio lags behind at most: the last sample of a frame waits for no other, its first for all."""
+"""Largest delay in samples: the last sample of a frame waits for no other, its first for all."""
 _WINDOW = hann_window(_N_FFT, _N_FFT)
 _SMALLEST_WEIGHT = 1e-8
 
 
 def bias_spectrum(silence: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Magnitudes of the first frame, centred on the first sample.
+    """Magnitudes of the first frame, centered on the first sample.
 
     Args:
-        silence: [samples], what the model makes of `SILENT_FRAMES` frames of zeros without noise.
+        silence: Audio [samples] that the model makes from `SILENT_FRAMES` mel frames of zeros without noise.
 
     Returns:
-        Float64 [513].
+        Bias spectrum, float64 [513].
     """
     first = np.pad(silence.astype(np.float64), (_PADDING, 0), mode="reflect")[:_N_FFT]
     return np.abs(np.fft.rfft(first * _WINDOW))
 
 
 class Denoiser:
-    """Takes the bias off one utterance, piece by piece.
+    """Subtracts the bias spectrum from one utterance, piece by piece.
 
     Args:
-        bias: See `bias_spectrum`.
-        strength: How often it is subtracted; no magnitude falls below zero.
+        bias: Bias spectrum of the model, float64 [513]; see `bias_spectrum`.
+        strength: Factor on the bias spectrum; no magnitude falls below zero.
     """
 
     def __init__(self, bias: NDArray[np.float64], strength: float) -> None:
-        """A denoiser at the start of an utterance."""
+        """Start at the beginning of an utterance."""
         self._removed = strength * bias
         self._waiting = np.empty(0)
         self._started = False
@@ -61,15 +61,15 @@ class Denoiser:
         """Take the next samples.
 
         Args:
-            audio: [samples]; all pieces together a multiple of 256 samples.
+            audio: Next samples, float32 [samples]; all pieces together are a multiple of 256 samples.
 
         Returns:
-            What is finished, [samples], at most `DENOISER_DELAY_SAMPLES` less than went in.
+            Finished audio, float32 [samples], at most `DENOISER_DELAY_SAMPLES` behind the input.
         """
         return self._advanced(audio.astype(np.float64), at_end=False)
 
     def finish(self) -> NDArray[np.float32]:
-        """The rest of the utterance."""
+        """End the utterance and return the rest of its audio."""
         return self._advanced(np.empty(0), at_end=True)
 
     def _advanced(self, piece: NDArray[np.float64], *, at_end: bool) -> NDArray[np.float32]:
@@ -85,7 +85,7 @@ class Denoiser:
         finished, self._added, frames = _overlap_add(waiting, self._added, self._removed)
         self._waiting = waiting[frames * _HOP :]
         if at_end:
-            # The padding at the end is heard no more than that at the start, half a frame of it has been added up.
+            # Drops the padding at the end as that at the start; half a frame of it has been added up.
             finished = np.concatenate((finished, self._added), axis=1)[
                 :, : finished.shape[1] + _PADDING - _HOP
             ]
@@ -100,15 +100,15 @@ class Denoiser:
 def denoised(
     pieces: Iterable[NDArray[np.float32]], bias: NDArray[np.float64], strength: float
 ) -> Iterator[NDArray[np.float32]]:
-    """Audio with the bias taken off.
+    """Subtract the bias spectrum from the audio of an utterance.
 
     Args:
         pieces: Consecutive audio, [samples] each; together a multiple of 256 samples.
-        bias: See `bias_spectrum`.
-        strength: See `Denoiser`.
+        bias: Bias spectrum of the model, float64 [513].
+        strength: Factor on the bias spectrum.
 
     Yields:
-        Consecutive audio, together as long as the input.
+        Consecutive audio, float32 [samples]; together as long as the input.
     """
     denoiser = Denoiser(bias, strength)
     for piece in pieces:

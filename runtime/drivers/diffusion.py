@@ -1,8 +1,8 @@
 """The driver of diffusion models: a conditioner once, then a network step by step (DiffWave).
 
-Windows lie inside each step, never around the sampler: every step is a stage that reads the noisy audio of the one
+Windows lie inside each step, never around the sampler: every step is a stage that reads the noisy audio of the step
 before with the context that one evaluation of the network needs, and follows it at that distance. Nothing is evaluated
-with less context than in one pass, and what is kept is bounded by the number of steps.
+with less context than in one pass, and memory is bounded by the number of steps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from voirs_vocoder.runtime.streaming.config import StreamingConfig
 
 __all__ = ["DiffusionDriver"]
 
-# A window is at least so many times the context, which is computed at every step: a fifth of the work at most.
+# Smallest ratio of a window to its context, which every step computes again: a fifth of the work at most.
 _LEAST_SHARE = 6
 
 
@@ -48,7 +48,17 @@ class DiffusionDriver(Driver):
     settings = setting_names(DiffusionSettings)
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
-        """Load the graphs. Raises as `open_driver`."""
+        """Load the graphs.
+
+        Args:
+            manifest: Manifest of the artifact.
+            opener: Loads the graph of a role.
+            config: Memory budget and batching.
+
+        Raises:
+            ArtifactError: The manifest states no noise schedule, or a graph is damaged.
+            ProviderError: The artifact lacks the precision, or the provider cannot run here.
+        """
         if manifest.diffusion is None:
             raise ArtifactError(
                 "a diffusion artifact must state its schedule in the manifest; export it again"
@@ -66,7 +76,7 @@ class DiffusionDriver(Driver):
         self._window_frames = affordable_frames(entry, config, self._step.max_frames, context, _LEAST_SHARE)
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
-        """See `Driver.vocode`."""
+        """Sample an utterance step by step; see `Driver.vocode`."""
         plan = self._plan(config)
         if plan.sampler == ADAPTIVE:
             return self._settled(mel, config, plan)
@@ -79,7 +89,7 @@ class DiffusionDriver(Driver):
         return super().batch_graph(config)
 
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
-        """See `Driver.open_stream`."""
+        """Begin a live utterance; see `Driver.open_stream`."""
         refuse_latency(streaming, "a diffusion model")
         plan = self._plan(config)
         if plan.sampler == ADAPTIVE:
@@ -96,7 +106,7 @@ class DiffusionDriver(Driver):
         )
 
     def close(self) -> None:
-        """See `Driver.close`."""
+        """Free the loaded graphs; see `Driver.close`."""
         self._conditioner.close()
         self._step.close()
         self._streams.close()
@@ -187,8 +197,8 @@ class DiffusionDriver(Driver):
         predicted: NDArray[np.float32] = self._step.run(inputs)["predicted_noise"][0, 0]
         if guidance in (None, 1.0):
             return predicted
-        guided = predicted.copy()
+        conditional = predicted.copy()
         inputs["conditioner"] = np.zeros_like(inputs["conditioner"])
-        free = self._step.run(inputs)["predicted_noise"][0, 0]
-        result: NDArray[np.float32] = free + np.float32(guidance) * (guided - free)
+        unconditional = self._step.run(inputs)["predicted_noise"][0, 0]
+        result: NDArray[np.float32] = unconditional + np.float32(guidance) * (conditional - unconditional)
         return result

@@ -1,4 +1,4 @@
-"""A diffusion model as a stream: a chain of stateful networks, one per step, none of which computes anything twice."""
+"""A diffusion model as a stream: a chain of stateful networks, one per step, which compute nothing twice."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["DiffusionStream"]
 class DiffusionStream:
     """One utterance through the conditioner and the steps of a plan. See `ChunkStream`.
 
-    Every step's network is late by its own look-ahead, in whole frames, behind the step before.
+    Every step's network lags by its own look-ahead, in whole frames, behind the step before.
 
     Args:
-        conditioner: The conditioner's stream graph, shared with other streams.
-        network: The step network's, likewise.
-        plan: What to follow.
-        seed: Of the noise.
-        guidance: See `VocodingConfig`.
-        session: The memory budget.
+        conditioner: Stream graph of the conditioner, shared with other streams.
+        network: Stream graph of the step network, shared with other streams.
+        plan: Sampler plan to follow.
+        seed: Seed of the noise.
+        guidance: Weight of the conditional prediction against the unconditional one; 1 runs no unconditional network.
+        session: Memory budget.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class DiffusionStream:
         guidance: float,
         session: SessionConfig,
     ) -> None:
-        """A stream at the start of an utterance."""
+        """Start at the beginning of an utterance."""
         hop_length = conditioner.hop_length
         late = [conditioner.delay_samples, *[network.delay_samples] * (len(plan.steps) - 1)]
         waits = sum(math.ceil(samples / hop_length) * hop_length for samples in late)
@@ -57,17 +57,17 @@ class DiffusionStream:
         ]
 
     def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `ChunkStream.push`."""
+        """Take the next frames; see `ChunkStream.push`."""
         frames = mel.shape[1]
         self._conditioner.inputs(frames)["mel"][0] = mel
         return self._through(self._conditioner.push(frames), at_end=False)
 
     def finish(self) -> NDArray[np.float32]:
-        """See `ChunkStream.finish`."""
+        """End the utterance and return the rest; see `ChunkStream.finish`."""
         return self._through(self._conditioner.finish(), at_end=True)
 
     def reset(self) -> None:
-        """See `ChunkStream.reset`."""
+        """Begin a new utterance; see `ChunkStream.reset`."""
         self._conditioner.reset()
         self._conditions = Track()
         for step in self._steps:
@@ -89,7 +89,7 @@ class DiffusionStream:
 
 
 class _StreamStep:
-    """One step: its network's state, and what it waits for."""
+    """One step of the plan: the state of its network, and the input that waits for it."""
 
     def __init__(
         self,
@@ -102,9 +102,9 @@ class _StreamStep:
         most_frames: int,
     ) -> None:
         self._hop_length = network.hop_length
-        self._told = GraphStream(network)
+        self._conditional = GraphStream(network)
         # With guidance the network also runs without a mel.
-        self._free = None if guidance == 1.0 else GraphStream(network)
+        self._unconditional = None if guidance == 1.0 else GraphStream(network)
         self._step = step
         self._number = number
         self._seed = seed
@@ -117,14 +117,14 @@ class _StreamStep:
         self.noisy = Track()
         self._clean = Track()
         self._done = 0
-        self._told.reset()
-        if self._free is not None:
-            self._free.reset()
+        self._conditional.reset()
+        if self._unconditional is not None:
+            self._unconditional.reset()
 
     @property
     def taken(self) -> int:
-        """Samples that the network has heard."""
-        return self._told.frames * self._hop_length
+        """Number of samples that the network has taken."""
+        return self._conditional.frames * self._hop_length
 
     def receive(self, noisy: NDArray[np.float32], clean: NDArray[np.float32]) -> None:
         self.noisy.append(noisy)
@@ -134,38 +134,40 @@ class _StreamStep:
     def advance(
         self, ready_frames: int, conditions: Track, *, at_end: bool
     ) -> Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Noisy audio of the next step and the estimate of the clean audio, as far as the input allows."""
-        while self._told.frames < ready_frames:
-            frames = min(self._most_frames, ready_frames - self._told.frames)
+        """Yield noisy audio for the next step and the estimate of the clean audio, as far as the input allows."""
+        while self._conditional.frames < ready_frames:
+            frames = min(self._most_frames, ready_frames - self._conditional.frames)
             start = self.taken
             stop = start + frames * self._hop_length
             if not self._number:
                 self.noisy.append(self._start_scale * noise(self._seed, 0, start, stop - start))
-            x, heard = self.noisy.read(start, stop), conditions.read(start, stop)
-            eps = self._pushed(self._told, frames, x, heard)
-            if self._free is not None:
-                eps = self._guided(eps.copy(), self._pushed(self._free, frames, x, 0.0))
+            x, condition = self.noisy.read(start, stop), conditions.read(start, stop)
+            eps = self._pushed(self._conditional, frames, x, condition)
+            if self._unconditional is not None:
+                eps = self._guided(eps.copy(), self._pushed(self._unconditional, frames, x, 0.0))
             if eps.size:
                 yield self._applied(eps)
         if at_end:
-            eps = self._told.finish().reshape(-1)
-            if self._free is not None:
-                eps = self._guided(eps, self._free.finish().reshape(-1))
+            eps = self._conditional.finish().reshape(-1)
+            if self._unconditional is not None:
+                eps = self._guided(eps, self._unconditional.finish().reshape(-1))
             if eps.size:
                 yield self._applied(eps)
 
     def _pushed(
-        self, stream: GraphStream, frames: int, x: NDArray[np.float32], heard: NDArray[np.float32] | float
+        self, stream: GraphStream, frames: int, x: NDArray[np.float32], condition: NDArray[np.float32] | float
     ) -> NDArray[np.float32]:
         inputs = stream.inputs(frames)
         inputs["noisy_audio"][0, 0] = x
         inputs["step"][0] = self._step.step
-        inputs["conditioner"][0] = heard
+        inputs["conditioner"][0] = condition
         return stream.push(frames).reshape(-1)
 
-    def _guided(self, told: NDArray[np.float32], free: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `DiffusionDriver`."""
-        result: NDArray[np.float32] = free + self._guidance * (told - free)
+    def _guided(
+        self, conditional: NDArray[np.float32], unconditional: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Classifier-free guidance, as in `DiffusionDriver`."""
+        result: NDArray[np.float32] = unconditional + self._guidance * (conditional - unconditional)
         return result
 
     def _applied(self, eps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -90,7 +90,7 @@ class DirectStream:
     """
 
     def __init__(self, graph: StreamGraph, config: SessionConfig, chunk_frames: int | None = None) -> None:
-        """A stream at the start of an utterance."""
+        """Start at the beginning of an utterance."""
         self.chunk_frames = chunk_frames
         self.delay_samples = graph.delay_samples
         self.max_chunk_frames = graph.max_chunk_frames(config)

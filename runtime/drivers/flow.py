@@ -101,7 +101,7 @@ class FlowStream:
         n_group: int,
         bias: NDArray[np.float64] | None,
     ) -> None:
-        """A stream at the start of an utterance."""
+        """Start at the beginning of an utterance."""
         self.delay_samples = graph.delay_samples + (0 if bias is None else DENOISER_DELAY_SAMPLES)
         self.chunk_frames: int | None = None
         self.max_chunk_frames = graph.max_chunk_frames(session)

@@ -20,21 +20,21 @@ _DRIVERS: dict[str, type[DirectDriver | FlowDriver | DiffusionDriver]] = {
 
 
 def driver_roles(name: str) -> tuple[str, ...]:
-    """Roles of the graphs that a driver runs; an artifact may hold others for other runtimes."""
+    """Roles of the graphs that an offline pass of a driver runs; an artifact may hold others for other runtimes."""
     return _DRIVERS[name].roles
 
 
 def open_driver(manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> Driver:
-    """Load what the manifest's driver needs.
+    """Open the driver that the manifest names, and load its graphs.
 
     Args:
-        manifest: Of the artifact.
+        manifest: Manifest of the artifact.
         opener: Loads the graph of a role.
-        config: The memory budget.
+        config: Memory budget and batching.
 
     Raises:
         ArtifactError: This version has no such driver, or a graph is damaged.
-        ProviderError: The provider or precision cannot be had.
+        ProviderError: The artifact lacks the precision, or the provider cannot run here.
     """
     if manifest.driver not in _DRIVERS:
         raise ArtifactError(

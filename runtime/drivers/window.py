@@ -33,11 +33,11 @@ class Window:
     """A part of an utterance with the context around it.
 
     Attributes:
-        first_frame: Of the utterance, where `values` begin.
-        values: Mel frames [n_mels, frames].
-        start: First frame of the window's own.
-        stop: One past the last.
-        at_end: Whether the utterance ends here.
+        first_frame: Frame of the utterance at which `values` begin.
+        values: Mel frames [n_mels, frames], context and look-ahead included.
+        start: First frame of the utterance that is the window's own.
+        stop: Frame of the utterance after the last one that is the window's own.
+        at_end: Whether the utterance ends with this window.
     """
 
     first_frame: int
@@ -48,11 +48,11 @@ class Window:
 
     @property
     def frames(self) -> int:
-        """How many frames are the window's own."""
+        """Number of frames that are the window's own."""
         return self.stop - self.start
 
     def own(self, hop_length: int) -> slice:
-        """Where the audio of the own frames lies within that of all of `values`."""
+        """Slice of the own frames' audio within the audio of all of `values`."""
         return slice(
             (self.start - self.first_frame) * hop_length, (self.stop - self.first_frame) * hop_length
         )
@@ -63,7 +63,7 @@ class WindowDriver(Protocol):
 
     Attributes:
         context_frames: Frames before a window's first one that its audio depends on.
-        look_ahead_frames: Frames after its last one likewise.
+        look_ahead_frames: Frames after a window's last one that its audio depends on.
         max_window_frames: Most frames that fit the memory budget at once, context and look-ahead included.
     """
 
@@ -74,15 +74,18 @@ class WindowDriver(Protocol):
     def synthesize(
         self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
     ) -> NDArray[np.float32]:
-        """Audio of one window.
+        """Synthesize one window.
 
         Args:
-            mel: [n_mels, frames], checked.
-            first_frame: Of the utterance, where the window begins; randomness is addressed by it.
-            config: Of the utterance, the same for each of its windows.
+            mel: Mel of the window, [n_mels, frames], checked.
+            first_frame: Frame of the utterance at which the window begins; noise is drawn by position from it.
+            config: Settings of the utterance, equal for all its windows.
 
         Returns:
-            Audio [frames * hop_length]. It may be overwritten by the next call.
+            Float32 audio [frames * hop_length]. The next call may overwrite it.
+
+        Raises:
+            ProviderError: The provider failed.
         """
         ...
 
@@ -90,20 +93,20 @@ class WindowDriver(Protocol):
 def synthesize_windows(
     driver: WindowDriver, mel: MelReader, hop_length: int, config: VocodingConfig
 ) -> Iterator[NDArray[np.float32]]:
-    """Audio of a whole utterance, window by window.
+    """Synthesize a whole utterance window by window.
 
     Args:
-        driver: What turns a window into audio.
-        mel: The input.
-        hop_length: Audio samples per frame.
-        config: Of the utterance. Its `window_frames` are the most frames at once, context included; None takes the
-            driver's `max_window_frames`.
+        driver: Driver that turns a window into audio.
+        mel: Mel of the utterance.
+        hop_length: Audio samples per mel frame.
+        config: Settings of the utterance. A `window_frames` of None uses the driver's `max_window_frames`.
 
     Yields:
-        Audio [samples], in order; together frames * hop_length. Each may be overwritten by the next.
+        Audio float32 [samples], in order; together frames * hop_length samples. The next piece may overwrite it.
 
     Raises:
         InputError: A window would be smaller than the context that it needs, or there are no frames.
+        ProviderError: The provider failed.
     """
     size = driver.max_window_frames if config.window_frames is None else config.window_frames
     before, after = driver.context_frames, driver.look_ahead_frames
@@ -117,14 +120,16 @@ def windows(mel: MelReader, before: int, after: int, size: int, *, fixed: bool) 
     """Cut an utterance into windows that overlap by their context.
 
     Args:
-        mel: The input.
-        before: Frames of context before a window's own ones.
-        after: Frames of look-ahead after them.
+        mel: Mel of the utterance.
+        before: Frames of context before a window's own frames.
+        after: Frames of look-ahead after a window's own frames.
         size: Frames of a window, context and look-ahead included.
-        fixed: Whether a `size` that cannot hold both and a frame is an error; otherwise the least that can is taken.
+        fixed: Whether a `size` too small for context, look-ahead and one frame is an error; otherwise it is raised to
+            the smallest possible size.
 
     Yields:
-        Windows whose own frames follow each other without a gap. The last alone has `at_end`; it may have none.
+        Windows whose own frames follow each other without a gap. Only the last one has `at_end` set; it may have no own
+        frames.
 
     Raises:
         InputError: `size` is too small and fixed, or there are no frames.

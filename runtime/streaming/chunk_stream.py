@@ -11,12 +11,12 @@ __all__ = ["ChunkStream"]
 
 
 class ChunkStream(Protocol):
-    """One utterance on its way through a driver's stream graphs. Used by one thread at a time.
+    """One utterance in a driver's stream graphs. For one thread at a time.
 
     Attributes:
-        delay_samples: How far the audio lags behind the mel.
-        chunk_frames: How many it wants gathered; None leaves that to `StreamingConfig`.
-        max_chunk_frames: Most mel frames that it takes at once.
+        delay_samples: Samples by which the audio lags behind the mel.
+        chunk_frames: Mel frames to gather before each run; None leaves that to `StreamingConfig`.
+        max_chunk_frames: Most mel frames that one run takes.
     """
 
     delay_samples: int
@@ -27,10 +27,10 @@ class ChunkStream(Protocol):
         """Take the next frames.
 
         Args:
-            mel: [n_mels, frames], checked; 1 to `max_chunk_frames` frames.
+            mel: Checked mel, float32 [n_mels, frames], with 1 to `max_chunk_frames` frames.
 
         Returns:
-            The audio that is finished, [samples]; it may be overwritten by the next call.
+            Finished audio, float32 [samples]; the next call may overwrite it.
 
         Raises:
             ProviderError: The provider failed; the stream must be reset.
@@ -38,7 +38,7 @@ class ChunkStream(Protocol):
         ...
 
     def finish(self) -> NDArray[np.float32]:
-        """The rest of the utterance; together with what `push` returned, frames * hop_length samples."""
+        """End the utterance and return the rest; with the audio of `push`, it makes frames * hop_length samples."""
         ...
 
     def reset(self) -> None:

@@ -15,12 +15,13 @@ _MAX_CHUNK_FRAMES = 4096
 
 @dataclass(frozen=True)
 class StreamingConfig:
-    """How a stream runs. The audio does not depend on it, unless a latency is asked for (`latency_setting`).
+    """How a stream runs. The audio does not depend on it, unless a latency is set (`latency_setting`).
 
     Attributes:
-        chunk_frames: Mel frames that are gathered before the graph runs; None runs it on whatever arrives.
+        chunk_frames: Mel frames that are gathered before the graph runs, in [1, 4096]; None runs it on whatever
+            arrives.
         adaptive: Whether the chunks grow when deadlines are missed, and shrink again when there is time to spare.
-        max_chunk_frames: How far they grow.
+        max_chunk_frames: Most mel frames of an adaptive chunk, at least `chunk_frames` and at most 4096.
         look_ahead_frames: Mel frames that are awaited behind a chunk before its audio is made; those that the model
             hears beyond them are extrapolated. None awaits them all and is exact.
         low_latency: Whether to await the look-ahead that `voirs-vocoder tune` measured to lose at most the tolerance of
@@ -28,7 +29,11 @@ class StreamingConfig:
         latency_ms: Or a budget from a mel frame to its audio, chunk and computing included. The look-ahead that
             it leaves no time for is extrapolated, and chunks are as small as this machine can keep up with. None is no
             budget.
-        max_buffered_ms: Finished audio that may lie ahead of its real-time playback before it counts as an overrun.
+        max_buffered_ms: Finished audio in ms, above 0, that may lie ahead of its real-time playback before it counts as
+            an overrun.
+
+    Raises:
+        InputError: A value is out of range, or several latency settings are given.
     """
 
     chunk_frames: int | None = 16
@@ -40,7 +45,7 @@ class StreamingConfig:
     max_buffered_ms: float = 2000.0
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check that each value is in its range and that at most one sets a latency."""
         if self.chunk_frames is not None and not 1 <= self.chunk_frames <= _MAX_CHUNK_FRAMES:
             raise InputError(f"chunk_frames must be in [1, {_MAX_CHUNK_FRAMES}], got {self.chunk_frames}")
         if not (self.chunk_frames or 1) <= self.max_chunk_frames <= _MAX_CHUNK_FRAMES:
@@ -61,10 +66,10 @@ class StreamingConfig:
 
     @property
     def latency_setting(self) -> str | None:
-        """The field that gives up exactness for latency; None for an exact stream."""
+        """Name of the field that gives up exactness for latency; None for an exact stream."""
         return next(iter(self._latency_settings()), None)
 
     def _latency_settings(self) -> list[str]:
-        # A look-ahead of 0 is asked for as well.
+        # A look-ahead of 0 is a setting too.
         values = {name: getattr(self, name) for name in _LATENCY_SETTINGS}
         return [name for name, value in values.items() if value is not None and value is not False]

@@ -1,4 +1,4 @@
-"""From a latency budget to chunk and look-ahead: what fits with the time that this machine takes to compute."""
+"""From a latency budget to chunk and look-ahead, by the time that this machine takes to compute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["LatencyPlan", "Stopwatch", "plan_for_budget", "plan_for_look_ahead"]
 _TIMED_RUNS = 24
 _WARM_UP_RUNS = 3
 _CHUNKS = (1, 2, 3, 4, 6, 8)
-# Of a chunk's duration; what is left is for what else the machine does.
+# Largest share of a chunk's duration for computing; the rest is for other work of the machine.
 _MAX_LOAD = 0.8
 
 
@@ -25,10 +25,11 @@ class LatencyPlan:
     """How a stream keeps a budget.
 
     Attributes:
-        chunk_frames: Frames of a chunk.
-        look_ahead_frames: Real frames awaited behind a chunk.
-        compute_ms: 99th percentile of the time until a chunk's audio is there.
-        latency_ms: From the first mel frame of a chunk to its audio: (chunk + look-ahead) frames, and `compute_ms`.
+        chunk_frames: Mel frames of a chunk.
+        look_ahead_frames: Real mel frames that are awaited behind a chunk.
+        compute_ms: 99th percentile of the time in ms that the audio of a chunk takes to compute.
+        latency_ms: Time in ms from the first mel frame of a chunk to its audio: the duration of chunk and look-ahead,
+            and `compute_ms`.
     """
 
     chunk_frames: int
@@ -41,16 +42,16 @@ class Stopwatch:
     """Times a stream graph on chunks of each size, once.
 
     Args:
-        graph: What is timed.
+        graph: Stream graph to time.
     """
 
     def __init__(self, graph: StreamGraph) -> None:
-        """Nothing is timed yet."""
+        """Time nothing yet."""
         self._graph = graph
         self._times_ms: dict[int, float] = {}
 
     def compute_ms(self, frames: int) -> float:
-        """99th percentile of a run on so many frames, over 24 runs."""
+        """99th percentile of the time in ms of a run on `frames` mel frames, over 24 runs."""
         if frames not in self._times_ms:
             stream = GraphStream(self._graph)
             stream.inputs(frames)
@@ -66,7 +67,15 @@ class Stopwatch:
 def plan_for_look_ahead(
     graph: StreamGraph, watch: Stopwatch, frame_ms: float, chunk_frames: int, look_ahead_frames: int
 ) -> LatencyPlan:
-    """What a chunk size and a look-ahead come to on this machine."""
+    """Compute the latency of a chunk size and a look-ahead on this machine.
+
+    Args:
+        graph: Stream graph.
+        watch: Stopwatch of the graph.
+        frame_ms: Duration of a mel frame in ms.
+        chunk_frames: Mel frames of a chunk.
+        look_ahead_frames: Real mel frames that are awaited behind a chunk.
+    """
     compute_ms = watch.compute_ms(chunk_frames + extrapolated_frames(graph, look_ahead_frames))
     latency_ms = (chunk_frames + look_ahead_frames) * frame_ms + compute_ms
     return LatencyPlan(chunk_frames, look_ahead_frames, compute_ms, latency_ms)
@@ -75,17 +84,17 @@ def plan_for_look_ahead(
 def plan_for_budget(
     graph: StreamGraph, watch: Stopwatch, frame_ms: float, budget_ms: float, max_chunk_frames: int
 ) -> LatencyPlan:
-    """The most look-ahead within a budget, with the smallest chunk that this machine keeps up with.
+    """Find the longest look-ahead within a budget, with the smallest chunk that this machine keeps up with.
 
     Args:
-        graph: Of the stream.
-        watch: Times it.
-        frame_ms: Duration of a mel frame.
-        budget_ms: From a frame to its audio.
-        max_chunk_frames: Larger chunks are not considered.
+        graph: Stream graph.
+        watch: Stopwatch of the graph.
+        frame_ms: Duration of a mel frame in ms.
+        budget_ms: Largest time in ms from a mel frame to its audio.
+        max_chunk_frames: Most mel frames of a chunk.
 
     Raises:
-        InputError: Nothing fits; the message says what would.
+        InputError: No plan fits; the message states the least possible latency.
     """
     whole = -(-graph.delay_samples // graph.hop_length)
     least: LatencyPlan | None = None

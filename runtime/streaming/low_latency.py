@@ -1,4 +1,4 @@
-"""Less latency than the look-ahead: the frames that have not come yet are extrapolated, and never committed.
+"""Less latency than the look-ahead: frames that have not arrived yet are extrapolated, and never committed.
 
 The committed state is exactly that of the exact stream. For every chunk the graph runs once from it on the chunk and
 extrapolated frames behind it, which gives the audio that is due, and once on the chunk alone, which commits it.
@@ -25,32 +25,32 @@ __all__ = [
 ]
 
 Extrapolator = Callable[[NDArray[np.float32], int], NDArray[np.float32]]
-"""From the past [n_mels, frames], the last 16 frames or as many as there are, to the next ones [n_mels, count]."""
+"""Guesses the next frames [n_mels, count] from the past [n_mels, frames]: the last 16 frames, or fewer at the start."""
 
 FITTED_FRAMES = 4
-"""How many frames a fitted extrapolator guesses from."""
+"""Number of past frames that a fitted extrapolator guesses from."""
 
 _PAST_FRAMES = 16
 
 
 def repeated_last_frame(past: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """The simplest `Extrapolator`."""
+    """Repeat the last frame: the simplest `Extrapolator`."""
     return np.repeat(past[:, -1:], count, axis=1)
 
 
 class LinearExtrapolator:
-    """An `Extrapolator` that was fitted on recordings and lies in the artifact as a small graph.
+    """An `Extrapolator` that was fitted on recordings, a small graph of the artifact.
 
     Args:
-        session: From `mel` [1, n_mels, past] to `future` [1, n_mels, count].
+        session: Session of the graph from `mel` [1, n_mels, past] to `future` [1, n_mels, count].
     """
 
     def __init__(self, session: Session) -> None:
-        """Shared by all streams."""
+        """Wrap a session, which all streams share."""
         self._session = session
 
     def __call__(self, past: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-        """See `Extrapolator`. Before enough has come, the first frame stands for what was before it."""
+        """Guess the next frames. While the past is too short, the first frame stands for the frames before it."""
         missing = max(0, FITTED_FRAMES - past.shape[1])
         known = np.concatenate((np.repeat(past[:, :1], missing, axis=1), past[:, -FITTED_FRAMES:]), axis=1)
         future = self._session.run({"mel": known[np.newaxis]})["future"][0, :, :count]
@@ -58,7 +58,7 @@ class LinearExtrapolator:
 
 
 def extrapolated_frames(graph: StreamGraph, look_ahead_frames: int) -> int:
-    """How many frames must be made up so that audio comes after that look-ahead instead of the graph's own."""
+    """Number of frames to extrapolate so that `look_ahead_frames` suffice in place of the graph's own look-ahead."""
     missing = graph.delay_samples - look_ahead_frames * graph.hop_length
     return max(0, math.ceil(missing / graph.hop_length))
 
@@ -67,10 +67,10 @@ class LowLatencyStream:
     """One utterance with less look-ahead than the graph has. See `ChunkStream`.
 
     Args:
-        graph: Of a one-pass model, shared with other streams.
-        chunk_frames: Frames of a chunk.
-        look_ahead_frames: Real frames that are awaited behind a frame before its audio is made.
-        extrapolator: Makes up the others.
+        graph: Stream graph of a one-pass model, shared with other streams.
+        chunk_frames: Mel frames of a chunk.
+        look_ahead_frames: Real mel frames that are awaited behind a frame before its audio is computed.
+        extrapolator: Guesses the other frames of the look-ahead.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class LowLatencyStream:
         look_ahead_frames: int,
         extrapolator: Extrapolator = repeated_last_frame,
     ) -> None:
-        """A stream at the start of an utterance."""
+        """Start at the beginning of an utterance."""
         self.chunk_frames: int | None = chunk_frames
         self.max_chunk_frames = chunk_frames
         self.delay_samples = look_ahead_frames * graph.hop_length
@@ -93,7 +93,7 @@ class LowLatencyStream:
         self._sounded = 0
 
     def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `ChunkStream.push`."""
+        """Take the next frames; see `ChunkStream.push`."""
         frames = mel.shape[1]
         past = mel if self._past is None else np.concatenate((self._past, mel), axis=1)
         self._past = past[:, -_PAST_FRAMES:]
@@ -111,13 +111,13 @@ class LowLatencyStream:
         return audio
 
     def finish(self) -> NDArray[np.float32]:
-        """See `ChunkStream.finish`. What is left is exact: nothing follows it."""
+        """End the utterance; the rest is exact, since nothing follows it. See `ChunkStream.finish`."""
         finished = max(0, self._stream.frames * self._hop_length - self._late)
         rest = self._stream.finish().reshape(-1)
         return rest[self._sounded - finished :]
 
     def reset(self) -> None:
-        """See `ChunkStream.reset`."""
+        """Begin a new utterance; see `ChunkStream.reset`."""
         self._stream.reset()
         self._past = None
         self._sounded = 0

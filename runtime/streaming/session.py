@@ -1,4 +1,4 @@
-"""A live stream: mel frames as they come, audio as soon as it is finished."""
+"""A live stream: mel frames in as they arrive, audio out as soon as it is finished."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ _REFUSALS: dict[str, str] = {
 
 
 class VocoderStream:
-    """One live utterance, then another. Several threads may hold it; their calls wait for each other.
+    """One live utterance, then another.
+
+    Thread safety: any number of threads may call the methods of one stream; each call waits for the one before. The
+    order of the chunks is that of the calls, so one thread should push. Different streams do not wait for each other.
 
     Example:
         with vocoder.open_stream() as stream:
@@ -67,7 +70,7 @@ class VocoderStream:
 
     @property
     def delay_samples(self) -> int:
-        """How far the audio lags behind the mel, besides the gathering of chunks and what another pitch takes."""
+        """Samples by which the audio lags behind the mel, without the gathering of chunks and the change of pitch."""
         return self._stream.delay_samples
 
     @property
@@ -80,14 +83,14 @@ class VocoderStream:
         """Take the next frames.
 
         Args:
-            mel: float32 [n_mels, frames] or [1, n_mels, frames], any number of frames, none included.
+            mel: Float32 [n_mels, frames] or [1, n_mels, frames] with any number of frames, including none.
 
         Returns:
-            The audio that is finished by now, [1, samples]; often none at first.
+            Audio that is finished by now, float32 [1, samples]; often no samples at first.
 
         Raises:
-            InputError: The chunk has another convention, type, number of bands, or values that are not finite: it was
-                not taken, and the stream must be reset. Or the stream has ended, failed or is closed.
+            InputError: The chunk has another convention, type or number of bands, or values that are not finite; it was
+                not taken, and the stream must be reset. Or the stream has ended, has failed or is closed.
             ProviderError: The provider failed; the stream must be reset.
         """
         with self._lock:
@@ -103,10 +106,11 @@ class VocoderStream:
         """End the utterance.
 
         Returns:
-            The rest of its audio; with what `push` returned, exactly as long as `vocode` makes it.
+            Rest of the utterance's audio, float32 [1, samples]; with the audio of `push` exactly as long as that of
+            `vocode`.
 
         Raises:
-            InputError: The stream has ended already, failed, or is closed.
+            InputError: The stream has ended already, has failed or is closed.
             ProviderError: The provider failed; the stream must be reset.
         """
         with self._lock:
@@ -125,7 +129,7 @@ class VocoderStream:
             return self._audio([*pieces, rest], last=True)
 
     def reset(self) -> None:
-        """Begin a new utterance; what was on its way is lost.
+        """Begin a new utterance; unfinished audio is lost.
 
         Raises:
             InputError: The stream is closed.
@@ -141,7 +145,7 @@ class VocoderStream:
             self._phase = "open"
 
     def close(self) -> None:
-        """Free the stream's state. Closing twice does no harm."""
+        """Free the stream's state. Closing twice is harmless."""
         with self._lock:
             if self._phase != "closed":
                 self._phase = "closed"
@@ -160,7 +164,7 @@ class VocoderStream:
             raise InputError(_REFUSALS[self._phase])
 
     def _gathered(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Run on as many whole chunks as there are; what is left waits."""
+        """Run on as many whole chunks as there are; the remaining frames wait."""
         if self._size.frames is None:
             return self._runs(values, values.shape[1] or 1)
         if self._waiting.shape[1]:

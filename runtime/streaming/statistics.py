@@ -1,4 +1,4 @@
-"""What a stream knows about its own timing."""
+"""The timing of a stream."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class StreamStatistics:
     """Timing of a stream so far.
 
     Attributes:
-        chunks: Runs of the graph.
-        frames: Mel frames that went in.
-        samples: Audio samples that came out.
-        chunk_frames: Frames that are gathered for a run now; None for whatever arrives.
-        first_audio_ms: From the first frame that was pushed to the first finished sample; None before.
-        compute_p50_ms: Median time of the last 1,024 runs; None before the first.
-        compute_p99_ms: Their 99th percentile.
-        deadline_misses: Runs that took longer than their chunk lasts.
-        underruns: Runs whose audio came after playback in real time, begun with the first sample, needed it.
-        overruns: Runs after which more audio than `max_buffered_ms` lay ahead of that playback.
+        chunks: Number of runs of the graph.
+        frames: Number of mel frames taken.
+        samples: Number of audio samples finished.
+        chunk_frames: Mel frames that are gathered for a run at present; None for whatever arrives.
+        first_audio_ms: Time in ms from the first pushed frame to the first finished sample; None before that.
+        compute_p50_ms: Median time in ms of the last 1,024 runs; None before the first run.
+        compute_p99_ms: 99th percentile of the time in ms of the last 1,024 runs; None before the first run.
+        deadline_misses: Number of runs that took longer than the duration of their chunk.
+        underruns: Number of runs whose audio was late for playback in real time, begun with the first sample.
+        overruns: Number of runs after which more than `max_buffered_ms` of audio lay ahead of playback in real time.
     """
 
     chunks: int
@@ -44,13 +44,13 @@ class StreamClock:
     """Counts and times the runs of one stream.
 
     Args:
-        sample_rate: Of the audio, in Hz.
-        hop_length: Samples per mel frame.
-        max_buffered_ms: See `StreamingConfig`.
+        sample_rate: Sample rate of the audio in Hz.
+        hop_length: Audio samples per mel frame.
+        max_buffered_ms: Audio in ms ahead of playback above which a run counts as an overrun.
     """
 
     def __init__(self, sample_rate: int, hop_length: int, max_buffered_ms: float) -> None:
-        """A clock at the start of an utterance."""
+        """Start at the beginning of an utterance."""
         self._sample_rate = sample_rate
         self._frame_ms = 1e3 * hop_length / sample_rate
         self._max_buffered_ms = max_buffered_ms
@@ -58,23 +58,23 @@ class StreamClock:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin a new utterance."""
         self._chunks = self._frames = self._samples = 0
         self._misses = self._underruns = self._overruns = 0
         self._began_s: float | None = None
         self._sounded_s: float | None = None
 
     def ran(self, started_s: float, ended_s: float, frames: int, samples: int) -> bool:
-        """Note a run.
+        """Count a run.
 
         Args:
-            started_s: When it began, by `time.perf_counter`.
-            ended_s: When it ended.
-            frames: Mel frames of its chunk; 0 at the end of the utterance.
-            samples: Audio samples that it finished.
+            started_s: Time at which the run began, by `time.perf_counter`.
+            ended_s: Time at which the run ended, by `time.perf_counter`.
+            frames: Mel frames of the run's chunk; 0 at the end of the utterance.
+            samples: Audio samples that the run finished.
 
         Returns:
-            Whether it was done within its chunk's duration.
+            Whether the run took no longer than its chunk's duration.
         """
         taken_ms = 1e3 * (ended_s - started_s)
         self._times_ms[self._chunks % _WINDOW] = taken_ms
@@ -96,7 +96,7 @@ class StreamClock:
         return in_time
 
     def statistics(self, chunk_frames: int | None) -> StreamStatistics:
-        """Everything so far."""
+        """Compute the statistics of the utterance so far; `chunk_frames` is passed through."""
         times_ms = self._times_ms[: min(self._chunks, _WINDOW)]
         first_ms = None
         if self._began_s is not None and self._sounded_s is not None:
