@@ -18,6 +18,7 @@ __all__ = [
     "MODEL",
     "OUTPUT",
     "SPEECH",
+    "ProviderName",
     "artifact_argument",
     "backend_option",
     "bits_option",
@@ -94,16 +95,22 @@ def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
     return decorate
 
 
-class _ProviderName(click.Choice):  # type: ignore[type-arg] # click < 8.2 has no type argument here
-    """The name of a provider, or `auto`; the names are read at each use, since providers can be registered."""
+class ProviderName(click.Choice):  # type: ignore[type-arg] # click < 8.2 has no type argument here
+    """The name of a provider; the names are read at each use, since providers can be registered.
 
-    def __init__(self) -> None:
+    Args:
+        names: Returns the names that are allowed.
+    """
+
+    def __init__(self, names: Callable[[], Sequence[str]]) -> None:
+        """Read no name yet."""
+        self._names = names
         super().__init__(())
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Names of the providers that are known now, and `auto`."""
-        return (*provider_names(), AUTO)
+        """The names that are allowed now."""
+        return tuple(self._names())
 
     @choices.setter
     def choices(self, names: Sequence[str]) -> None:
@@ -114,7 +121,7 @@ def provider_option(function: _Function) -> _Function:
     """`--provider`."""
     return option(
         "--provider",
-        type=_ProviderName(),
+        type=ProviderName(lambda: (*provider_names(), AUTO)),
         default="cpu",
         group=MODEL,
         help="Provider that runs the graph. Only `auto` chooses one, and prints which.",

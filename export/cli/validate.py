@@ -14,8 +14,13 @@ from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.gate_lines import gate_lines
 from voirs_vocoder.export.validation.report import Report, encode_report, report_table
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
+from voirs_vocoder.runtime.providers import all_providers
 
 __all__ = ["command", "judge_artifact"]
+
+
+def _cpu_providers() -> list[str]:
+    return [provider.name for provider in all_providers() if provider.measurable and not provider.on_gpu]
 
 
 @click.command(
@@ -36,7 +41,7 @@ __all__ = ["command", "judge_artifact"]
 @option(
     "--provider",
     "providers",
-    type=click.Choice(("cpu", "openvino")),
+    type=options.ProviderName(_cpu_providers),
     multiple=True,
     show_default="all that are installed",
     help="Provider to measure on. Repeat it for more.",

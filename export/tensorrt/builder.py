@@ -5,20 +5,14 @@ from __future__ import annotations
 import hashlib
 import platform
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import onnx
 
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.precisions import precision_of_model
 from voirs_vocoder.export.tensorrt.config import EngineConfig
-from voirs_vocoder.export.tensorrt.protocol import (
-    BuilderModule,
-    TrtBuilder,
-    TrtBuilderConfig,
-    TrtNetwork,
-    TrtParser,
-)
+from voirs_vocoder.export.tensorrt.protocol import BuilderModule, TrtBuilder, TrtBuilderConfig
 from voirs_vocoder.export.tensorrt.shapes import profile_from_inputs, tensors_from_onnx
 from voirs_vocoder.runtime.artifact.manifest import EngineEntry, FileEntry, Precision, Profile
 from voirs_vocoder.runtime.providers.tensorrt.flavour import Flavour, load_flavour
@@ -127,7 +121,7 @@ def _build(
     return bytes(engine), tuple(flag for flag, value in flags.items() if settings.get_flag(value))
 
 
-def _parser_errors(parser: TrtParser) -> str:
+def _parser_errors(parser: Any) -> str:
     errors = map(parser.get_error, range(parser.num_errors))
     return "; ".join(
         f"node {error.node_name()!r} ({error.node_operator()}): {' '.join(error.desc().split())}"
@@ -153,7 +147,7 @@ def _apply(config: EngineConfig, module: BuilderModule, settings: TrtBuilderConf
 
 
 def _add_profiles(
-    builder: TrtBuilder, settings: TrtBuilderConfig, network: TrtNetwork, profiles: tuple[Profile, ...]
+    builder: TrtBuilder, settings: TrtBuilderConfig, network: Any, profiles: tuple[Profile, ...]
 ) -> None:
     shape_inputs = [
         tensor.name for tensor in map(network.get_input, range(network.num_inputs)) if tensor.is_shape_tensor

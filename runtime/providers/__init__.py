@@ -79,8 +79,7 @@ def measurable_providers(*, in_other_processes: bool = False) -> tuple[Provider,
     return tuple(
         provider
         for provider in all_providers()
-        if provider.open_graph is not None
-        and not provider.builds_engines
+        if provider.measurable
         and not (in_other_processes and provider.name in _registered)
         and provider.problem() is None
     )

@@ -33,7 +33,8 @@ class Provider:
             run it. None for a provider that runs engines, which are built before.
         open_artifact: Loads a graph or an engine of an artifact, for a provider that needs more than the graph's bytes;
             it raises ProviderError or ArtifactError. None reads the graph's file and calls `open_graph`.
-        int8_target: The INT8 graphs that the provider computes in integers; None when it would compute them in floats.
+        int8_target: Target of the quantized graphs that the provider computes in integers; None when it would compute
+            them in floats.
         auto_rank: Place among the providers that `auto` tries, the lowest first; None when `auto` never tries it.
         widens_to_fp32: True when the provider converts graphs of fewer than 32 bits to FP32 when it loads them, so
             that their output and speed are those of the FP32 graph.
@@ -82,13 +83,18 @@ class Provider:
         assert self.open_graph is not None  # noqa: S101 - __post_init__ made sure
         return self.open_graph(artifact.read(entry.file), entry, config)
 
+    @property
+    def measurable(self) -> bool:
+        """Whether the provider loads graphs, and loads them within seconds."""
+        return self.open_graph is not None and not self.builds_engines
+
     def computes(self, precision: Precision, target: Target | None) -> bool:
         """Whether the provider computes graphs of a precision in that precision.
 
         Args:
             precision: Precision of the graph.
-            target: Target of an INT8 graph; None for other precisions.
+            target: Target of a graph that is made for one kind of provider; None for a graph that runs everywhere.
         """
-        if precision == "int8":
-            return target is not None and target == self.int8_target
+        if target is not None:
+            return target == self.int8_target
         return precision == "fp32" or not self.widens_to_fp32

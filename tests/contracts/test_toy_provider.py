@@ -74,7 +74,8 @@ def test_the_command_line_takes_it_and_its_help_lists_it(tiny_artifact, tmp_path
     done = CliRunner().invoke(main, [*command, "--provider", "toy"])
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "out.wav").stat().st_size > 44
-    assert "toy" in CliRunner().invoke(main, ["vocode", "--help"]).stdout
+    for command in ("vocode", "validate"):
+        assert "toy" in CliRunner().invoke(main, [command, "--help"]).stdout
     assert "toy" in json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)["providers"][-1]["name"]
 
 

@@ -1,4 +1,8 @@
-"""The part of TensorRT's Python API that the runner uses, as types that both of its flavours satisfy."""
+"""The part of TensorRT's Python API that running an engine needs, as types that both flavours satisfy.
+
+A test compares every member with the installed library. What each one does is NVIDIA's documentation; stated here is
+what callers in this project rely on.
+"""
 
 from __future__ import annotations
 
@@ -9,53 +13,46 @@ __all__ = ["TrtContext", "TrtEngine", "TrtModule", "TrtRuntime"]
 
 
 class TrtContext(Protocol):
-    """`IExecutionContext`: the state of one execution. Methods that return a bool return False on failure."""
+    """`IExecutionContext`: the state of one execution. A method that returns a bool returns False on failure."""
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
-        """Choose the profile."""
+        """Choose the profile that the next executions use."""
         ...
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        """Say how large an input is."""
+        """Set the shape of an input."""
         ...
 
     def get_tensor_shape(self, name: str) -> Iterable[int]:
-        """An output's shape once every input has one; -1 where it is not known."""
+        """Shape of an output once every input has a shape; -1 where the size is not known before running."""
         ...
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        """Say where in device memory a tensor lies."""
+        """Set the address in device memory of an input or output."""
         ...
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        """Put the execution on a stream."""
+        """Enqueue the execution on a CUDA stream."""
         ...
 
 
 class TrtEngine(Protocol):
     """`ICudaEngine`: a deserialized engine."""
 
-    @property
-    def num_optimization_profiles(self) -> int:
-        """How many profiles it was built for."""
-        ...
-
-    @property
-    def num_io_tensors(self) -> int:
-        """How many inputs and outputs it has."""
-        ...
+    num_optimization_profiles: int
+    num_io_tensors: int
 
     def get_tensor_name(self, index: int) -> str:
-        """Name of an input or output."""
+        """Name of an input or output; index counts both."""
         ...
 
     def create_execution_context(self, strategy: Any) -> TrtContext | None:
-        """A context, or None when its memory cannot be had."""
+        """A context, or None when its memory cannot be allocated."""
         ...
 
 
 class TrtRuntime(Protocol):
-    """`Runtime`: what turns bytes into an engine."""
+    """`Runtime`: makes engines from bytes."""
 
     engine_host_code_allowed: bool
 
@@ -65,10 +62,10 @@ class TrtRuntime(Protocol):
 
 
 class TrtModule(Protocol):
-    """The module `tensorrt` or `tensorrt_rtx`, as far as the runner needs it."""
+    """The module `tensorrt` or `tensorrt_rtx`, as far as running an engine needs it."""
 
     ExecutionContextAllocationStrategy: Any
 
     def Runtime(self, logger: Any) -> TrtRuntime:  # noqa: N802 - the library's name
-        """Make a runtime."""
+        """Make a runtime that logs to a logger."""
         ...
