@@ -1,4 +1,4 @@
-"""What this machine has for vocoding: packages, and providers found out by running a small graph on each."""
+"""What this machine has for vocoding: installed packages, and providers that are tried with a small graph."""
 
 from __future__ import annotations
 
@@ -36,7 +36,13 @@ _TRIAL_WEIGHT = 2.0
 
 
 class Package(msgspec.Struct, frozen=True):
-    """A dependency: which extra brings it (None: always needed) and its version, None when not installed."""
+    """A dependency of voirs-vocoder.
+
+    Attributes:
+        name: Name of the distribution, such as `onnxruntime`.
+        extra: Extra of voirs-vocoder that installs the package; None for a package that is always needed.
+        version: Installed version; None when the package is not installed.
+    """
 
     name: str
     extra: str | None
@@ -44,13 +50,14 @@ class Package(msgspec.Struct, frozen=True):
 
 
 class ProviderCheck(msgspec.Struct, frozen=True):
-    """A provider.
+    """Whether a provider works on this machine.
 
     Attributes:
         name: Name of the provider.
-        works: Whether it ran the trial graph rightly; for `tensorrt-engine`, whether library and GPU are there.
-        backend: What ran, with its version; None when nothing did.
-        problem: Why not, and how to get it; None when it works.
+        works: True when the provider computed the trial graph correctly; for a provider that runs engines, True when
+            it found its library and a GPU.
+        backend: Library and version, such as `onnxruntime 1.31.1`; None when no library ran.
+        problem: Why the provider does not work, and the remedy; None when it works.
     """
 
     name: str
@@ -60,7 +67,13 @@ class ProviderCheck(msgspec.Struct, frozen=True):
 
 
 class BackendCheck(msgspec.Struct, frozen=True):
-    """A TensorRT library, which builds and runs engines: its version, or why it is not available."""
+    """Whether a TensorRT library, which builds and runs engines, is installed.
+
+    Attributes:
+        name: `tensorrt` or `tensorrt-rtx`.
+        version: Installed version; None when the library is not available.
+        problem: Why the library is not available, and the remedy; None when it is.
+    """
 
     name: str
     version: str | None
@@ -68,20 +81,20 @@ class BackendCheck(msgspec.Struct, frozen=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """What `doctor` found.
+    """What `doctor` found on this machine.
 
     Attributes:
-        version: Of voirs-vocoder.
-        python: Its version.
-        system: Operating system, release and machine.
-        processor: The CPU.
-        gpu: Name and compute capability; None when CUDA finds none.
-        providers: Every one, tried.
-        engine_backends: Both TensorRT flavours.
-        packages: Everything that voirs-vocoder can use.
-        audio_library: libsndfile's version.
-        audio_formats: What it reads and writes, of the formats that matter here.
-        warnings: What is installed but should not be.
+        version: Version of voirs-vocoder.
+        python: Version of Python.
+        system: Operating system, its release, and the architecture.
+        processor: Name, threads and INT8 instructions of the CPU.
+        gpu: Name, compute capability and driver of the first GPU; None when CUDA finds no GPU.
+        providers: A check of every provider, in the order of the table.
+        engine_backends: A check of each of the two TensorRT libraries.
+        packages: Every dependency of voirs-vocoder, once per extra that installs it.
+        audio_library: Version of libsndfile.
+        audio_formats: Names of the audio formats that can be read and written here, such as `FLAC`.
+        warnings: Packages that are installed and must not be installed together, with the remedy.
     """
 
     version: str
@@ -98,7 +111,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def diagnose() -> Diagnosis:
-    """Look at this machine. Takes some seconds, since libraries are loaded; changes nothing."""
+    """Examine this machine. It takes some seconds, since libraries are loaded; nothing is changed."""
     packages = _packages()
     return Diagnosis(
         version=metadata.version(_DISTRIBUTION),
@@ -116,7 +129,7 @@ def diagnose() -> Diagnosis:
 
 
 def _packages() -> tuple[Package, ...]:
-    """What the metadata of voirs-vocoder requires, each once per extra."""
+    """The dependencies in the metadata of voirs-vocoder, each once per extra."""
     found = []
     for requirement in metadata.requires(_DISTRIBUTION) or ():
         name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]

@@ -24,7 +24,7 @@ __all__ = ["engine_filename", "engine_from_onnx"]
 def engine_filename(
     role: str, precision: Precision, backend: str, compute_capabilities: tuple[int, ...]
 ) -> str:
-    """Such as `offline.fp16.tensorrt-rtx.sm86-sm120.engine`; it lies in the artifact's `engines/`."""
+    """Name of an engine's file in the artifact's `engines/`, such as `offline.fp16.tensorrt-rtx.sm86-sm120.engine`."""
     gpus = "-".join(f"sm{value}" for value in compute_capabilities)
     return f"{role}.{precision}.{backend}.{gpus}.engine"
 
@@ -41,25 +41,25 @@ def engine_from_onnx(
     """Build an engine.
 
     Two builds of one graph may differ: for HiFi-GAN V2 in a few hundred bytes, which hold names that the library's
-    compiler numbers as it goes. The entry's hash identifies this engine; it cannot be had again.
+    compiler numbers as it goes. The entry's hash identifies this engine, which no later build reproduces.
 
     Args:
-        onnx_path: A graph with its weights inside the file, whose dynamic axes are named as `profile_from_inputs` says.
-        config: Flavour, GPUs and shapes.
-        role: The graph's role in the artifact.
-        precision: The graph's precision; it must really be the graph's.
+        onnx_path: A graph with its weights inside the file, whose dynamic axes are named as for `profile_from_inputs`.
+        config: TensorRT library, GPUs and shapes to build for.
+        role: Role of the graph in the artifact.
+        precision: Precision of the graph; it is compared with the tensors of the graph.
         hop_length: Audio samples per mel frame.
-        kept_float: Whether it is an INT8 graph in which nothing was quantized.
+        kept_float: True for an INT8 graph in which nothing was quantized.
 
     Returns:
         The engine's bytes and its complete manifest entry.
 
     Raises:
         ProviderError: The library is not installed, or `tensorrt` finds no GPU.
-        ExportError: The graph is of another precision, TensorRT does not take it, or the build fails.
+        ExportError: The graph is of another precision, TensorRT refuses it, or the build fails.
     """
     flavour = load_flavour(config.backend)
-    # TensorRT for RTX is told its GPUs and looks at none, which makes builds with and without one the same.
+    # TensorRT for RTX receives a list of GPUs and examines none, which makes builds with and without one the same.
     cuda = load_cuda() if config.backend == "tensorrt" else None
     capabilities = (cuda.compute_capability(),) if cuda else config.compute_capabilities
     graph = onnx_path.read_bytes()
@@ -100,13 +100,13 @@ def engine_from_onnx(
 def _build(
     flavour: Flavour, graph: bytes, name: str, config: EngineConfig, profiles: tuple[Profile, ...]
 ) -> tuple[bytes, tuple[str, ...]]:
-    """The engine and the names of the builder flags that were set."""
+    """Build; returns the engine and the names of the builder flags that were set."""
     module = cast(BuilderModule, flavour.module)
     builder = module.Builder(flavour.logger)
-    # TensorRT 11 and RTX know nothing else; in TensorRT 10 networks are weakly typed unless told otherwise.
+    # TensorRT 11 and RTX know nothing else; in TensorRT 10 networks are weakly typed by default.
     network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     network.name = name
-    # Held until the end: the network refers to weights that the parser keeps.
+    # This variable lives until the end: the network refers to weights that the parser keeps.
     parser = module.OnnxParser(network, flavour.logger)
     if not parser.parse(graph):
         raise ExportError(f"{name}: {flavour.name} does not take the graph: {_parser_errors(parser)}")
@@ -168,7 +168,7 @@ def _add_profiles(
 
 
 def _check_precision(model: onnx.ModelProto, precision: Precision, onnx_path: Path) -> None:
-    """A strongly typed engine has the precision of its graph, whatever it is called."""
+    """A strongly typed engine has the precision of its graph, whatever the file is named."""
     actual = precision_of_model(model)
     if actual != precision:
         raise ExportError(
@@ -177,7 +177,7 @@ def _check_precision(model: onnx.ModelProto, precision: Precision, onnx_path: Pa
 
 
 def _check_no_uint8(model: onnx.ModelProto, onnx_path: Path) -> None:
-    """The parser reads UINT8 as INT8: with a warning where a zero point says UINT8, silently where it is left out."""
+    """The parser reads UINT8 as INT8: with a warning where a zero point is UINT8, silently where none is given."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     types = {value.name: value.type.tensor_type.elem_type for value in inferred.value_info}
     types |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}

@@ -1,4 +1,4 @@
-"""What to build an engine for: flavour, GPUs and shapes. Imports neither TensorRT nor onnx."""
+"""Configuration of an engine: TensorRT library, GPUs and shapes. This module imports neither TensorRT nor onnx."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineBackend
 __all__ = ["DEFAULT_PROFILES", "RTX_COMPUTE_CAPABILITIES", "EngineConfig", "ProfileConfig"]
 
 RTX_COMPUTE_CAPABILITIES = (75, 80, 86, 89, 120, 121)
-"""What TensorRT for RTX 1.7 builds for: `tensorrt_rtx.ComputeCapability`."""
+"""Compute capabilities that TensorRT for RTX 1.7 builds for (`tensorrt_rtx.ComputeCapability`)."""
 
 _SMALLEST_WORKSPACE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class ProfileConfig:
-    """A bucket of input shapes. Kernels are chosen for the optimum; a shape outside the range is refused.
+    """A range of input shapes. Kernels are chosen for the best shape; a shape outside the range is refused.
 
     Attributes:
         batch: Smallest, best and largest number of rows.
@@ -30,7 +30,7 @@ class ProfileConfig:
     frames: tuple[int, int, int] = (1, 512, 1024)
 
     def __post_init__(self) -> None:
-        """Check the order."""
+        """Check that the sizes ascend from at least 1."""
         for name, (low, best, high) in (("batch", self.batch), ("frames", self.frames)):
             if not 1 <= low <= best <= high:
                 raise InputError(
@@ -43,7 +43,7 @@ DEFAULT_PROFILES = (
     ProfileConfig(frames=(64, 512, 1024)),
     ProfileConfig(frames=(512, 2048, 4096)),
 )
-"""Phrase, utterance, long text; at 22,050 Hz and a hop of 256 that is up to 1.5, 12 and 48 s of audio."""
+"""Profiles for a phrase, an utterance and a long text: up to 1.5, 12 and 48 s at 22,050 Hz and a hop of 256 samples."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class EngineConfig:
     Attributes:
         backend: `tensorrt-rtx`, which builds without a GPU for any listed GPU, or `tensorrt`, which builds on the GPU
             that the engine is for.
-        compute_capabilities: GPUs to build for, such as 86 for 8.6. One `tensorrt-rtx` engine serves all of them;
-            one that includes 75 (Turing) is larger and may be slower on the others. Empty for `tensorrt`, which
-            takes the GPU that is there.
-        profiles: Buckets of input shapes; each makes the engine larger.
+        compute_capabilities: Compute capabilities of the GPUs to build for, such as 86 for 8.6. One `tensorrt-rtx`
+            engine serves all of them; one that includes 75 (Turing) is larger and may be slower on the others. Empty
+            for `tensorrt`, which builds for the GPU of this machine.
+        profiles: Ranges of input shapes; each makes the engine larger.
         chunk_frames: Mel frames of every chunk of a stream graph, whose engine has this one shape.
-        workspace_bytes: Most scratch memory that a kernel may use; None leaves it to the library.
-        tf32: Whether FP32 multiplications may round their inputs to 10 bits of mantissa on the GPU.
+        workspace_bytes: Largest scratch memory of a kernel, in bytes; None takes the library's default.
+        tf32: True lets FP32 multiplications round their inputs to 10 bits of mantissa on the GPU.
     """
 
     backend: EngineBackend
@@ -70,7 +70,7 @@ class EngineConfig:
     tf32: bool = False
 
     def __post_init__(self) -> None:
-        """Check what does not need the library."""
+        """Check every field that can be checked without the library."""
         if self.backend not in get_args(EngineBackend):
             raise InputError(
                 f"unknown engine backend {self.backend!r}; known: {', '.join(get_args(EngineBackend))}"
@@ -79,7 +79,7 @@ class EngineConfig:
             self._check_capabilities()
         elif self.compute_capabilities:
             raise InputError(
-                "tensorrt builds only for the GPU that is there, got compute capabilities "
+                "tensorrt builds only for the GPU of this machine, got compute capabilities "
                 f"{self.compute_capabilities}; leave them out, or use backend='tensorrt-rtx'"
             )
         if not self.profiles:
@@ -90,7 +90,7 @@ class EngineConfig:
             raise InputError(f"workspace_bytes must be at least 1 MiB, got {self.workspace_bytes}")
 
     def for_streams(self) -> EngineConfig:
-        """The same for a stream graph: one utterance, one size of chunk."""
+        """This configuration for a stream graph: one utterance, one size of chunk."""
         frames = (self.chunk_frames,) * 3
         return dataclasses.replace(self, profiles=(ProfileConfig(frames=frames),))
 

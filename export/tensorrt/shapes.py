@@ -31,12 +31,13 @@ def profile_from_inputs(inputs: tuple[TensorInfo, ...], config: ProfileConfig, h
     """The shapes that each input takes when batch and frames take their smallest, best and largest value.
 
     Args:
-        inputs: Dynamic axes are `batch`, `frames`, `samples` (frames times hop), or a multiple such as `8*frames`.
-        config: The ranges.
+        inputs: Inputs of the graph. Dynamic axes are named `batch`, `frames`, `samples` (frames times hop), or as a
+            multiple such as `8*frames`.
+        config: Ranges of batch and frames.
         hop_length: Audio samples per mel frame.
 
     Raises:
-        ExportError: A dynamic axis has another name.
+        ExportError: A dynamic axis has a name that is none of these.
     """
     minimum, optimum, maximum = (
         {tensor.name: _shape(tensor, config.batch[end], config.frames[end], hop_length) for tensor in inputs}
@@ -50,7 +51,7 @@ def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     if dtype not in _BOUNDARY_TYPES:
         raise ExportError(
-            f"graph inputs and outputs are float32 or int64 whatever the inside is, {value.name} is {dtype}; "
+            f"graph inputs and outputs must be float32 or int64 in every precision, {value.name} is {dtype}; "
             "export the graph with voirs-vocoder export"
         )
     sizes = tuple(axis.dim_param or axis.dim_value for axis in tensor.shape.dim)

@@ -46,12 +46,12 @@ _TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", 8, _TENSORRT_MAX_FRA
 
 @dataclass(frozen=True)
 class _ExecutionProvider:
-    """How a provider of ours is one of ONNX Runtime's.
+    """The execution provider of ONNX Runtime that implements one of our providers.
 
     Attributes:
-        ort_name: ONNX Runtime's name for it.
-        library: Stem of the shared library that holds it; None for the CPU, which is compiled into ONNX Runtime.
-        options: From a graph's entry, the session's configuration and the hop length in samples to its options.
+        ort_name: Name of the execution provider in ONNX Runtime.
+        library: Last part of the name of its shared library; None for the CPU, which is compiled into ONNX Runtime.
+        options: Returns its options, given a graph's entry, the session's configuration and the hop length in samples.
         max_frames: Longest input in mel frames; None for any.
     """
 

@@ -16,7 +16,16 @@ def bound_by_copying(
     inputs: Mapping[str, NDArray[np.generic]],
     outputs: Mapping[str, NDArray[np.float32]],
 ) -> Callable[[], None]:
-    """`Session.bind` for a backend that owns its memory: run, and copy the results."""
+    """Implement `Session.bind` for a backend that owns its memory: each run copies the results.
+
+    Args:
+        session: The session to run.
+        inputs: One array per graph input, read at each run.
+        outputs: One array per graph output, overwritten at each run.
+
+    Returns:
+        A function that runs the graph once; it raises ProviderError when the backend fails.
+    """
 
     def run() -> None:
         for name, values in session.run(inputs).items():
@@ -26,12 +35,12 @@ def bound_by_copying(
 
 
 class Session(Protocol):
-    """A graph, ready to run.
+    """A loaded graph or engine, ready to run.
 
     Attributes:
-        provider: The name that it was asked for by, such as `cpu`.
-        backend: What runs it, with its version, such as `onnxruntime 1.31.1`.
-        max_frames: The longest input that it takes, in mel frames; None: any.
+        provider: Name of the provider, such as `cpu`.
+        backend: Library and version, such as `onnxruntime 1.31.1`.
+        max_frames: Longest input in mel frames; None when any length runs.
     """
 
     provider: str
@@ -39,13 +48,13 @@ class Session(Protocol):
     max_frames: int | None
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        """Run the graph once.
+        """Run the graph once. Several threads may call it at the same time.
 
         Args:
             inputs: One array per graph input, contiguous, of the element type that the graph declares.
 
         Returns:
-            One new float32 array per graph output. Calls may come from several threads.
+            One new float32 array per graph output.
 
         Raises:
             ProviderError: The backend failed.
@@ -58,14 +67,16 @@ class Session(Protocol):
         """Prepare runs that read and write the same arrays each time.
 
         Args:
-            inputs: One array per graph input, as for `run`. What they hold at the time of a run counts.
-            outputs: One contiguous array per graph output, of the shape that these inputs give.
+            inputs: One contiguous array per graph input, of the element type that the graph declares. Each run reads
+                the values that the arrays have then.
+            outputs: One contiguous float32 array per graph output, of the shape that these inputs give.
 
         Returns:
-            What runs the graph. Bound runs of one session may go on in several threads at once. Raises as `run`.
+            A function that runs the graph once; it raises ProviderError when the backend fails. Several threads may
+            call functions that were bound from one session at the same time.
         """
         ...
 
     def close(self) -> None:
-        """Free what the session holds; it cannot run afterwards."""
+        """Free the graph and its memory; the session cannot run afterwards."""
         ...

@@ -339,7 +339,9 @@ def test_an_engine_for_another_place_is_refused_before_anything_is_allocated(cha
 
 
 def test_an_engine_that_is_not_what_the_manifest_says_is_refused():
-    with pytest.raises(ProviderError, match="audio, mel and 2 profiles, its manifest says audio, mel and 1"):
+    with pytest.raises(
+        ProviderError, match="audio, mel and 2 profiles, its manifest states audio, mel and 1"
+    ):
         open_toy(profiles=ENTRY.profiles[:1])
 
 

@@ -1,7 +1,7 @@
 """The provider `tensorrt-engine`: runs an engine of either TensorRT flavour on the GPU that it was built for.
 
 An engine is machine code. Run only engines whose origin you trust: the manifest's hash proves that a file is the one
-that was built, not that it is harmless. Engines that carry host code are never accepted.
+that was built, not that it is harmless. Engines that contain host code are refused.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _NAME = "tensorrt-engine"
 
 
 class EngineSession:
-    """A TensorRT engine, ready to run. See `Session`. Calls may come from several threads; they run one by one.
+    """A TensorRT engine, ready to run. Several threads may call it at the same time; the runs wait for each other.
 
     Attributes:
         provider: `tensorrt-engine`.
-        backend: The flavour and its version.
-        max_frames: The longest input that a profile takes.
-        input_names: In the graph's order.
-        output_names: Likewise.
+        backend: TensorRT library and version, such as `tensorrt-rtx 1.7.1`.
+        max_frames: Longest input in mel frames that a profile takes; None when no input grows with the frames.
+        input_names: Names of the inputs, in the graph's order.
+        output_names: Names of the outputs, in the graph's order.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class EngineSession:
         flavour: Flavour | None = None,
         cuda: Cuda | None = None,
     ) -> None:
-        """Load an engine. Everything that can be refused is refused before the GPU is touched.
+        """Load an engine. Version, host and GPU are checked before anything is allocated on the GPU.
 
         Args:
-            engine: The engine's bytes, as verified.
-            entry: Its manifest entry.
-            device: Index of the GPU.
-            flavour: The TensorRT library; None imports the one that the entry names.
-            cuda: The GPU; None asks CUDA for it.
+            engine: The verified bytes of the engine.
+            entry: Manifest entry of the engine.
+            device: Index of the GPU, from 0.
+            flavour: TensorRT library; None imports the library that the entry names.
+            cuda: GPU to run on; None finds the GPU of index `device` through CUDA.
 
         Raises:
-            ProviderError: The library is missing or of another version, the operating system or machine is another
-                one, there is no GPU or not one that the engine was built for, or the library refuses the engine.
+            ProviderError: The library is missing or of another version; the engine was built for another operating
+                system, machine or GPU; there is no GPU; or the library refuses the engine.
         """
         self.provider = _NAME
         self.max_frames = largest_frames(entry)
@@ -96,10 +96,10 @@ class EngineSession:
         """Run the engine once.
 
         Args:
-            inputs: One array per input, of the element type that the manifest declares.
+            inputs: One array per input of the engine, of the element type that the manifest declares.
 
         Returns:
-            One new float32 array per output.
+            One new float32 array per output of the engine.
 
         Raises:
             InputError: An input is missing, unknown or of another element type, or no profile takes the shapes.
@@ -134,7 +134,7 @@ class EngineSession:
     def bind(
         self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
     ) -> Callable[[], None]:
-        """See `Session.bind`. Runs wait for each other."""
+        """Prepare runs on fixed arrays; see `Session.bind` for arguments, result and errors."""
         return bound_by_copying(self, inputs, outputs)
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class EngineSession:
         if names != expected or engine.num_optimization_profiles != len(self._entry.profiles):
             raise ProviderError(
                 f"{self._entry.file.path} has tensors {_listed(names)} and {engine.num_optimization_profiles} "
-                f"profiles, its manifest says {_listed(expected)} and {len(self._entry.profiles)}; build it again"
+                f"profiles, its manifest states {_listed(expected)} and {len(self._entry.profiles)}; build it again"
             )
 
     def _checked(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
@@ -178,7 +178,7 @@ class EngineSession:
         return {name: np.ascontiguousarray(inputs[name]) for name in self.input_names}
 
     def _context(self, index: int, messages: list[tuple[str, str]]) -> TrtContext:
-        """The profile's own context, made at its first use; it holds memory for that profile only."""
+        """The context of a profile, made at its first use; it allocates memory for that profile only."""
         if self._engine is None:
             raise ProviderError("the session is closed; load the engine again")
         if index not in self._contexts:
@@ -220,13 +220,17 @@ def open_engine_session(
     """Load the engine of an artifact that fits this machine's TensorRT and GPU.
 
     Args:
-        artifact: Where it lies.
-        role: Such as `offline`.
-        precision: Such as `fp16`.
-        config: Which GPU.
+        artifact: The opened artifact.
+        role: Role of the graph, such as `offline`.
+        precision: Precision of the graph, such as `fp16`.
+        config: Index of the GPU; the session uses none of the other fields.
+
+    Returns:
+        A session of the first engine that fits.
 
     Raises:
-        ProviderError: There is no engine of that role and precision, or none fits; each one's reason is given.
+        ProviderError: The artifact has no engine of that role and precision, or none fits this machine; the message
+            gives the reason of each engine.
         ArtifactError: The file is missing or damaged.
     """
     reasons = []
@@ -270,8 +274,8 @@ def _check_host(entry: EngineEntry, flavour: Flavour) -> None:
     different = [f"{what} {a} (here {b})" for what, (a, b) in built_and_here.items() if a != b]
     if different:
         raise ProviderError(
-            f"{entry.file.path} was built for {', '.join(different)}; engines do not travel: build one here "
-            "with voirs-vocoder build-engine"
+            f"{entry.file.path} was built for {', '.join(different)}; an engine runs only where its "
+            "versions match: build one here with voirs-vocoder build-engine"
         )
 
 

@@ -20,7 +20,7 @@ EngineBackend = Literal["tensorrt", "tensorrt-rtx"]
 _MODULES: dict[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _CUDA_MAJORS = ("14", "13", "12")
 _LEVELS = {
-    # Whoever asked raises these as an error of ours; here they are only a trace.
+    # The caller raises these as an error of ours; in the log they are only a trace.
     "INTERNAL_ERROR": logging.INFO,
     "ERROR": logging.INFO,
     "WARNING": logging.WARNING,
@@ -31,16 +31,16 @@ _LOG = logging.getLogger("voirs_vocoder.tensorrt")
 
 
 class EngineLog:
-    """What TensorRT says, handed to Python logging (`voirs_vocoder.tensorrt`) and kept where captured.
+    """TensorRT's messages: passed to the Python logger `voirs_vocoder.tensorrt`, and collected inside `capture`.
 
-    TensorRT keeps the first logger that a process gives it, for ever; so there is one log per library.
+    TensorRT keeps the first logger that a process gives it until the process ends; so there is one log per library.
     """
 
     def __init__(self) -> None:
         self._captures: dict[int, list[tuple[str, str]]] = {}
 
     def write(self, severity: str, message: str) -> None:
-        """Take one message; called by the library, from any of its threads."""
+        """Receive one message from the library, which calls this from any of its threads."""
         _LOG.log(_LEVELS.get(severity, logging.ERROR), "%s", message)
         for messages in list(self._captures.values()):
             messages.append((severity, message))
@@ -68,11 +68,11 @@ class Flavour:
 
     Attributes:
         name: `tensorrt` or `tensorrt-rtx`; neither loads the other's engines.
-        module: The imported module.
-        version: Its full version.
-        cuda_version: Major CUDA version that its package was built for; `unknown` when the package does not say.
-        logger: To give to `Builder`, `OnnxParser` and `Runtime`.
-        log: Where that logger writes.
+        module: The imported module `tensorrt` or `tensorrt_rtx`.
+        version: Full version of the library.
+        cuda_version: Major CUDA version that the package was built for; `unknown` when the package does not state it.
+        logger: The logger that `Builder`, `OnnxParser` and `Runtime` must receive.
+        log: The log that `logger` writes to.
     """
 
     name: EngineBackend
@@ -90,8 +90,11 @@ def load_flavour(name: EngineBackend) -> Flavour:
     Args:
         name: `tensorrt` or `tensorrt-rtx`.
 
+    Returns:
+        The library; the same object at each call.
+
     Raises:
-        ProviderError: There is no such flavour, or it is not installed.
+        ProviderError: The name is unknown, or the library is not installed.
     """
     if name not in _MODULES:
         raise ProviderError(f"unknown engine backend {name!r}; known: {', '.join(_MODULES)}")
@@ -126,7 +129,7 @@ def available_flavours() -> tuple[list[Flavour], list[str]]:
 
 
 def _cuda_version(module_name: str) -> str:
-    """The CUDA version that is part of the wheel's name; TensorRT's API does not tell it."""
+    """The CUDA version that is part of the wheel's name; TensorRT's API does not state it."""
     for major in _CUDA_MAJORS:
         try:
             metadata.distribution(f"{module_name}_cu{major}")

@@ -16,17 +16,17 @@ _NO_GPU = "use provider cpu, or a machine with an NVIDIA GPU and its driver"
 
 
 class Cuda:
-    """One GPU, seen through CUDA's runtime API. Addresses and stream handles are plain integers."""
+    """One GPU, through CUDA's runtime API. Addresses and stream handles are plain integers."""
 
     def __init__(self, bindings: Any, device: int) -> None:
         """Find the GPU; nothing is allocated.
 
         Args:
-            bindings: The module `cuda.bindings.runtime`, or a stand-in.
-            device: Index of the GPU.
+            bindings: The module `cuda.bindings.runtime`, or an object with the same functions.
+            device: Index of the GPU, from 0.
 
         Raises:
-            ProviderError: There is no driver, no GPU, or none of that index.
+            ProviderError: There is no driver, no GPU, or no GPU of that index.
         """
         self._api = bindings
         status, count = bindings.cudaGetDeviceCount()
@@ -37,11 +37,11 @@ class Cuda:
         self.device = device
 
     def activate(self) -> None:
-        """Make this GPU the calling thread's; CUDA's choice of a GPU is per thread."""
+        """Make this GPU the one of the calling thread; CUDA selects a GPU per thread."""
         self._check(self._api.cudaSetDevice(self.device), "cudaSetDevice")
 
     def compute_capability(self) -> int:
-        """Such as 86 for 8.6."""
+        """Compute capability without its dot, such as 86 for 8.6."""
         attributes = self._api.cudaDeviceAttr
         major, minor = (
             self._check(self._api.cudaDeviceGetAttribute(attribute, self.device), "cudaDeviceGetAttribute")
@@ -53,7 +53,7 @@ class Cuda:
         return int(major) * 10 + int(minor)
 
     def gpu_name(self) -> str:
-        """Such as `NVIDIA L4`."""
+        """Name of the GPU, such as `NVIDIA L4`."""
         properties = self._check(self._api.cudaGetDeviceProperties(self.device), "cudaGetDeviceProperties")
         name: bytes = properties.name
         return name.split(b"\0")[0].decode()
@@ -64,7 +64,7 @@ class Cuda:
         return f"CUDA {version // 1000}.{version % 1000 // 10}"
 
     def create_stream(self) -> int:
-        """A stream that does not wait for the default stream."""
+        """Create a stream that does not wait for the default stream, and return its handle."""
         return int(
             self._check(
                 self._api.cudaStreamCreateWithFlags(self._api.cudaStreamNonBlocking),
@@ -73,27 +73,27 @@ class Cuda:
         )
 
     def synchronize(self, stream: int) -> None:
-        """Wait until everything on a stream is done; what failed there is raised here."""
+        """Wait until everything on a stream is done; a failure on the stream raises ProviderError here."""
         self._check(self._api.cudaStreamSynchronize(stream), "cudaStreamSynchronize")
 
     def destroy_stream(self, stream: int) -> None:
-        """Give a stream back."""
+        """Free a stream."""
         self._check(self._api.cudaStreamDestroy(stream), "cudaStreamDestroy")
 
     def allocate(self, size_bytes: int) -> int:
-        """Address of new device memory."""
+        """Allocate device memory, and return its address."""
         return int(self._check(self._api.cudaMalloc(size_bytes), f"cudaMalloc of {size_bytes} bytes"))
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
+        """Free device memory."""
         self._check(self._api.cudaFree(address), "cudaFree")
 
     def copy_to_device(self, address: int, array: NDArray[np.generic], stream: int) -> None:
-        """Put a copy on a stream; the array must be contiguous and live until the stream has been synchronized."""
+        """Enqueue a copy to the GPU; the array must be contiguous and live until the stream has been synchronized."""
         self._copy(address, array.ctypes.data, array.nbytes, "cudaMemcpyHostToDevice", stream)
 
     def copy_to_host(self, array: NDArray[np.generic], address: int, stream: int) -> None:
-        """Put a copy on a stream, under the same conditions."""
+        """Enqueue a copy from the GPU; the array must be contiguous and live until the stream has been synchronized."""
         self._copy(array.ctypes.data, address, array.nbytes, "cudaMemcpyDeviceToHost", stream)
 
     def _copy(self, target: int, source: int, size_bytes: int, kind: str, stream: int) -> None:
@@ -124,10 +124,13 @@ class Cuda:
 
 
 def load_cuda(device: int = 0) -> Cuda:
-    """The GPU of that index.
+    """Find a GPU; nothing is allocated.
+
+    Args:
+        device: Index of the GPU, from 0.
 
     Raises:
-        ProviderError: cuda-python is not installed, or there is no such GPU.
+        ProviderError: cuda-python is not installed, or there is no GPU of that index.
     """
     bindings = import_optional(
         "cuda.bindings.runtime", purpose="running engines", package="cuda-python", extra="tensorrt-rtx"

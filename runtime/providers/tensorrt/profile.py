@@ -1,4 +1,4 @@
-"""Which of an engine's optimization profiles runs a given input."""
+"""Selection of the optimization profile of an engine that runs a given input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ __all__ = ["largest_frames", "nearest_profile"]
 
 
 def largest_frames(entry: EngineEntry) -> int | None:
-    """The longest input that any profile of an engine takes, in mel frames; None when no input grows with them.
+    """Longest input that any profile of an engine takes, in mel frames; None when no input grows with the frames.
+
+    Args:
+        entry: Manifest entry of the engine.
 
     Raises:
         ArtifactError: An axis has a name that this version does not know.
@@ -28,16 +31,16 @@ def largest_frames(entry: EngineEntry) -> int | None:
 
 
 def nearest_profile(profiles: tuple[Profile, ...], shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Index of the profile that takes these shapes and whose optimum is nearest.
+    """Index of the profile that takes these shapes and whose optimum is nearest, measured as a ratio of sizes.
 
-    Kernels are chosen for the optimum, so a nearer one is faster. Near is meant as a ratio of sizes.
+    Kernels are chosen for the optimum, so a profile with a nearer optimum is faster.
 
     Args:
-        profiles: In the engine's order.
-        shapes: By input name.
+        profiles: Profiles in the engine's order.
+        shapes: Shape of each input, by its name.
 
     Raises:
-        InputError: No profile takes them.
+        InputError: No profile takes the shapes.
     """
     fitting = {index: _distance(p, shapes) for index, p in enumerate(profiles) if _takes(p, shapes)}
     if not fitting:
