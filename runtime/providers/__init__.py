@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Target
 from voirs_vocoder.runtime.artifact.reading import Artifact
@@ -19,6 +19,9 @@ from voirs_vocoder.runtime.providers.openvino import OPENVINO
 from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.providers.tensorrt.engine import TENSORRT_ENGINE
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "AUTO",
@@ -176,6 +179,8 @@ def _own() -> dict[str, Provider]:
 
 @functools.cache
 def _installed() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # it takes longer to import than this package
+
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
 
 

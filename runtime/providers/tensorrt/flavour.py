@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, Literal, get_args
 
 from voirs_vocoder.runtime.errors import ProviderError
@@ -130,6 +129,8 @@ def available_flavours() -> tuple[list[Flavour], list[str]]:
 
 def _cuda_version(module_name: str) -> str:
     """The CUDA version that is part of the wheel's name; TensorRT's API does not state it."""
+    from importlib import metadata
+
     for major in _CUDA_MAJORS:
         try:
             metadata.distribution(f"{module_name}_cu{major}")
