@@ -12,6 +12,7 @@ from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
 from voirs_vocoder.export.cli.summary import print_summary
 from voirs_vocoder.export.cli.validate import judge_artifact
+from voirs_vocoder.export.precisions import get_precision
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.effects import load_chain
 from voirs_vocoder.runtime.errors import InputError
@@ -107,8 +108,11 @@ def command(
     """
     if compute_capabilities and backend is None:
         raise click.UsageError("--compute-capability says what --backend builds for; give both")
-    if "int8" in precisions and calibration is None:
-        raise click.UsageError("--precision int8 needs --calibration DIR with recordings to calibrate on")
+    needing = [name for name in precisions if get_precision(name).needs_calibration]
+    if needing and calibration is None:
+        raise click.UsageError(
+            f"--precision {needing[0]} needs --calibration DIR with recordings to calibrate on"
+        )
     engine_config = checked_engine_config(backend, compute_capabilities) if backend else None
     if speech is not None and not speech.is_dir():
         raise InputError(f"{speech}: --speech must be a folder of recordings, there is none; check the path")

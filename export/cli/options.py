@@ -18,7 +18,7 @@ __all__ = [
     "MODEL",
     "OUTPUT",
     "SPEECH",
-    "ProviderName",
+    "KnownName",
     "artifact_argument",
     "backend_option",
     "bits_option",
@@ -50,7 +50,6 @@ SPEECH = "Recordings"
 ENGINES = "TensorRT engines"
 
 _PATH = click.Path(path_type=Path)
-_PRECISION = click.Choice(precision_names())
 
 
 def artifact_argument(function: _Function) -> _Function:
@@ -95,8 +94,8 @@ def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
     return decorate
 
 
-class ProviderName(click.Choice):  # type: ignore[type-arg] # click < 8.2 has no type argument here
-    """The name of a provider; the names are read at each use, since providers can be registered.
+class KnownName(click.Choice):  # type: ignore[type-arg] # click < 8.2 has no type argument here
+    """A name of a table that can grow, such as that of providers; the names are read at each use.
 
     Args:
         names: Returns the names that are allowed.
@@ -121,7 +120,7 @@ def provider_option(function: _Function) -> _Function:
     """`--provider`."""
     return option(
         "--provider",
-        type=ProviderName(lambda: (*provider_names(), AUTO)),
+        type=KnownName(lambda: (*provider_names(), AUTO)),
         default="cpu",
         group=MODEL,
         help="Provider that runs the graph. Only `auto` chooses one, and prints which.",
@@ -129,9 +128,13 @@ def provider_option(function: _Function) -> _Function:
 
 
 def precision_option(function: _Function) -> _Function:
-    """`--precision`, one of them."""
+    """`--precision`, one that the artifact holds."""
     return option(
-        "--precision", type=_PRECISION, default="fp32", group=MODEL, help="Precision of the graph to run."
+        "--precision",
+        metavar="NAME",
+        default="fp32",
+        group=MODEL,
+        help="Precision of the graph to run, such as fp32, fp16 or int8; `inspect` lists those of an artifact.",
     )(function)
 
 
@@ -140,7 +143,7 @@ def precisions_option(help_text: str) -> _Decorator:
     return option(
         "--precision",
         "precisions",
-        type=_PRECISION,
+        type=KnownName(precision_names),
         multiple=True,
         default=("fp32",),
         group=GRAPHS,

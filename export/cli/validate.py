@@ -41,7 +41,7 @@ def _cpu_providers() -> list[str]:
 @option(
     "--provider",
     "providers",
-    type=options.ProviderName(_cpu_providers),
+    type=options.KnownName(_cpu_providers),
     multiple=True,
     show_default="all that are installed",
     help="Provider to measure on. Repeat it for more.",

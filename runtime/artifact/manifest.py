@@ -26,6 +26,7 @@ __all__ = [
     "Precision",
     "Profile",
     "Recording",
+    "Role",
     "Source",
     "Target",
     "TensorInfo",
@@ -36,13 +37,20 @@ __all__ = [
 
 FORMAT_VERSION = 1
 
-Precision = Annotated[str, Meta(pattern="^[a-z][a-z0-9]{1,15}$")]
+# Names are parts of file names; `$` would let a line break pass.
+Precision = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9]{1,15}\Z")]
 """Name of a precision, such as `fp32`, `fp16` or `int8`; which of them an artifact holds, its graphs state."""
 
-Target = Annotated[str, Meta(pattern="^[a-z][a-z0-9-]{1,31}$")]
+Target = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9-]{1,31}\Z")]
 """Name of the kind of backend that a graph is made for, such as `cpu` or `tensorrt` of the INT8 graphs."""
 
+Role = Annotated[str, Meta(pattern=r"\A[a-z][a-z-]{1,31}\Z")]
+"""Name of what a graph does, such as `offline` or `stream`."""
+
 Figures = dict[str, float | int | str | bool | None]
+"""Facts and measured figures by name."""
+
+_MAX_FRAMES = 1 << 20
 
 EXTRAPOLATOR_ROLE = "extrapolator"
 """Role of the graph that predicts the mel frames for which a low-latency stream does not wait."""
@@ -63,25 +71,31 @@ _MOVED_DETAILS = frozenset(
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of everything in a manifest: immutable, named fields, no unknown ones."""
+    """Base of all records of a manifest: immutable, with named fields, without unknown ones."""
 
 
 class FileEntry(_Record, frozen=True, kw_only=True):
     """A file of the artifact.
 
     Attributes:
-        path: Relative to the artifact, with forward slashes.
-        sha256: Of its bytes, lower-case hex.
-        size_bytes: Its length.
+        path: Path relative to the artifact, with forward slashes.
+        sha256: SHA-256 of the file's bytes, in lower-case hex.
+        size_bytes: Length of the file, in bytes.
     """
 
     path: str
     sha256: str
-    size_bytes: int
+    size_bytes: Annotated[int, Meta(ge=0)]
 
 
 class TensorInfo(_Record, frozen=True, kw_only=True):
-    """A graph's input or output: name, element type, and per axis a size or the name of a dynamic one."""
+    """Input or output of a graph.
+
+    Attributes:
+        name: Name of the tensor.
+        dtype: Element type, such as `float32`.
+        shape: Size of each axis, or the name of a dynamic axis; see `voirs_vocoder.runtime.artifact.axes`.
+    """
 
     name: str
     dtype: str
@@ -129,7 +143,7 @@ class GraphEntry(_Record, frozen=True, kw_only=True):
         validation: Figures that `validate` measured on real speech; None when it has not run.
     """
 
-    role: str
+    role: Role
     precision: Precision
     target: Target | None
     file: FileEntry
@@ -138,7 +152,7 @@ class GraphEntry(_Record, frozen=True, kw_only=True):
     outputs: tuple[TensorInfo, ...]
     facts: GraphFacts
     details: Figures
-    keep_float: dict[str, tuple[str, ...]] = {}
+    keep_float: dict[Precision, tuple[str, ...]] = {}
     validation: Figures | None = None
 
     def __post_init__(self) -> None:
@@ -164,7 +178,13 @@ def graph_name(*parts: str | None) -> str:
 
 
 class Profile(_Record, frozen=True, kw_only=True):
-    """An optimization profile: for each input its smallest, best and largest shape."""
+    """Optimization profile of a TensorRT engine.
+
+    Attributes:
+        minimum: Input to its smallest shape.
+        optimum: Input to the shape that the engine is optimized for.
+        maximum: Input to its largest shape.
+    """
 
     minimum: dict[str, tuple[int, ...]]
     optimum: dict[str, tuple[int, ...]]
@@ -175,26 +195,26 @@ class EngineEntry(_Record, frozen=True, kw_only=True):
     """A TensorRT engine, with everything that decides where it may be loaded.
 
     Attributes:
-        role: Of the graph that it was built from.
-        precision: Of that graph.
+        role: Role of the graph that the engine was built from.
+        precision: Precision of the graph that the engine was built from.
         backend: `tensorrt` or `tensorrt-rtx`; neither loads the other's engines.
-        backend_version: Full version of the library that built it; the same is needed to load it.
-        cuda_version: Major and minor version that the library was built for.
-        operating_system: As in `platform.system()`, lower case; engines do not travel between systems.
-        machine: As in `platform.machine()`.
-        compute_capabilities: The GPUs that it was built for, such as 86.
-        gpu_name: The GPU that it was built on; None when it was built without one.
-        driver_version: Of that GPU's driver; None likewise.
-        flags: Builder flags that were set, by name; TF32 is not among them unless named.
-        profiles: In the engine's order.
-        inputs: In order.
-        outputs: In order.
+        backend_version: Full version of the library that built the engine; only that version loads it.
+        cuda_version: Major and minor version of CUDA that the library was built for.
+        operating_system: `platform.system()` in lower case; an engine runs only on the system that it was built on.
+        machine: `platform.machine()` where the engine was built.
+        compute_capabilities: Compute capabilities that the engine was built for, such as 86.
+        gpu_name: Name of the GPU that the engine was built on; None when it was built without one.
+        driver_version: Version of that GPU's driver; None when the engine was built without a GPU.
+        flags: Names of the builder flags that were set; TF32 is off unless named here.
+        profiles: Optimization profiles in the engine's order.
+        inputs: Inputs in the engine's order.
+        outputs: Outputs in the engine's order.
         hop_length: Audio samples per mel frame, which sizes the output buffer.
-        graph_sha256: Of the ONNX graph that it was built from.
-        file: Where it lies.
+        graph_sha256: SHA-256 of the ONNX graph that the engine was built from.
+        file: File of the engine.
     """
 
-    role: str
+    role: Role
     precision: Precision
     backend: Literal["tensorrt", "tensorrt-rtx"]
     backend_version: str
@@ -214,19 +234,24 @@ class EngineEntry(_Record, frozen=True, kw_only=True):
 
 
 class Recording(_Record, frozen=True, kw_only=True):
-    """A recording or mel that ranges were calibrated on: its file name and the hash of its bytes."""
+    """A recording or mel that ranges were calibrated on.
+
+    Attributes:
+        name: File name.
+        sha256: SHA-256 of the file's bytes, in lower-case hex.
+    """
 
     name: str
     sha256: str
 
 
 class Calibration(_Record, frozen=True, kw_only=True):
-    """What the INT8 ranges were measured on.
+    """Recordings that calibrated precisions, such as INT8, were calibrated on.
 
     Attributes:
-        recordings: Every file that contributed.
-        segments: How many equal segments were used.
-        segment_frames: Their length in mel frames.
+        recordings: Files that contributed.
+        segments: Number of segments of equal length that were used.
+        segment_frames: Length of a segment, in mel frames.
     """
 
     recordings: tuple[Recording, ...]
@@ -235,20 +260,25 @@ class Calibration(_Record, frozen=True, kw_only=True):
 
 
 class Source(_Record, frozen=True, kw_only=True):
-    """Where the weights came from: the checkpoint's hash and the model configuration."""
+    """Origin of the weights.
+
+    Attributes:
+        checkpoint_sha256: SHA-256 of the checkpoint, in lower-case hex; None for a model made in memory.
+        config: Model configuration as it was read.
+    """
 
     checkpoint_sha256: str | None
     config: dict[str, object]
 
 
 class Diffusion(_Record, frozen=True, kw_only=True):
-    """How a diffusion model was trained, and how it is sampled unless the caller says otherwise.
+    """How a diffusion model was trained, and how it is sampled by default.
 
     Attributes:
-        training_betas: Variances of the training schedule, in whose steps the network is told the noise level.
-        fast_betas: The published schedule for few steps, which the sampler `fast` follows; None when there is none.
-        sampler: The default.
-        steps: Its number of steps; None for `fast`, whose schedule says it.
+        training_betas: Variances of the training schedule; the network receives the noise level as a step of it.
+        fast_betas: Published schedule for few steps, which the sampler `fast` follows; None when there is none.
+        sampler: Name of the default sampler.
+        steps: Number of sampling steps of the default sampler; None for `fast`, whose schedule decides.
         drops_conditioning: Whether the network was also trained without a mel, which guidance needs.
     """
 
@@ -263,36 +293,36 @@ class Manifest(_Record, frozen=True, kw_only=True):
     """An artifact.
 
     Attributes:
-        format_version: Of this file; a reader refuses a later one.
-        family: Such as `hifigan`.
-        driver: Which of the runtime's drivers turns the graphs into audio.
-        variant: Such as `v2`, or `custom`.
-        sample_rate: Of the audio, in Hz.
+        format_version: Version of the format; a reader refuses a later one.
+        family: Model family, such as `hifigan`.
+        driver: Driver of the runtime that turns the graphs into audio.
+        variant: Published variant of the model, such as `v2`, or `custom`.
+        sample_rate: Sample rate of the audio, in Hz.
         hop_length: Audio samples per mel frame.
-        mel: The convention of the input.
-        context_frames: Mel frames of past that a frame's audio depends on.
-        look_ahead_frames: Mel frames of future likewise.
-        look_ahead_samples: The same in audio samples, before rounding up.
-        source: Where the weights came from.
-        licence: SPDX identifier of the weights' licence, or None when whoever exported did not say.
-        diffusion: Of a diffusion model; None for the others.
+        mel: Mel convention of the input.
+        context_frames: Number of mel frames before a frame that its audio depends on.
+        look_ahead_frames: Number of mel frames after a frame that its audio depends on.
+        look_ahead_samples: Look-ahead in audio samples, before it is rounded up to frames.
+        source: Origin of the weights.
+        licence: SPDX identifier of the weights' license; None when the export did not state it.
+        diffusion: Schedules and default sampling of a diffusion model; None for other models.
         graphs: ONNX graphs.
         engines: TensorRT engines.
-        calibration: What INT8 was calibrated on; None without INT8.
-        files: Every other file (reports, the model card).
-        tools: Versions of what made the artifact, by package name.
+        calibration: Recordings that the calibrated precisions were calibrated on; None without such a precision.
+        files: All other files, such as reports and the model card.
+        tools: Versions of the packages that made the artifact, by package name.
     """
 
     format_version: int
     family: str
     driver: Literal["direct", "flow", "diffusion"]
     variant: str
-    sample_rate: int
-    hop_length: int
+    sample_rate: Annotated[int, Meta(ge=1, le=1 << 24)]
+    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)]
     mel: MelConvention
-    context_frames: int
-    look_ahead_frames: int
-    look_ahead_samples: int
+    context_frames: Annotated[int, Meta(ge=0, le=_MAX_FRAMES)]
+    look_ahead_frames: Annotated[int, Meta(ge=0, le=_MAX_FRAMES)]
+    look_ahead_samples: Annotated[int, Meta(ge=0)]
     source: Source
     licence: str | None
     diffusion: Diffusion | None = None
@@ -303,7 +333,7 @@ class Manifest(_Record, frozen=True, kw_only=True):
     tools: dict[str, str]
 
     def all_files(self) -> tuple[FileEntry, ...]:
-        """Every file that the artifact consists of, besides the manifest."""
+        """All files of the artifact but the manifest."""
         return (*(g.file for g in self.graphs), *(e.file for e in self.engines), *self.files)
 
 
@@ -311,15 +341,24 @@ class _Versioned(msgspec.Struct):
     format_version: int
 
 
+class _GraphLayout(msgspec.Struct):
+    facts: dict[str, object] | None = None
+
+
+class _ManifestLayout(msgspec.Struct):
+    graphs: tuple[_GraphLayout, ...] = ()
+
+
 def decode_manifest(data: bytes, where: str) -> Manifest:
     """Read a manifest.
 
     Args:
-        data: The file's bytes.
-        where: Named in errors.
+        data: Bytes of manifest.json.
+        where: Name of the file in errors.
 
     Raises:
-        ArtifactError: It is not JSON, of a later format, or lacks or adds fields.
+        ArtifactError: The data is no JSON, is of a later format, is of the layout before 0.1, lacks or adds fields, or
+            has a value out of range.
     """
     try:
         version = msgspec.json.decode(data, type=_Versioned).format_version
@@ -330,9 +369,26 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
             )
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        if isinstance(error, msgspec.ValidationError) and _is_of_old_layout(data):
+            raise ArtifactError(
+                f"{where}: every graph must have `facts`, this artifact has the layout before version 0.1; export the "
+                "artifact again"
+            ) from error
         raise ArtifactError(f"{where}: not a manifest: {error}; export the artifact again") from error
 
 
+def _is_of_old_layout(data: bytes) -> bool:
+    try:
+        graphs = msgspec.json.decode(data, type=_ManifestLayout).graphs
+    except msgspec.DecodeError:
+        return False
+    return any(graph.facts is None for graph in graphs)
+
+
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The manifest's bytes: indented JSON in the order of the fields; the same manifest gives the same bytes."""
+    """Bytes of manifest.json: indented JSON in the order of the fields; equal manifests give equal bytes.
+
+    Args:
+        manifest: Manifest to write.
+    """
     return indented_json(manifest, order="deterministic")

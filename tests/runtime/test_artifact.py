@@ -211,6 +211,29 @@ def test_an_artifact_that_keeps_facts_among_the_details_is_refused_in_one_line(a
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [("role", "../offline"), ("precision", "FP32"), ("precision", "fp32\n"), ("target", "../cpu")],
+)
+def test_a_name_that_would_leave_its_place_in_a_file_name_is_refused(artifact, field, value):
+    path = artifact.root / "manifest.json"
+    changed = json.loads(path.read_bytes())
+    changed["graphs"][0][field] = value
+    path.write_text(json.dumps(changed))
+    with pytest.raises(ArtifactError, match=rf"graphs\[0\]\.{field}"):
+        Artifact.open(artifact.root)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("hop_length", 0), ("hop_length", 1 << 30), ("context_frames", -1)]
+)
+def test_a_size_of_the_model_without_bound_is_refused(artifact, field, value):
+    path = artifact.root / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {field: value}))
+    with pytest.raises(ArtifactError, match=rf"\$\.{field}"):
+        Artifact.open(artifact.root)
+
+
+@pytest.mark.parametrize(
     ("fact", "value"),
     [
         ("state_size", 1 << 40),

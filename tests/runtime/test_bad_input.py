@@ -447,6 +447,17 @@ def test_a_later_format_version_is_refused(vocode, refused, artifact, recording)
     assert "update voirs-vocoder" in refused("quantize", artifact, "--calibration", recording.parent)
 
 
+def test_an_artifact_of_the_layout_before_0_1_is_refused(vocode, refused, artifact, recording):
+    def old_layout(document):
+        for graph in document["graphs"]:
+            graph["details"] |= graph.pop("facts")
+
+    edited_manifest(artifact, old_layout)
+    assert "export the artifact again" in vocode(recording)
+    assert "export the artifact again" in refused("inspect", artifact)
+    assert "export the artifact again" in refused("quantize", artifact, "--calibration", recording.parent)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format_version": 1}'])
 def test_a_broken_manifest_is_refused(refused, artifact, content):
     (artifact / "manifest.json").write_bytes(content)
