@@ -27,7 +27,7 @@ _Result = TypeVar("_Result")
 
 
 class BlockingVocoder(Protocol):
-    """What `AsyncVocoder` calls of a vocoder, from several threads at once. `Vocoder` is one."""
+    """The methods of a vocoder that `AsyncVocoder` calls, from several threads at once. `Vocoder` has them."""
 
     def vocode_batch(
         self,
@@ -266,7 +266,7 @@ class AsyncVocoder:
             failures: dict[int, Exception] = {}
         except BatchError as error:
             audios, failures = error.audios, dict(error.failures)
-        except Exception as error:  # each request must get an answer, whatever failed
+        except Exception as error:  # a request must get an answer after every failure
             audios, failures = [None] * len(requests), dict.fromkeys(range(len(requests)), error)
         for position, request in enumerate(requests):
             if request.answer.done():

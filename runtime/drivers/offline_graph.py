@@ -1,4 +1,4 @@
-"""What drivers of a single `offline` graph share: windows of an utterance, rows of a batch, and loaded graphs."""
+"""The common part of drivers with a single `offline` graph: windows of an utterance, rows of a batch, loaded graphs."""
 
 from __future__ import annotations
 

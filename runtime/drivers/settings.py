@@ -43,12 +43,12 @@ class Setting:
     """Declaration of a setting.
 
     Attributes:
-        help: What the setting is, as a phrase without a full stop; range and choices are appended to it.
+        help: Description of the setting, as a phrase without a full stop; range and choices are appended to it.
         remark: Further sentences of the help text; empty for none.
         low: Smallest number allowed; None for no lower bound.
         high: Largest number allowed; None for no upper bound.
         choices: Names allowed; empty where the setting is no name.
-        unset: What None stands for, as a phrase; None where the field's default is a value.
+        unset: Meaning of None, as a phrase; None where the field's default is a value.
     """
 
     help: str

@@ -1,4 +1,4 @@
-"""How a stream runs."""
+"""Settings of a stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StreamingConfig:
         adaptive: Whether the chunks grow when deadlines are missed, and shrink again when there is time to spare.
         max_chunk_frames: Most mel frames of an adaptive chunk, at least `chunk_frames` and at most 4096.
         look_ahead_frames: Mel frames that are awaited behind a chunk before its audio is made; those that the model
-            hears beyond them are extrapolated. None awaits them all and is exact.
+            needs beyond them are extrapolated. None awaits them all and is exact.
         low_latency: Whether to await the look-ahead that `voirs-vocoder tune` measured to lose at most the tolerance of
             PESQ in `runtime.metrics.FIGURES`, instead of the model's whole look-ahead.
         latency_ms: Or a budget from a mel frame to its audio, chunk and computing included. The look-ahead that

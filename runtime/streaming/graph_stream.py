@@ -1,4 +1,4 @@
-"""One utterance on its way through one stream graph, chunk by chunk, without allocating in steady state."""
+"""One utterance in one stream graph, chunk by chunk, without allocating in steady state."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = [
 ]
 
 BEGIN, END_FRAME, STATE, NEXT_STATE = "begin", "end", "state", "next_state"
-"""What a stream graph takes and gives besides the inputs and the output of its offline graph."""
+"""Names of the inputs and the output of a stream graph besides those of its offline graph."""
 
 UNKNOWN_END = 1 << 20
-"""As `end` while the utterance goes on."""
+"""Value of the input `end` while the end of the utterance is unknown."""
 
 _KEPT_SIZES = 4
 _MAX_CHUNK_FRAMES = 1 << 16
@@ -41,8 +41,8 @@ class StreamGraph:
     """A loaded stream graph, which any number of streams share.
 
     Attributes:
-        session: What runs it.
-        entry: Its manifest entry.
+        session: Session that runs the graph.
+        entry: Manifest entry of the graph.
         hop_length: Audio samples per mel frame.
     """
 
@@ -61,7 +61,7 @@ class StreamGraph:
         return self.entry.facts.state_size or 0
 
     def max_chunk_frames(self, config: SessionConfig) -> int:
-        """Most mel frames at once, by the memory budget and what the session takes."""
+        """Most mel frames of a run, by the memory budget and the limit of the session."""
         per_frame = self.entry.facts.activation_bytes_per_frame
         if per_frame is None:
             raise ArtifactError(
@@ -77,9 +77,9 @@ class Advance:
     """The arrays of chunks of one size, bound to the graph.
 
     Attributes:
-        inputs: What to fill before a run: the graph's inputs but for those that the stream itself keeps.
-        output: What the run leaves.
-        runs: From one state to the other, and back.
+        inputs: Arrays to fill before a run: the graph's inputs without those that the stream keeps itself.
+        output: Array that the run writes.
+        runs: Runs of the graph from the first state array to the second, and from the second to the first.
     """
 
     inputs: dict[str, NDArray[np.float32]]
@@ -88,17 +88,17 @@ class Advance:
 
 
 class GraphStream:
-    """One utterance in one graph. Used by one thread at a time.
+    """One utterance in one graph. For one thread at a time.
 
     Args:
-        graph: Shared with other streams.
+        graph: Stream graph, shared with other streams.
 
     Attributes:
-        frames: Mel frames that went in.
+        frames: Number of mel frames taken.
     """
 
     def __init__(self, graph: StreamGraph) -> None:
-        """A stream at the start of an utterance."""
+        """Start at the beginning of an utterance."""
         self.frames = 0
         self._graph = graph
         self._delay = graph.delay_samples
@@ -106,7 +106,7 @@ class GraphStream:
         self._current = 0
         self._begin = np.zeros(1, np.int64)
         self._end = np.zeros(1, np.int64)
-        # What holds no time, such as the step of a diffusion model, is the same for chunks of every size.
+        # An input without a time axis, such as the step of a diffusion model, is shared by chunks of every size.
         self._whole = {
             info.name: np.zeros(1, np.float32)
             for info in graph.entry.inputs
@@ -116,21 +116,24 @@ class GraphStream:
         self._made = 0
 
     def inputs(self, frames: int) -> dict[str, NDArray[np.float32]]:
-        """The arrays to fill before `push` of so many frames, each with a batch axis of 1."""
+        """Find the arrays to fill before `push` of `frames` frames, each with a batch axis of 1."""
         return self._advance(frames).inputs
 
     def push(self, frames: int) -> NDArray[np.float32]:
-        """Run on what `inputs(frames)` was filled with.
+        """Run on the arrays of `inputs(frames)`.
+
+        Args:
+            frames: Mel frames of the chunk.
 
         Returns:
-            What is finished: [channels, samples], overwritten by the next run.
+            Finished output, float32 [channels, samples]; the next run overwrites it.
         """
         output = self._run(frames, UNKNOWN_END)
         self.frames += frames
         return output
 
     def finish(self) -> NDArray[np.float32]:
-        """What is still on its way when the utterance ends: [channels, samples], in a new array."""
+        """End the utterance and return the rest of its output, float32 [channels, samples], in a new array."""
         missing = self.frames * self._graph.hop_length - self._finished()
         if not missing:
             return np.empty((*self._advance(1).output.shape[1:-1], 0), np.float32)
@@ -141,17 +144,20 @@ class GraphStream:
         flushed = 0
         while flushed < late:
             count = min(step, late - flushed)
-            # The graph hears nothing of what lies beyond the end.
+            # The graph masks everything beyond the end.
             pieces.append(self._run(count, -flushed).copy())
             flushed += count
         result: NDArray[np.float32] = np.concatenate(pieces, axis=-1)[..., :missing]
         return result
 
     def look_ahead(self, frames: int) -> NDArray[np.float32]:
-        """Run on what `inputs(frames)` was filled with, as if it were the next chunk, and forget that it was.
+        """Run on the arrays of `inputs(frames)` as if they were the next chunk, without committing them.
+
+        Args:
+            frames: Mel frames of the chunk.
 
         Returns:
-            What would be finished: [channels, samples], overwritten by the next run.
+            Output that would be finished, float32 [channels, samples]; the next run overwrites it.
         """
         advance = self._advance(frames)
         self._begin[0] = -self.frames

@@ -48,7 +48,7 @@ def test_the_knee_is_the_cheapest_that_is_nearly_as_good_as_the_best(points, kne
 
 
 def test_a_sweep_without_any_quality_figure_is_refused():
-    with pytest.raises(InputError, match="needs PESQ or STOI"):
+    with pytest.raises(InputError, match="needs pesq or pystoi"):
         knee_of([point(2, 0.1, None, None)])
 
 
