@@ -9,13 +9,16 @@ PACKAGES := calibration export reference_models runtime
 LINKS := $(PACKAGES:%=.typing/voirs_vocoder/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench measured links
+.PHONY: help demo demo-full test check bench measured links
 
 help:  ## print this list
-	@awk -F ':.*##' '/^[a-z]+:.*##/ {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
-demo: $(INSTALLED)  ## export, quantize, validate and speak with the shipped checkpoints
+demo: $(INSTALLED)  ## export, quantize, validate and speak with the shipped checkpoints, in two minutes
 	$(BIN)/python -m artifacts.demo
+
+demo-full: $(INSTALLED)  ## the same in every precision, with TensorRT engines, validated on every backend
+	$(BIN)/python -m artifacts.demo --full
 
 test: $(INSTALLED)  ## run every test; those that need a GPU skip themselves without one
 	$(BIN)/python -m pytest

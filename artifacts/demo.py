@@ -1,107 +1,338 @@
-"""`make demo`: from the shipped checkpoints to validated artifacts, engines and speech, with figures per graph."""
+"""`make demo` and `make demo-full`: from the shipped checkpoints to validated artifacts, report pages and speech.
+
+Two families are worked on at a time, each in a process of its own. The quick demo makes what a first look needs: FP32
+and INT8 for the CPU, validated there. The full one makes every precision and engine, and validates on every backend.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+import shutil
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
+from typing import TYPE_CHECKING
 
 import click
 
+from artifacts.demo_plan import FULL_SECONDS, PLANS, Clock
 from artifacts.shipped import ARTIFACTS, SAMPLES, SHIPPED, ShippedCheckpoint
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
-from voirs_vocoder.export.engines import build_engines
-from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.export.tensorrt import EngineConfig
-from voirs_vocoder.export.validation.report import PAGE_PATH, Report, report_table
-from voirs_vocoder.export.validation.speech import speech_recordings
-from voirs_vocoder.export.validation_run import validate_and_record
-from voirs_vocoder.runtime import (
-    Artifact,
-    AudioMelSource,
-    AudioWriter,
-    ProviderError,
-    Vocoder,
-)
-from voirs_vocoder.runtime.artifact.manifest import Precision
+from voirs_vocoder.export.cli.failure import report_failure
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.reference_models.errors import ReferenceModelError
+from voirs_vocoder.runtime.errors import VoirsVocoderError
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
+    from voirs_vocoder.export.validation.kept_audio import KeptAudio
+    from voirs_vocoder.export.validation.report import Report
+    from voirs_vocoder.runtime.artifact.manifest import Precision
 
 __all__ = ["main"]
 
 _BUILD = ARTIFACTS / "build"
 _SPEECH = _BUILD / "demo"
-_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-_SPOKEN: tuple[Precision, ...] = ("fp32", "int8")
+_CALIBRATION = SAMPLES / "calibration"
+_WORKERS = 2
+_REFRESH_S = 1.0
 _COMPUTE_CAPABILITIES = (86, 120)
 # Engines of one model show that they are built; those of all would take longer than the rest of the demo.
 _WITH_ENGINES = "hifigan"
+# What validation calls the graphs whose audio is kept as files.
+_SPOKEN = {"fp32 on cpu": "fp32", "int8.cpu on cpu": "int8"}
 
 
-def main() -> int:
-    """Run the demo; 0 when every gate passed."""
-    started = time.monotonic()
-    reports = [_show(shipped) for shipped in SHIPPED]
-    click.echo(
-        "SNR is against PyTorch; PESQ, STOI, LSD, M-STFT and mel L1 are against the recording. "
-        f"\n\nDone in {time.monotonic() - started:.0f} s."
-    )
-    return 0 if all(report.passed for report in reports) else 1
+@dataclass(frozen=True)
+class _Step:
+    """A step that a worker begins."""
+
+    family: str
+    step: str
 
 
-def _show(shipped: ShippedCheckpoint) -> Report:
+@dataclass(frozen=True)
+class _Detail:
+    """What a worker is doing within its step."""
+
+    family: str
+    message: str
+
+
+@dataclass(frozen=True)
+class _Playable:
+    """The first audio of a family is there."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What was made of a family.
+
+    Attributes:
+        report: Figures and verdicts of every graph.
+        speech: Audio files.
+        engines: Engine files, or why there are none.
+        seconds: Step to the processor time that it took.
+    """
+
+    report: Report
+    speech: list[Path]
+    engines: list[str]
+    seconds: dict[str, float]
+
+
+@click.command()
+@click.option("--full", is_flag=True, help="Every precision, both kinds of INT8, engines, and every backend.")
+@click.option("--timings", is_flag=True, help="Print the processor time of each step at the end.")
+def main(full: bool, timings: bool) -> None:
+    """Export, quantize, validate and speak with the shipped checkpoints; exit with 1 when a gate fails."""
+    started_s = time.monotonic()
+    seconds = FULL_SECONDS if full else {family: plan.seconds for family, plan in PLANS.items()}
+    jobs = [next(shipped for shipped in SHIPPED if shipped.family == family) for family in PLANS]
+    _SPEECH.mkdir(parents=True, exist_ok=True)
+    workers = max(1, min(_WORKERS, os.cpu_count() or 1))
+    # Each process has its share of the cores; a pool of threads per graph on every core would fight with the other's.
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+    context = multiprocessing.get_context("spawn")
+    events: Queue[object] = context.Queue()
+    clock = Clock(seconds, workers)
+    try:
+        with (
+            ConsoleProgress() as progress,
+            ProcessPoolExecutor(workers, context, _connect, (events,)) as pool,
+        ):
+            futures = {job.family: pool.submit(_run, job, full) for job in jobs}
+            for family, future in _finished(futures, events, clock, progress):
+                _print_outcome(family, future.result(), full=full)
+            outcomes = {family: future.result() for family, future in futures.items()}
+    except (VoirsVocoderError, ReferenceModelError, ExportError) as error:
+        sys.exit(report_failure(error))
+    _print_end(outcomes, time.monotonic() - started_s, full=full)
+    if timings:
+        _print_timings(outcomes)
+    sys.exit(0 if all(outcome.report.passed for outcome in outcomes.values()) else 1)
+
+
+def _finished(
+    futures: dict[str, Future[_Outcome]], events: Queue[object], clock: Clock, progress: ConsoleProgress
+) -> Iterator[tuple[str, Future[_Outcome]]]:
+    """Show what the workers report, and yield each family once it is done or has failed."""
+    left = dict(futures)
+    while left:
+        with contextlib.suppress(Empty):
+            event = events.get(timeout=_REFRESH_S)
+            if isinstance(event, _Step):
+                clock.begin(event.family, event.step)
+                progress(clock.message(), 0, 0)
+            elif isinstance(event, _Detail):
+                clock.details[event.family] = event.message
+            elif isinstance(event, _Playable):
+                _say(f"\nThe first audio is there: {_relative(event.path)}\n")
+        if sys.stderr.isatty():
+            progress(clock.message(), 0, 0)
+        for family in [family for family, future in left.items() if future.done()]:
+            clock.finish(family)
+            yield family, left.pop(family)
+
+
+def _connect(events: Queue[object]) -> None:
+    """Give a worker process the queue that it reports to."""
+    global _events
+    _events = events
+
+
+_events: Queue[object] | None = None
+
+
+def _send(event: object) -> None:
+    if _events is not None:
+        _events.put(event)
+
+
+class _Steps:
+    """Reports the steps of a family and measures the processor time of each."""
+
+    def __init__(self, family: str) -> None:
+        self.seconds: dict[str, float] = {}
+        self._family = family
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        _send(_Step(self._family, name))
+        started_s = time.process_time()
+        yield
+        self.seconds[name] = time.process_time() - started_s
+
+    def progress(self, message: str, done: int, total: int) -> None:
+        """See `Progress`."""
+        del done, total
+        _send(_Detail(self._family, message))
+
+
+def _run(shipped: ShippedCheckpoint, full: bool) -> _Outcome:
+    """Make everything of one family, in a worker process."""
+    from voirs_vocoder.export.validation.kept_audio import KeptAudio
+    from voirs_vocoder.export.validation_run import validate_and_record
+
     output = _BUILD / shipped.artifact
-    with ConsoleProgress() as progress:
+    steps = _Steps(shipped.family)
+    engines = []
+    if full:
+        _export(shipped, output, steps, ("fp32", "fp16", "int8"))
+        if shipped.family == _WITH_ENGINES:
+            with steps.step("engines"):
+                engines = _build_engines(output, steps)
+    else:
+        _export(shipped, output, steps, ("fp32",))
+        if "speak" in PLANS[shipped.family].seconds:
+            with steps.step("speak"):
+                _send(_Playable(_speak(output)))
+        with steps.step("quantize"):
+            _quantize(shipped.family, output, steps)
+    with steps.step("validate"), KeptAudio() as kept_audio:
+        report = validate_and_record(
+            output,
+            SAMPLES if full else _speech_folder(PLANS[shipped.family].recordings),
+            checkpoint=shipped.weights,
+            providers=None if full else ("cpu",),
+            kept_audio=kept_audio,
+            progress=steps.progress,
+        )
+        speech = _keep_speech(kept_audio, output)
+    return _Outcome(report, speech, engines, steps.seconds)
+
+
+def _export(
+    shipped: ShippedCheckpoint, output: Path, steps: _Steps, precisions: tuple[Precision, ...]
+) -> None:
+    with steps.step("export"):
+        from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+
         request = ExportRequest(
             family=shipped.family,
             checkpoint=shipped.weights,
             config=None,
             output=output,
-            precisions=_PRECISIONS,
-            calibration=SAMPLES / "calibration",
+            precisions=precisions,
+            calibration=_CALIBRATION if "int8" in precisions else None,
             licence="CC0-1.0",
             force=True,
         )
-        export_artifact(request, progress)
-        engines = _build_engines(output, progress) if shipped.family == _WITH_ENGINES else []
-        report = validate_and_record(output, SAMPLES, checkpoint=shipped.weights, progress=progress)
-        spoken = _speak(output)
-    click.echo(
-        f"\n{shipped.family}: copy synthesis of {len(report.recordings)} recordings that the model never heard\n"
-    )
-    print_table(report_table(report))
-    click.echo(f"\nartifact  {_relative(output)}")
-    click.echo(f"report    {_relative(output / PAGE_PATH)}")
-    for line in engines:
-        click.echo(f"engine    {line}")
-    for path in spoken:
-        click.echo(f"speech    {_relative(path)}")
-    click.echo()
-    return report
+        export_artifact(request, steps.progress)
 
 
-def _build_engines(output: Path, progress: ConsoleProgress) -> list[str]:
+def _quantize(family: str, output: Path, steps: _Steps) -> None:
+    from voirs_vocoder.calibration.int8 import Int8Config
+    from voirs_vocoder.export.quantize import quantize_artifact
+
+    probe_runs = PLANS[family].probe_runs
+    config = Int8Config(probe_runs=probe_runs) if probe_runs else Int8Config(max_float_share=0.0)
+    quantize_artifact(output, _CALIBRATION, targets=("cpu",), config=config, progress=steps.progress)
+
+
+def _build_engines(output: Path, steps: _Steps) -> list[str]:
+    from voirs_vocoder.export.engines import build_engines
+    from voirs_vocoder.export.tensorrt import EngineConfig
+    from voirs_vocoder.runtime import ProviderError
+
     config = EngineConfig(backend="tensorrt-rtx", compute_capabilities=_COMPUTE_CAPABILITIES)
     try:
-        artifact = build_engines(output, config, _PRECISIONS, progress=progress)
+        artifact = build_engines(output, config, ("fp32", "fp16", "int8"), progress=steps.progress)
     except ProviderError as error:
         # The library exists for some platforms only; the rest of the demo does not depend on it.
         return [f"none: {error}"]
     return [_relative(artifact.root / engine.file.path) for engine in artifact.manifest.engines]
 
 
-def _speak(output: Path) -> list[Path]:
-    _SPEECH.mkdir(parents=True, exist_ok=True)
-    spoken = []
-    manifest = Artifact.open(output).manifest
-    for precision in _SPOKEN:
-        with Vocoder.load(output, precision=precision) as vocoder:
-            for recording in speech_recordings(SAMPLES, manifest):
-                path = _SPEECH / f"{recording.stem}.{output.name}.{precision}.wav"
-                source = AudioMelSource(recording, manifest.mel)
-                with AudioWriter(path, manifest.sample_rate) as writer:
-                    for audio in vocoder.vocode_source(source):
-                        writer.write(audio.samples)
-                spoken.append(path)
-    return spoken
+def _speak(output: Path) -> Path:
+    """Copy synthesis of the first recording with the FP32 graph."""
+    from voirs_vocoder.runtime import Vocoder, mel_spectrogram, read_audio, write_audio
+
+    recording = sorted(SAMPLES.glob("*.flac"))[0]
+    path = _SPEECH / f"{recording.stem}.{output.name}.fp32.wav"
+    audio = read_audio(recording)
+    with Vocoder.load(output) as vocoder:
+        mel = mel_spectrogram(audio.samples, audio.sample_rate, vocoder.metadata.convention)
+        write_audio(path, vocoder.vocode(mel))
+    return path
+
+
+def _speech_folder(recordings: int | None) -> Path:
+    """A folder of the first recordings; None takes the folder of all."""
+    if recordings is None:
+        return SAMPLES
+    folder = _SPEECH / f"recordings-{recordings}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for recording in sorted(SAMPLES.glob("*.flac"))[:recordings]:
+        shutil.copyfile(recording, folder / recording.name)
+    return folder
+
+
+def _keep_speech(kept_audio: KeptAudio, output: Path) -> list[Path]:
+    """Write what validation synthesized, in FP32 and INT8, as files."""
+    from voirs_vocoder.runtime import AudioBuffer, write_audio
+
+    paths = []
+    for title, precision in _SPOKEN.items():
+        for recording, sample_rate in kept_audio.recordings.items():
+            path = _SPEECH / f"{Path(recording).stem}.{output.name}.{precision}.wav"
+            samples = kept_audio.audio(recording, title)
+            write_audio(path, AudioBuffer(samples[None], sample_rate))
+            paths.append(path)
+    return paths
+
+
+def _print_outcome(family: str, outcome: _Outcome, *, full: bool) -> None:
+    from voirs_vocoder.export.validation.report import report_table
+
+    count = len(outcome.report.recordings)
+    _say(f"\n{family}: copy synthesis of {count} recording{'s' * (count != 1)} from outside its training\n")
+    print_table(report_table(outcome.report))
+    click.echo()
+    if full:
+        for line in outcome.engines:
+            click.echo(f"engine    {line}")
+
+
+def _print_end(outcomes: dict[str, _Outcome], elapsed_s: float, *, full: bool) -> None:
+    from voirs_vocoder.export.validation.report import PAGE_PATH
+
+    passed = all(outcome.report.passed for outcome in outcomes.values())
+    click.echo(
+        "SNR is against PyTorch; PESQ, STOI, LSD, M-STFT and mel L1 are against the recording.\n\n"
+        f"Done in {elapsed_s:.0f} s; {'every gate passed' if passed else 'a gate failed'}.\n"
+    )
+    for shipped in SHIPPED:
+        click.echo(f"{shipped.family}")
+        click.echo(f"  look at   {_relative(_BUILD / shipped.artifact / PAGE_PATH)}")
+        click.echo(f"  play      {_relative(outcomes[shipped.family].speech[0])}")
+    click.echo(f"\nAll audio: {_relative(_SPEECH)}; the recordings themselves: {_relative(SAMPLES)}")
+    if not full:
+        click.echo("Every precision, TensorRT engines and OpenVINO: make demo-full")
+
+
+def _print_timings(outcomes: dict[str, _Outcome]) -> None:
+    rows = [["family", "step", "processor seconds"]]
+    for family, outcome in outcomes.items():
+        rows.extend([family, step, f"{seconds:.1f}"] for step, seconds in outcome.seconds.items())
+    click.echo()
+    print_table(rows)
+
+
+def _say(line: str) -> None:
+    """Print a line where the progress line stands."""
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", err=True, nl=False)
+    click.echo(line)
 
 
 def _relative(path: Path) -> str:
@@ -112,4 +343,4 @@ def _relative(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
