@@ -232,11 +232,13 @@ def _export(
 
 def _quantize(family: str, output: Path, steps: _Steps) -> None:
     from voirs_vocoder.calibration.int8 import Int8Config
+    from voirs_vocoder.export.precisions import MakeOptions
     from voirs_vocoder.export.quantize import quantize_artifact
 
     probe_runs = PLANS[family].probe_runs
     config = Int8Config(probe_runs=probe_runs) if probe_runs else Int8Config(max_float_share=0.0)
-    quantize_artifact(output, _CALIBRATION, targets=("cpu",), config=config, progress=steps.progress)
+    options = MakeOptions(targets=("cpu",), int8=config)
+    quantize_artifact(output, _CALIBRATION, options=options, progress=steps.progress)
 
 
 def _build_engines(output: Path, steps: _Steps) -> list[str]:
