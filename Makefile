@@ -8,8 +8,13 @@ EXTRAS := cpu,openvino,export,tensorrt-rtx,dsp,codecs,eval
 PACKAGES := calibration export reference_models runtime
 LINKS := $(PACKAGES:%=.typing/voirs_vocoder/%)
 
+# SELECT=EXPRESSION limits `make test` to the tests with these markers.
+# Two processes with a core each: every further one exports the artifacts that its tests share once more.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full test check bench measured links
+.PHONY: help demo demo-full quick test check bench measured links
 
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -20,8 +25,11 @@ demo: $(INSTALLED)  ## export, quantize, validate and speak with the shipped che
 demo-full: $(INSTALLED)  ## the same in every precision, with TensorRT engines, validated on every backend
 	$(BIN)/python -m artifacts.demo --full
 
+quick: $(INSTALLED)  ## run the fast tests, in a minute
+	VOIRS_TEST_EXAMPLES=10 $(PYTEST) -m "not slow"
+
 test: $(INSTALLED)  ## run every test; those that need a GPU skip themselves without one
-	$(BIN)/python -m pytest
+	$(PYTEST) --durations=15 $(if $(SELECT),-m "$(SELECT)")
 
 check: $(INSTALLED) $(LINKS)  ## lint, formatting and strict types, as CI and pre-commit run them
 	$(BIN)/ruff check .

@@ -65,7 +65,7 @@ class Clock:
     workers: int
     begun: dict[str, tuple[str, float]] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
-    _started_s: float = field(default_factory=time.monotonic)
+    _started_s: float = field(default_factory=lambda: time.monotonic())
     _finished: set[str] = field(default_factory=set)
 
     def begin(self, family: str, step: str) -> None:

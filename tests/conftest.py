@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import settings
 
 _TINY_HIFIGAN_CONFIG: dict[str, object] = {
     "resblock": "1",
@@ -27,6 +29,19 @@ _TINY_HIFIGAN_CONFIG: dict[str, object] = {
     "fmin": 0,
     "fmax": 4000,
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`VOIRS_TEST_EXAMPLES=10` lets no property try more examples than that, whatever its own settings ask for."""
+    most = int(os.environ.get("VOIRS_TEST_EXAMPLES", "0"))
+    if not most:
+        return
+    for item in items:
+        function = getattr(item, "obj", None)
+        # A profile would not do: it only changes what a test leaves open, and a test can be decorated but once.
+        chosen = getattr(function, "_hypothesis_internal_use_settings", None)
+        if chosen is not None and chosen.max_examples > most:
+            function._hypothesis_internal_use_settings = settings(chosen, max_examples=most)
 
 
 @pytest.fixture(scope="session")

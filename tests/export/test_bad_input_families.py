@@ -97,6 +97,7 @@ def test_a_configuration_of_another_family_is_refused(export, data_dir):
     assert "is this the configuration of a DiffWave?" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [

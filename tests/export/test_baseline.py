@@ -97,6 +97,7 @@ def test_golden_figures_hear_level_brightness_and_pitch():
     assert golden_figures(duller, 22_050)["high_band_db"] < found["high_band_db"] - 3
 
 
+@pytest.mark.slow
 def test_the_command_passes_on_the_same_artifact_and_fails_on_a_worse_one(
     tiny_artifact, tmp_path, sample_recordings
 ):

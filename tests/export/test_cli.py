@@ -257,6 +257,7 @@ def test_export_makes_an_artifact_that_verifies(exported):
     assert all(error is None for _, error in artifact.verify())
 
 
+@pytest.mark.slow
 def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, workspace):
     for more in ((), ("--force",)):
         result = run("quantize", artifact, "--calibration", workspace / "calibration", *more)
@@ -328,6 +329,7 @@ def test_a_gate_that_fails_gives_status_1_and_names_the_figure(artifact, speech,
     assert result.stderr.count("error") == 0
 
 
+@pytest.mark.slow
 def test_bench_prints_a_table_and_writes_its_report(exported, tmp_path):
     result = run(
         "bench", exported, "--seconds", 0.2, "--pairs", 15, "--threads", 1, "--json", tmp_path / "b.json"

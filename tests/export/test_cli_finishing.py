@@ -98,6 +98,7 @@ def test_format_is_for_standard_output(tiny_artifact, mel_path, tmp_path):
     assert "by its ending" in result.output
 
 
+@pytest.mark.slow
 def test_an_artifact_brings_its_effects_along(tiny_checkpoint, tiny_artifact, tmp_path):
     root = tmp_path / "with-effects"
     chain = load_chain("warm")

@@ -41,6 +41,7 @@ def pair(tmp_path):
     return write(tmp_path / "clean.wav", clean), write(tmp_path / "noisy.wav", clean + noise)
 
 
+@pytest.mark.slow
 def test_the_snr_of_known_noise_is_found_and_judged(pair, tmp_path):
     path = tmp_path / "compare.json"
     passed = run(*pair, "--at-least", "snr_db=19.9", "--at-most", "snr_db=20.1", "--json", path)
@@ -53,6 +54,7 @@ def test_the_snr_of_known_noise_is_found_and_judged(pair, tmp_path):
     assert "snr_db must be at least 21, 20" in failed.output
 
 
+@pytest.mark.slow
 def test_folders_are_compared_file_by_file_and_what_lacks_a_partner_is_named(tmp_path):
     for name in ("left", "right"):
         (tmp_path / name).mkdir()
@@ -77,6 +79,7 @@ def test_a_shift_is_found_and_undone(late_samples):
     np.testing.assert_array_equal(found.reference, found.degraded)
 
 
+@pytest.mark.slow
 def test_other_rates_and_lengths_are_refused_with_the_remedy_and_aligned_on_request(tmp_path):
     clean = write(tmp_path / "clean.wav", speech_like())
     other_rate = write(tmp_path / "rate.wav", speech_like(rate=16_000), 16_000)
@@ -112,6 +115,7 @@ def speech(tmp_path_factory, sample_recordings):
     return folder
 
 
+@pytest.mark.slow
 def test_every_backend_is_held_against_every_other(tiny_artifact, speech):
     with KeptAudio() as kept_audio:
         report = compare_artifacts([tiny_artifact], speech, kept_audio=kept_audio)
@@ -123,6 +127,7 @@ def test_every_backend_is_held_against_every_other(tiny_artifact, speech):
     assert same.figures["snr_db"] > 80
 
 
+@pytest.mark.slow
 def test_an_artifact_equals_its_copy_and_not_another(tiny_artifact, tmp_path, speech):
     copy = shutil.copytree(tiny_artifact, tmp_path / "copy")
     result = run(tiny_artifact, copy, "--speech", speech, "--at-most", "max_abs_error=0")

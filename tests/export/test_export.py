@@ -170,6 +170,7 @@ def test_int8_needs_calibration_and_nothing_else_takes_it(tmp_path):
         ExportRequest("hifigan", tmp_path, None, tmp_path, ("fp32",), tmp_path)
 
 
+@pytest.mark.slow
 def test_quantize_adds_to_an_artifact_what_export_would_have_made(
     tiny_artifact, tiny_checkpoint, calibration_folder, tmp_path
 ):

@@ -82,6 +82,7 @@ def test_an_artifact_with_calibration_extrapolates_by_its_own_graph(tiny_artifac
         assert audio.shape == (480,)
 
 
+@pytest.mark.slow
 def test_an_artifact_without_calibration_repeats_the_last_frame(tiny_checkpoint, tmp_path):
     from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 

@@ -28,6 +28,7 @@ from voirs_vocoder.runtime.noise import noise
 
 pytestmark = [
     pytest.mark.numeric,
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning"),
 ]
 

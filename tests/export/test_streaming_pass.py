@@ -146,6 +146,7 @@ def run_stream(
     return [audio[row, 0, delay : delay + length * hop_length] for row, length in enumerate(lengths)]
 
 
+@pytest.mark.slow
 @given(
     lengths=st.lists(st.integers(1, MAX_FRAMES), min_size=1, max_size=3),
     chunks=st.lists(st.integers(1, 20), min_size=1, max_size=6),

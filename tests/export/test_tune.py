@@ -74,6 +74,7 @@ def test_the_knee_becomes_the_default_with_table_and_plot(tiny_diffwave, tmp_pat
     assert "Sampling: ddim, 3 steps" in (root / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_every_sampler(tiny_diffwave, sample_recordings, tmp_path):
     speech = tmp_path / "speech"
     speech.mkdir()
@@ -107,6 +108,7 @@ def test_bench_refuses_the_flags_that_became_tune(tiny_artifact, flag, setting):
     assert f"voirs-vocoder tune DIR --speech S --only {setting}" in result.stderr
 
 
+@pytest.mark.slow
 def test_bench_leaves_every_byte_of_the_artifact_as_it_was(tiny_artifact, sample_recordings, tmp_path):
     root = shutil.copytree(tiny_artifact, tmp_path / "artifact")
     speech = tmp_path / "speech"

@@ -85,6 +85,7 @@ def tiny_state(tiny_model) -> State:
     return dict(tiny_model.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [official, parametrized, folded], ids=lambda form: form.__name__)
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_every_form_gives_the_same_audio(
@@ -268,6 +269,7 @@ def scratch(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("mutated") / "checkpoint"
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.one_of(st.binary(max_size=200), mutated()))
 @example(b"\x80")

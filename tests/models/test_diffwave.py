@@ -51,6 +51,7 @@ def model(folder):
     return get_family("diffwave").load(folder / "weights.pt", None)
 
 
+@pytest.mark.slow
 def test_names_and_shapes_are_the_official_ones(data_dir):
     layouts = json.loads((data_dir / "state_dict_layouts.json").read_text(encoding="utf-8"))
     config = DiffWaveConfig.from_mapping(BASE)

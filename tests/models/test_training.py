@@ -98,6 +98,7 @@ def rows_of(output):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", RECIPES)
 def test_what_is_trained_loads_officially_and_has_graphs(family, speech_folder, tmp_path, without_evaluation):
     recipe = tiny_recipe(family)
@@ -111,6 +112,7 @@ def test_what_is_trained_loads_officially_and_has_graphs(family, speech_folder, 
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", RECIPES)
 def test_stopped_and_resumed_gives_the_very_weights_of_an_uninterrupted_training(
     family, speech_folder, tmp_path, without_evaluation
@@ -124,6 +126,7 @@ def test_stopped_and_resumed_gives_the_very_weights_of_an_uninterrupted_training
     assert rows_of(tmp_path / "whole")[-1] == rows_of(tmp_path / "parts")[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", RECIPES)
 def test_a_training_can_begin_with_the_weights_of_another(
     family, speech_folder, tmp_path, without_evaluation
@@ -145,6 +148,7 @@ def test_a_training_can_begin_with_the_weights_of_another(
     assert distance(second) < 0.02 < distance(fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "figure", "steps"),
     [
@@ -166,6 +170,7 @@ def test_the_loss_falls(family, figure, steps, speech_folder, tmp_path, without_
     assert np.mean(figures[-8:]) < 0.95 * np.mean(figures[:4])
 
 
+@pytest.mark.slow
 def test_pauses_do_not_count_as_training(speech_folder, tmp_path, without_evaluation):
     # A gap of 3000 s after the second step, as of a stopped process.
     times = itertools.chain([0.0, 1.0, 2.0], (3000.0 + second for second in itertools.count()))
@@ -173,6 +178,7 @@ def test_pauses_do_not_count_as_training(speech_folder, tmp_path, without_evalua
     assert reports[-1].spent_s < 20.0
 
 
+@pytest.mark.slow
 def test_the_time_of_an_evaluation_does_not_count_as_training(
     speech_folder, tmp_path, without_evaluation, monkeypatch
 ):
@@ -192,6 +198,7 @@ def test_the_time_of_an_evaluation_does_not_count_as_training(
     assert reports[-1].spent_s == 4.0
 
 
+@pytest.mark.slow
 def test_only_the_recordings_held_back_are_evaluated_and_they_are_never_trained_on(
     speech_folder, tmp_path, without_evaluation
 ):
@@ -206,6 +213,7 @@ def test_only_the_recordings_held_back_are_evaluated_and_they_are_never_trained_
     assert last not in {u.name for u in speech}
 
 
+@pytest.mark.slow
 def test_a_training_whose_held_back_recordings_changed_is_refused(
     speech_folder, tmp_path, without_evaluation
 ):
@@ -225,6 +233,7 @@ def test_a_folder_of_another_recipe_is_refused(speech_folder, tmp_path, without_
         trained(tiny_recipe("diffwave-unet", batch=3), speech_folder, tmp_path, 2)
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_refused(speech_folder, tmp_path, without_evaluation):
     recipe = tiny_recipe("diffwave-unet")
     trained(recipe, speech_folder, tmp_path, 1)
@@ -246,6 +255,7 @@ def test_a_loss_that_is_no_number_ends_the_training(speech_folder, tmp_path, wit
         trained(dataclasses.replace(recipe, task=broken), speech_folder, tmp_path, 2)
 
 
+@pytest.mark.slow
 def test_rows_behind_the_last_state_are_dropped(speech_folder, tmp_path, without_evaluation):
     recipe = tiny_recipe("diffwave-unet")
     trained(recipe, speech_folder, tmp_path, 2)
@@ -371,6 +381,7 @@ def test_an_unknown_family_has_no_recipe():
         get_recipe("wavenet")
 
 
+@pytest.mark.slow
 def test_the_command_helps_without_torch_and_says_what_is_wrong_in_one_line(tmp_path):
     blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'safetensors', 'matplotlib')))\n"
     module = "voirs_vocoder.reference_models.training"

@@ -60,6 +60,7 @@ def test_each_utterance_of_a_batch_equals_its_own_vocode(together, alone, length
             np.testing.assert_allclose(audio.samples, wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_flow_gives_every_row_its_own_noise(data_dir, tmp_path):
     folder = data_dir / "waveglow"
     root = tmp_path / "waveglow"
@@ -116,6 +117,7 @@ def test_no_utterances_are_no_audio(alone, together):
     assert together.vocode_batch([]) == []
 
 
+@pytest.mark.slow
 def test_an_artifact_without_a_batch_graph_refuses_to_run_together(batched, tmp_path, tiny_checkpoint):
     root = tmp_path / "plain"
     export_artifact(ExportRequest("hifigan", tiny_checkpoint, None, root, stream=False))

@@ -108,6 +108,7 @@ def one_pass(mel, config, model):
     return x
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     frames=st.integers(1, 60),

@@ -156,6 +156,7 @@ def test_a_budget_is_kept_from_end_to_end(vocoder):
     assert audio.shape == (800,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting", [{"latency_ms": 100.0}, {"look_ahead_frames": 0}, {"low_latency": True}], ids=str
 )
@@ -173,6 +174,7 @@ def test_a_budget_and_a_look_ahead_exclude_each_other():
         StreamingConfig(latency_ms=50.0, look_ahead_frames=3)
 
 
+@pytest.mark.slow
 def test_the_least_look_ahead_that_is_good_enough_is_measured_and_becomes_the_default(
     tiny_artifact, sample_recordings, tmp_path
 ):

@@ -120,6 +120,7 @@ def test_a_missing_package_is_said_and_measured_as_none(monkeypatch, speech, noi
     assert measure(speech, noisy, RATE, HIFIGAN, (name, "snr_db"))[name] is None
 
 
+@pytest.mark.slow
 def test_measure_gives_every_metric_in_order(speech, noisy):
     values = measure(speech, noisy, RATE, HIFIGAN)
     assert tuple(values) == METRICS

@@ -74,6 +74,7 @@ def test_noise_and_silence_have_no_period():
     assert f0_hz(np.zeros(10), RATE).size == 0
 
 
+@pytest.mark.slow
 def test_speech_has_the_pitch_that_librosa_finds(speech):
     import librosa
 
@@ -115,6 +116,7 @@ def test_dnsmos_is_that_of_its_package(speech):
     np.testing.assert_allclose((ours.sig, ours.bak, ours.ovrl), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_long_audio_is_scored_in_segments_as_the_package_does(speech):
     long = np.tile(speech, 4)
     heard = np.clip(resample(long, RATE, 16_000), -1, 1)
@@ -122,6 +124,7 @@ def test_long_audio_is_scored_in_segments_as_the_package_does(speech):
     assert dnsmos(long, RATE).ovrl == pytest.approx(official_dnsmos.run(heard, 16_000)["ovrl_mos"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_noise_costs_dnsmos(speech):
     noise = np.random.default_rng(0).normal(0, 0.03, speech.size).astype(np.float32)
     assert dnsmos_ovrl_lost(speech, speech, RATE) == 0.0

@@ -204,6 +204,7 @@ def test_a_failing_provider_leaves_a_stream_that_a_reset_revives(vocoder, monkey
     np.testing.assert_allclose(audio, vocoder.vocode(mel).samples[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_artifact_without_stream_graphs_says_how_to_get_them(tiny_checkpoint, tmp_path):
     from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 
@@ -341,6 +342,7 @@ def test_the_dummy_streams_what_it_says_offline():
     np.testing.assert_array_equal(streamed(vocoder, mel, [7]), vocoder.vocode(mel).samples[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny_resblock1", "tiny_resblock2"])
 @pytest.mark.parametrize("sizes", [[1], [8], [5, 13, 2]], ids=str)
 def test_a_stream_says_what_the_official_implementation_says(data_dir, tmp_path, name, sizes):
