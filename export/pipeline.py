@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -111,7 +110,7 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     progress("reading the checkpoint", 0, 0)
     family = get_family(request.family)
     module = family.load(request.checkpoint, request.config)
-    convention, diffusion = _convention(module), _diffusion(module)
+    convention, diffusion = module.description.mel, module.description.diffusion
     specs = _specs(request, family.graphs(module), diffusion, convention.hop_length)
     calibration = None
     if request.calibration is not None:
@@ -196,18 +195,6 @@ def _patterns(spec: GraphSpec, precision: Precision, model: onnx.ModelProto) -> 
 
 def _tensor_info(tensor: TensorSpec) -> TensorInfo:
     return TensorInfo(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
-
-
-def _convention(module: VocoderModule) -> MelConvention:
-    try:
-        return msgspec.convert(dict(module.description.mel), MelConvention)
-    except msgspec.ValidationError as error:
-        raise ExportError(f"the family's mel convention is not valid: {error}") from error
-
-
-def _diffusion(module: VocoderModule) -> Diffusion | None:
-    description = module.description.diffusion
-    return None if description is None else Diffusion(**dataclasses.asdict(description))
 
 
 def _graph_metadata(family: str, module: VocoderModule, convention: MelConvention) -> dict[str, str]:

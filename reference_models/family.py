@@ -13,8 +13,10 @@ from typing import Literal, Protocol
 
 from torch import nn
 
+from voirs_vocoder.runtime.artifact.manifest import Diffusion
+from voirs_vocoder.runtime.mel.convention import MelConvention
+
 __all__ = [
-    "DiffusionDescription",
     "Driver",
     "Family",
     "GraphSpec",
@@ -84,47 +86,34 @@ class GraphSpec:
 
 
 @dataclass(frozen=True)
-class DiffusionDescription:
-    """How a diffusion model was trained; its fields are those of `voirs_vocoder.runtime.artifact.manifest.Diffusion`.
-
-    Attributes:
-        training_betas: Variances of the training schedule.
-        fast_betas: The published schedule for few steps; None when there is none.
-        sampler: The default.
-        steps: Its number of steps; None when `fast_betas` say it.
-        drops_conditioning: Whether the network was also trained without a mel.
-    """
-
-    training_betas: tuple[float, ...]
-    fast_betas: tuple[float, ...] | None
-    sampler: str
-    steps: int | None
-    drops_conditioning: bool = False
-
-
-@dataclass(frozen=True)
 class ModelDescription:
     """What an artifact says of a model besides its graphs.
 
     Attributes:
         driver: Which of the runtime's drivers turns the graphs into audio.
         variant: The published variant (`v1`), or `custom`.
-        sample_rate: Of the audio, in Hz.
-        hop_length: Audio samples per mel frame.
         look_ahead_samples: Audio samples of future that one output sample depends on.
-        mel: The mel convention, as the keyword arguments of `voirs_vocoder.runtime.MelConvention`.
+        mel: Convention of the mels that the model was trained on.
         config: The model configuration as read, for the record.
-        diffusion: Of a diffusion model; None for the others.
+        diffusion: How a diffusion model was trained and is sampled by default; None for other models.
     """
 
     driver: Driver
     variant: str
-    sample_rate: int
-    hop_length: int
     look_ahead_samples: int
-    mel: Mapping[str, object]
+    mel: MelConvention
     config: Mapping[str, object]
-    diffusion: DiffusionDescription | None = None
+    diffusion: Diffusion | None = None
+
+    @property
+    def sample_rate(self) -> int:
+        """Sampling rate of the audio, in Hz."""
+        return self.mel.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Audio samples per mel frame."""
+        return self.mel.hop_length
 
 
 class VocoderModule(nn.Module):

@@ -23,12 +23,12 @@ from voirs_vocoder.reference_models.diffusion.diffwave_config import (
 from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import (
-    DiffusionDescription,
     GraphSpec,
     ModelDescription,
     VocoderModule,
 )
 from voirs_vocoder.reference_models.layers import StepEmbedding, skip_sum
+from voirs_vocoder.runtime.artifact.manifest import Diffusion
 
 __all__ = ["FAMILY", "DiffWave", "DiffWaveFamily", "MelUpsampler", "ResidualLayer"]
 
@@ -86,16 +86,15 @@ class DiffWave(VocoderModule):
         self.description = ModelDescription(
             driver="diffusion",
             variant=config.variant,
-            sample_rate=config.sample_rate,
-            hop_length=config.hop_samples,
             look_ahead_samples=config.context_samples + MEL_REACH_SAMPLES,
             mel=config.mel_convention(),
             config=config.source,
-            diffusion=DiffusionDescription(
+            diffusion=Diffusion(
                 training_betas=config.noise_schedule,
                 fast_betas=config.inference_noise_schedule,
                 sampler="fast",
                 steps=None,
+                drops_conditioning=False,
             ),
         )
         channels = config.residual_channels

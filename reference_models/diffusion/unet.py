@@ -28,12 +28,12 @@ from voirs_vocoder.reference_models.diffusion.unet_config import (
 )
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import (
-    DiffusionDescription,
     GraphSpec,
     ModelDescription,
     VocoderModule,
 )
 from voirs_vocoder.reference_models.layers import StepEmbedding, interpolated_rows
+from voirs_vocoder.runtime.artifact.manifest import Diffusion
 
 __all__ = ["FAMILY", "DiffWaveUNet", "LocalAttention", "PositionNorm", "UNetFamily"]
 
@@ -132,12 +132,10 @@ class DiffWaveUNet(VocoderModule):
         self.description = ModelDescription(
             driver="diffusion",
             variant="unet",
-            sample_rate=config.sample_rate,
-            hop_length=config.hop_samples,
             look_ahead_samples=config.context_samples + CONDITIONER_REACH_FRAMES * config.hop_samples,
             mel=config.mel_convention(),
             config=config.source,
-            diffusion=DiffusionDescription(
+            diffusion=Diffusion(
                 training_betas=config.noise_schedule,
                 fast_betas=None,
                 sampler=config.sampler,

@@ -3,82 +3,85 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Annotated, ClassVar
 
-from voirs_vocoder.reference_models.config_values import (
-    MAX_SAMPLING_RATE,
-    MAX_SIZE,
-    ConfigValues,
-    config_from_json,
+import msgspec
+from msgspec import Meta
+
+from voirs_vocoder.reference_models.config import (
+    Count,
+    FrequencyHz,
+    ModelConfig,
+    SampleCount,
+    SamplingRateHz,
+    derived_convention,
     require,
 )
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = ["HifiGanConfig"]
 
 # (resblock, upsample_rates, upsample_kernel_sizes, upsample_initial_channel) of the published variants,
 # github.com/jik876/hifi-gan at 4769534, config_v1.json to config_v3.json.
-_VARIANTS: dict[tuple[str, tuple[int, ...], tuple[int, ...], int], str] = {
+_VARIANTS: dict[tuple[str | int, tuple[int, ...], tuple[int, ...], int], str] = {
     ("1", (8, 8, 2, 2), (16, 16, 4, 4), 512): "v1",
     ("1", (8, 8, 2, 2), (16, 16, 4, 4), 128): "v2",
     ("2", (8, 8, 4), (16, 16, 8), 256): "v3",
 }
 _CONV_PRE_KERNEL = _CONV_POST_KERNEL = 7
-_MAX_KERNEL = 255
-_MAX_LENGTH = 16
+
+_Sizes = Annotated[tuple[Annotated[int, Meta(ge=1, le=255)], ...], Meta(min_length=1, max_length=16)]
 
 
-@dataclass(frozen=True)
-class HifiGanConfig:
+class HifiGanConfig(ModelConfig, frozen=True, kw_only=True):
     """A HiFi-GAN generator and the mel spectrogram that it was trained on.
 
     Field names are those of the official JSON files; keys that only training needs are ignored.
 
     Attributes:
         resblock: `"1"` (three pairs of convolutions) or `"2"` (single convolutions).
-        upsample_rates: Stride of each transposed convolution; their product is the hop length.
-        upsample_kernel_sizes: Their kernel sizes.
+        upsample_rates: Stride of each transposed convolution; the product of all strides is the hop length.
+        upsample_kernel_sizes: Kernel size of each transposed convolution.
         upsample_initial_channel: Channels after the first convolution, halved by every upsampling.
-        resblock_kernel_sizes: One per parallel branch, odd.
-        resblock_dilation_sizes: The dilations of each branch.
-        num_mels: Mel bands.
-        n_fft: FFT size of the mel spectrogram.
-        hop_size: Samples between mel frames.
+        resblock_kernel_sizes: Kernel size of each parallel branch, odd.
+        resblock_dilation_sizes: Dilations of each parallel branch.
+        num_mels: Number of mel bands.
+        n_fft: FFT size of the mel spectrogram, in samples.
+        hop_size: Audio samples between mel frames.
         win_size: Window length of the mel spectrogram, in samples.
-        sampling_rate: In Hz.
+        sampling_rate: Sampling rate in Hz.
         fmin: Lower edge of the mel filters, in Hz.
-        fmax: Upper edge, in Hz; None means half the sampling rate.
-        source: The JSON object as read.
+        fmax: Upper edge of the mel filters, in Hz; None means half the sampling rate.
     """
 
-    resblock: str
-    upsample_rates: tuple[int, ...]
-    upsample_kernel_sizes: tuple[int, ...]
-    upsample_initial_channel: int
-    resblock_kernel_sizes: tuple[int, ...]
-    resblock_dilation_sizes: tuple[tuple[int, ...], ...]
-    num_mels: int
-    n_fft: int
-    hop_size: int
-    win_size: int
-    sampling_rate: int
-    fmin: float
-    fmax: float | None
-    source: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
+    title: ClassVar[str] = "HiFi-GAN"
+
+    resblock: str | int
+    upsample_rates: _Sizes
+    upsample_kernel_sizes: _Sizes
+    upsample_initial_channel: Count
+    resblock_kernel_sizes: _Sizes
+    resblock_dilation_sizes: Annotated[tuple[_Sizes, ...], Meta(max_length=16)]
+    num_mels: Count
+    n_fft: SampleCount
+    hop_size: SampleCount
+    win_size: SampleCount
+    sampling_rate: SamplingRateHz
+    fmin: FrequencyHz
+    fmax: FrequencyHz | None = None
 
     def __post_init__(self) -> None:
-        """Check everything that the network and the runtime rely on."""
+        """Check the rules between keys."""
+        # Some published files have a number here.
+        msgspec.structs.force_setattr(self, "resblock", str(self.resblock))
         stages = len(self.upsample_rates)
         require(self.resblock in ("1", "2"), "resblock must be '1' or '2'", self.resblock)
-        require(stages >= 1, "upsample_rates must name at least one stage", self.upsample_rates)
         require(
             len(self.upsample_kernel_sizes) == stages,
             "upsample_kernel_sizes must have one entry per upsample rate",
             self.upsample_kernel_sizes,
         )
         for rate, kernel in zip(self.upsample_rates, self.upsample_kernel_sizes, strict=True):
-            require(rate >= 1, "upsample_rates must be at least 1", rate)
             # Otherwise a frame would not become exactly `rate` frames: padding is (kernel - rate) / 2.
             require(
                 kernel >= rate and (kernel - rate) % 2 == 0,
@@ -91,71 +94,36 @@ class HifiGanConfig:
             self.hop_size,
         )
         require(
-            self.upsample_initial_channel >= 1 and self.upsample_initial_channel % 2**stages == 0,
+            self.upsample_initial_channel % 2**stages == 0,
             f"upsample_initial_channel must be divisible by 2**{stages}",
             self.upsample_initial_channel,
         )
-        require(len(self.resblock_kernel_sizes) >= 1, "resblock_kernel_sizes must not be empty", [])
         require(
             len(self.resblock_dilation_sizes) == len(self.resblock_kernel_sizes),
             "resblock_dilation_sizes must have one entry per resblock kernel",
             self.resblock_dilation_sizes,
         )
         for kernel in self.resblock_kernel_sizes:
-            require(kernel >= 1 and kernel % 2 == 1, "resblock_kernel_sizes must be odd", kernel)
+            require(kernel % 2 == 1, "resblock_kernel_sizes must be odd", kernel)
         expected = 3 if self.resblock == "1" else 2
         for dilations in self.resblock_dilation_sizes:
             require(
-                len(dilations) == expected and min(dilations) >= 1,
-                f"resblock {self.resblock!r} takes {expected} dilations per branch, each at least 1",
+                len(dilations) == expected,
+                f"resblock {self.resblock!r} takes {expected} dilations per branch",
                 dilations,
             )
-        for name in ("num_mels", "n_fft", "win_size", "sampling_rate"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
         require(self.win_size <= self.n_fft, f"win_size must be at most n_fft {self.n_fft}", self.win_size)
-        top = self.sampling_rate / 2 if self.fmax is None else self.fmax
+        nyquist_hz = self.sampling_rate / 2
         require(
-            0 <= self.fmin < top <= self.sampling_rate / 2, "0 <= fmin < fmax <= nyquist", [self.fmin, top]
+            self.fmin < self.f_max_hz <= nyquist_hz,
+            f"0 <= fmin < fmax <= nyquist {nyquist_hz:g} Hz",
+            [self.fmin, self.f_max_hz],
         )
 
-    @classmethod
-    def from_json(cls, path: Path) -> HifiGanConfig:
-        """Read an official configuration file.
-
-        Raises:
-            ModelConfigError: It cannot be read, is not JSON, lacks a key, or does not make sense.
-        """
-        return config_from_json(path, cls.from_mapping)
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, object]) -> HifiGanConfig:
-        """Build from the keys of an official JSON file.
-
-        Raises:
-            ModelConfigError: A key is missing, of the wrong type, or does not make sense.
-        """
-        keys = ConfigValues(values, "HiFi-GAN")
-        return cls(
-            resblock=str(keys.get("resblock", (str, int))),
-            upsample_rates=keys.integers("upsample_rates", _MAX_KERNEL, _MAX_LENGTH),
-            upsample_kernel_sizes=keys.integers("upsample_kernel_sizes", _MAX_KERNEL, _MAX_LENGTH),
-            upsample_initial_channel=keys.integer("upsample_initial_channel"),
-            resblock_kernel_sizes=keys.integers("resblock_kernel_sizes", _MAX_KERNEL, _MAX_LENGTH),
-            resblock_dilation_sizes=tuple(
-                ConfigValues({"resblock_dilation_sizes": row}, "HiFi-GAN").integers(
-                    "resblock_dilation_sizes", _MAX_KERNEL, _MAX_LENGTH
-                )
-                for row in keys.list("resblock_dilation_sizes", _MAX_LENGTH)
-            ),
-            num_mels=keys.integer("num_mels"),
-            n_fft=keys.integer("n_fft", MAX_SIZE << 4),
-            hop_size=keys.integer("hop_size", MAX_SIZE << 4),
-            win_size=keys.integer("win_size", MAX_SIZE << 4),
-            sampling_rate=keys.integer("sampling_rate", MAX_SAMPLING_RATE),
-            fmin=keys.frequency_hz("fmin"),
-            fmax=keys.optional_frequency_hz("fmax"),
-            source=dict(values),
-        )
+    @property
+    def f_max_hz(self) -> float:
+        """Upper edge of the mel filters, in Hz."""
+        return self.sampling_rate / 2 if self.fmax is None else self.fmax
 
     @property
     def variant(self) -> str:
@@ -198,38 +166,20 @@ class HifiGanConfig:
             )
         )
 
-    def mel_convention(self) -> dict[str, object]:
-        """The mel spectrogram of the official code, as keyword arguments of `MelConvention`.
+    def mel_convention(self) -> MelConvention:
+        """The mel spectrogram that the network was trained on.
 
         Source: `meldataset.mel_spectrogram`, github.com/jik876/hifi-gan at 4769534.
         """
-        published = (80, 1024, 256, 1024, 22050, 0.0, 8000.0)
-        f_max_hz = self.sampling_rate / 2 if self.fmax is None else self.fmax
-        own = (
-            self.num_mels,
-            self.n_fft,
-            self.hop_size,
-            self.win_size,
-            self.sampling_rate,
-            self.fmin,
-            f_max_hz,
+        geometry = f"{self.num_mels}x{self.hop_size}-n{self.n_fft}w{self.win_size}"
+        return derived_convention(
+            "hifigan-22k",
+            f"hifigan-{self.sampling_rate}hz-{geometry}-f{self.fmin:g}-{self.f_max_hz:g}",
+            sample_rate=self.sampling_rate,
+            n_fft=self.n_fft,
+            win_length=self.win_size,
+            hop_length=self.hop_size,
+            n_mels=self.num_mels,
+            f_min_hz=self.fmin,
+            f_max_hz=self.f_max_hz,
         )
-        custom = (
-            f"hifigan-{self.sampling_rate}hz-{self.num_mels}x{self.hop_size}-n{self.n_fft}w{self.win_size}"
-        )
-        return {
-            "id": "hifigan-22k" if own == published else f"{custom}-f{self.fmin:g}-{f_max_hz:g}",
-            "sample_rate": self.sampling_rate,
-            "n_fft": self.n_fft,
-            "win_length": self.win_size,
-            "hop_length": self.hop_size,
-            "n_mels": self.num_mels,
-            "f_min_hz": self.fmin,
-            "f_max_hz": f_max_hz,
-            "framing": "hop-aligned",
-            "magnitude_epsilon": 1e-9,
-            "mel_scale": "slaney",
-            "mel_norm": "slaney",
-            "compression": "ln",
-            "floor": 1e-5,
-        }

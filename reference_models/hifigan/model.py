@@ -74,8 +74,6 @@ class HifiGan(VocoderModule):
         self.description = ModelDescription(
             driver="direct",
             variant=config.variant,
-            sample_rate=config.sampling_rate,
-            hop_length=config.hop_size,
             look_ahead_samples=config.look_ahead_samples,
             mel=config.mel_convention(),
             config=config.source,
@@ -142,7 +140,7 @@ class HifiGanFamily:
                 inputs=(
                     TensorSpec(
                         "mel",
-                        ("batch", int(str(description.mel["n_mels"])), "frames"),
+                        ("batch", description.mel.n_mels, "frames"),
                         # About what the log mels of speech are.
                         example_mean=-5.0,
                         example_std=2.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,7 +16,6 @@ from voirs_vocoder.reference_models.training.losses import stft_loss
 from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
-from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = ["ADVERSARIAL_FROM_STEP", "HIFIGAN", "HifiGanTask", "discriminator_loss", "generator_loss"]
 
@@ -55,21 +55,11 @@ class HifiGanTask:
         self._adversarial_from_step = adversarial_from_step
         own = self.model.config
         # As the official `fmax_for_loss` null: the bands reach up to Nyquist, unlike those of the input.
-        convention = MelConvention(
+        convention = msgspec.structs.replace(
+            self.model.description.mel,
             id="hifigan-loss",
-            sample_rate=own.sampling_rate,
-            n_fft=own.n_fft,
-            win_length=own.win_size,
-            hop_length=own.hop_size,
             n_mels=min(_LOSS_BANDS, own.num_mels),
-            f_min_hz=own.fmin,
             f_max_hz=own.sampling_rate / 2,
-            framing="hop-aligned",
-            magnitude_epsilon=1e-9,
-            mel_scale="slaney",
-            mel_norm="slaney",
-            compression="ln",
-            floor=1e-5,
         )
         self._mel = TorchMel(convention)
         self._padding = mel_padding(convention)

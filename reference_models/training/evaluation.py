@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,6 @@ from voirs_vocoder.reference_models.family import Family, GraphSpec, ModelDescri
 from voirs_vocoder.reference_models.registry import get_family
 from voirs_vocoder.reference_models.training.curve import QUALITY
 from voirs_vocoder.reference_models.training.data import Utterance
-from voirs_vocoder.reference_models.training.mel import convention_of
-from voirs_vocoder.runtime.artifact.manifest import Diffusion
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.drivers.settings import DEFAULT_SIGMA
@@ -45,7 +42,7 @@ def evaluate(
     """
     loader = get_family(family)
     model = loader.load(weights, config)
-    convention = convention_of(model.description.mel)
+    convention = model.description.mel
     rows = []
     for utterance in speech:
         mel = mel_spectrogram(utterance.samples, convention.sample_rate, convention).values
@@ -101,7 +98,7 @@ def _sampled(
 ) -> NDArray[np.float32]:
     if description.diffusion is None:
         raise ValueError("a diffusion model's description says how it was trained")
-    plan = chosen_plan(Diffusion(**dataclasses.asdict(description.diffusion)), config)
+    plan = chosen_plan(description.diffusion, config)
     conditioner = graphs["conditioner"].module(torch.from_numpy(mel)[None])
     samples = conditioner.shape[-1]
     x = np.float32(plan.start_scale) * noise(_SEED, 0, 0, samples)

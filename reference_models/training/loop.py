@@ -18,7 +18,6 @@ from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.training.curve import Curve, draw_curve
 from voirs_vocoder.reference_models.training.data import Segments, Utterance, load_speech
 from voirs_vocoder.reference_models.training.evaluation import evaluate
-from voirs_vocoder.reference_models.training.mel import convention_of
 from voirs_vocoder.reference_models.training.settings import Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.state import MovingAverage, TrainingFolder
 from voirs_vocoder.reference_models.training.task import Task, Turn
@@ -125,7 +124,7 @@ class _Session:
         self._players = dict(self._task.players())
         if run.start_from is not None:
             load_into(self._task.model, read_checkpoint(run.start_from, weights_keys=_WEIGHTS_KEYS))
-        convention = convention_of(self._task.model.description.mel)
+        convention = self._task.model.description.mel
         speech, self._held_back = load_speech(run.data, convention, self._settings.held_back)
         self._check_same_held_back(self._held_back)
         self._segments = Segments(speech, convention, self._settings)

@@ -1,37 +1,17 @@
-"""Losses that several families share, and the likelihood of a flow. All in float32."""
+"""Losses that several families share, computed in float32."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from voirs_vocoder.reference_models.waveglow.model import FlowOutput
-
-__all__ = ["flow_negative_log_likelihood", "stft_log_magnitude_l1", "stft_loss"]
+__all__ = ["stft_log_magnitude_l1", "stft_loss"]
 
 # Keeps the root's gradient finite.
 _LEAST_POWER = 1e-8
 _LEAST_MAGNITUDE = 1e-3
-
-
-def flow_negative_log_likelihood(output: FlowOutput, sigma: float) -> Tensor:
-    """Negative log-likelihood of audio under a flow, in nats per sample.
-
-    R. Prenger et al., WaveGlow, arXiv 1811.00002, equation 7, with the constant that it leaves out:
-    (sum z^2 / (2 sigma^2) - sum log s - sum log |det W|) / n + log sigma + log(2 pi) / 2.
-
-    Args:
-        output: Of the forward direction.
-        sigma: Standard deviation of the prior.
-    """
-    energy = output.z.float().square().sum() / (2.0 * sigma * sigma)
-    log_scales = torch.stack([log_s.float().sum() for log_s in output.log_s]).sum()
-    log_determinants = torch.stack([value.float() for value in output.log_determinants]).sum()
-    per_sample = (energy - log_scales - log_determinants) / output.z.numel()
-    return per_sample + math.log(sigma) + 0.5 * math.log(2.0 * math.pi)
 
 
 def stft_log_magnitude_l1(reference: Tensor, estimate: Tensor, sizes: Sequence[int]) -> Tensor:

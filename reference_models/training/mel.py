@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -12,16 +9,10 @@ from voirs_vocoder.runtime.dsp import hann_window
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.transform import mel_filters
 
-__all__ = ["TorchMel", "convention_of", "mel_padding"]
+__all__ = ["TorchMel", "mel_padding"]
 
 # Keeps the root's gradient finite where the convention adds nothing of its own.
 _LEAST_POWER = 1e-12
-
-
-def convention_of(values: Mapping[str, object]) -> MelConvention:
-    """The convention that a `ModelDescription.mel` describes."""
-    keywords: dict[str, Any] = dict(values)
-    return MelConvention(**keywords)
 
 
 def mel_padding(convention: MelConvention) -> int:

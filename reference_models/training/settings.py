@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-from voirs_vocoder.reference_models.config_values import require
+from voirs_vocoder.reference_models.config import require
 
 if TYPE_CHECKING:
     from voirs_vocoder.reference_models.training.task import Task

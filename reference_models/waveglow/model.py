@@ -18,6 +18,7 @@ from voirs_vocoder.reference_models.layers import skip_sum
 from voirs_vocoder.reference_models.waveglow.config import (
     UPSAMPLE_KERNEL,
     UPSAMPLE_STRIDE,
+    CouplingKeys,
     WaveGlowConfig,
 )
 
@@ -73,7 +74,7 @@ class Invertible1x1(nn.Module):
 class Coupling(nn.Module):
     """The network of an affine coupling: a gated WaveNet without causality, that reads half of the channels."""
 
-    def __init__(self, half_channels: int, mel_channels: int, config: WaveGlowConfig) -> None:
+    def __init__(self, half_channels: int, mel_channels: int, config: CouplingKeys) -> None:
         super().__init__()
         channels, layers, kernel = config.n_channels, config.n_layers, config.kernel_size
         self.channels = channels
@@ -133,20 +134,18 @@ class WaveGlow(VocoderModule):
         self.description = ModelDescription(
             driver="flow",
             variant=config.variant,
-            sample_rate=config.sampling_rate,
-            hop_length=config.hop_length,
             look_ahead_samples=config.look_ahead_samples,
             mel=config.mel_convention(),
             config=config.source,
         )
-        bands = config.n_mel_channels
+        bands = config.flow.n_mel_channels
         self.upsample = nn.ConvTranspose1d(bands, bands, UPSAMPLE_KERNEL, UPSAMPLE_STRIDE)
         self.WN = nn.ModuleList()
         self.convinv = nn.ModuleList()
-        for flow in range(config.n_flows):
+        for flow in range(config.flow.n_flows):
             channels = config.channels_of(flow)
             self.convinv.append(Invertible1x1(channels))
-            self.WN.append(Coupling(channels // 2, bands * config.n_group, config))
+            self.WN.append(Coupling(channels // 2, bands * config.flow.n_group, config.flow.coupling))
 
     def flows(self) -> list[tuple[Invertible1x1, Coupling]]:
         """The flows in the order of the forward direction."""
@@ -175,17 +174,17 @@ class WaveGlow(VocoderModule):
         Returns:
             Of each flow, [batch, 2 * n_channels * n_layers, samples / n_group].
         """
-        conditioning = grouped_mel(self.upsample(mel)[..., :samples], self.config.n_group)
+        conditioning = grouped_mel(self.upsample(mel)[..., :samples], self.config.flow.n_group)
         return [coupling.cond_layer(conditioning) for _, coupling in self.flows()]
 
     def noise_from_audio(self, audio: Tensor, conditions: list[Tensor]) -> FlowOutput:
         """`forward`, given the `conditions`."""
-        x = audio.reshape(audio.shape[0], -1, self.config.n_group).transpose(1, 2)
+        x = audio.reshape(audio.shape[0], -1, self.config.flow.n_group).transpose(1, 2)
         outputs, log_scales, determinants = [], [], []
         for flow, (convinv, coupling) in enumerate(self.flows()):
             if self.config.is_early(flow):
-                outputs.append(x[:, : self.config.n_early_size])
-                x = x[:, self.config.n_early_size :]
+                outputs.append(x[:, : self.config.flow.n_early_size])
+                x = x[:, self.config.flow.n_early_size :]
             x, determinant = convinv(x)
             kept, changed = x.chunk(2, dim=1)
             b, log_s = coupling(kept, conditions[flow])
@@ -229,14 +228,14 @@ def inverse_flows(config: WaveGlowConfig, noise: Tensor, step: Callable[[int, Te
     Returns:
         [batch, groups * n_group].
     """
-    x = noise[:, config.n_group - config.remaining_channels :]
+    x = noise[:, config.flow.n_group - config.remaining_channels :]
     entering = config.early_outputs
-    for flow in reversed(range(config.n_flows)):
+    for flow in reversed(range(config.flow.n_flows)):
         x = step(flow, x)
         if config.is_early(flow):
             entering -= 1
-            first = entering * config.n_early_size
-            x = torch.cat((noise[:, first : first + config.n_early_size], x), dim=1)
+            first = entering * config.flow.n_early_size
+            x = torch.cat((noise[:, first : first + config.flow.n_early_size], x), dim=1)
     return x.transpose(1, 2).flatten(1)
 
 

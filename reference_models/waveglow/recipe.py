@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from voirs_vocoder.reference_models.training.losses import flow_negative_log_likelihood, stft_loss
+from voirs_vocoder.reference_models.training.losses import stft_loss
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
-from voirs_vocoder.reference_models.waveglow.model import WaveGlow
+from voirs_vocoder.reference_models.waveglow.model import FlowOutput, WaveGlow
 from voirs_vocoder.runtime.drivers.settings import DEFAULT_SIGMA
 
-__all__ = ["WAVEGLOW", "WaveGlowTask"]
+__all__ = ["WAVEGLOW", "WaveGlowTask", "flow_negative_log_likelihood"]
 
 # The prior that NVIDIA/waveglow at 8afb643 trains with (config.json).
 _SIGMA = 1.0
@@ -63,12 +64,32 @@ class WaveGlowTask:
         yield Turn("model", nll + _STFT_WEIGHT * stft, {"nll": nll.detach(), "stft": stft.detach()})
 
 
+def flow_negative_log_likelihood(output: FlowOutput, sigma: float) -> Tensor:
+    """Negative log-likelihood of audio under a flow, in nats per sample.
+
+    R. Prenger et al., WaveGlow, arXiv 1811.00002, equation 7, with the constant that it leaves out:
+    (sum z^2 / (2 sigma^2) - sum log s - sum log |det W|) / n + log sigma + log(2 pi) / 2.
+
+    Args:
+        output: Noise and log-determinants that the forward direction made of the audio.
+        sigma: Standard deviation of the prior.
+
+    Returns:
+        Scalar float32.
+    """
+    energy = output.z.float().square().sum() / (2.0 * sigma * sigma)
+    log_scales = torch.stack([log_s.float().sum() for log_s in output.log_s]).sum()
+    log_determinants = torch.stack([value.float() for value in output.log_determinants]).sum()
+    per_sample = (energy - log_scales - log_determinants) / output.z.numel()
+    return per_sample + math.log(sigma) + 0.5 * math.log(2.0 * math.pi)
+
+
 def _whiten(model: WaveGlow) -> None:
     """Let the first 1x1 convolution make speech white, as a first-order autoregressive process of its level is made.
 
     Every flow then starts with channels of unit variance; from a rotation, the first thousand steps go into that.
     """
-    n_group = model.config.n_group
+    n_group = model.config.flow.n_group
     distance = np.abs(np.subtract.outer(np.arange(n_group), np.arange(n_group)))
     variances, directions = np.linalg.eigh(_SPEECH_RMS**2 * _SPEECH_CORRELATION**distance)
     matrix = (directions / np.sqrt(variances)).T

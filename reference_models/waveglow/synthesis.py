@@ -45,10 +45,12 @@ class WaveGlowSynthesis(nn.Module):
         """
         config = self.config
         phases = self.upsample(functional.pad(mel, (_TAPS - 1, 0)))
-        batch, groups = mel.shape[0], UPSAMPLE_STRIDE // config.n_group
+        batch, groups = mel.shape[0], UPSAMPLE_STRIDE // config.flow.n_group
         # [batch, bands, group in frame, place in group, frame] to channels as `grouped_mel` numbers them.
-        split = phases.reshape(batch, config.n_mel_channels, groups, config.n_group, -1)
-        conditioning = split.permute(0, 1, 3, 4, 2).reshape(batch, config.n_mel_channels * config.n_group, -1)
+        split = phases.reshape(batch, config.flow.n_mel_channels, groups, config.flow.n_group, -1)
+        conditioning = split.permute(0, 1, 3, 4, 2).reshape(
+            batch, config.flow.n_mel_channels * config.flow.n_group, -1
+        )
         audio = inverse_flows(config, noise, lambda flow, x: self.flows[flow](x, conditioning))
         return audio.unsqueeze(1)
 
@@ -99,18 +101,21 @@ class WaveGlowFamily:
                 f"the family waveglow makes graphs of WaveGlow, got {type(module).__name__}"
             )
         config = module.config
-        groups = config.hop_length // config.n_group
+        groups = config.mel.hop_length // config.flow.n_group
         return [
             GraphSpec(
                 role="offline",
                 module=WaveGlowSynthesis(module).eval().requires_grad_(False),
                 inputs=(
                     TensorSpec(
-                        "mel", ("batch", config.n_mel_channels, "frames"), example_mean=-5.0, example_std=2.0
+                        "mel",
+                        ("batch", config.flow.n_mel_channels, "frames"),
+                        example_mean=-5.0,
+                        example_std=2.0,
                     ),
-                    TensorSpec("noise", ("batch", config.n_group, f"frames*{groups}"), example_std=0.6),
+                    TensorSpec("noise", ("batch", config.flow.n_group, f"frames*{groups}"), example_std=0.6),
                 ),
-                outputs=(TensorSpec("audio", ("batch", 1, f"frames*{config.hop_length}")),),
+                outputs=(TensorSpec("audio", ("batch", 1, f"frames*{config.mel.hop_length}")),),
                 context_frames=config.context_frames,
                 look_ahead_frames=config.look_ahead_frames,
                 # The affine path runs through all flows without a nonlinearity to forgive it: exponentials, 1x1

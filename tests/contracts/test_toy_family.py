@@ -14,16 +14,16 @@ from voirs_vocoder.reference_models.family import (
     VocoderModule,
 )
 from voirs_vocoder.runtime import Vocoder
+from voirs_vocoder.runtime.mel.convention import MelConvention
 
-MEL = {
-    "id": "toy-8k", "sample_rate": 8000, "n_fft": 64, "win_length": 64, "hop_length": 16, "n_mels": 10,
-    "f_min_hz": 0.0, "f_max_hz": 4000.0, "framing": "hop-aligned", "mel_scale": "slaney", "mel_norm": "slaney",
-    "compression": "ln", "floor": 1e-5,
-}  # fmt: skip
+MEL = MelConvention(
+    id="toy-8k", sample_rate=8000, n_fft=64, win_length=64, hop_length=16, n_mels=10, f_min_hz=0.0, f_max_hz=4000.0,
+    framing="hop-aligned", mel_scale="slaney", mel_norm="slaney", compression="ln", floor=1e-5,
+)  # fmt: skip
 
 
 class Toy(VocoderModule):
-    description = ModelDescription("direct", "tiny", 8000, 16, 16, MEL, {})
+    description = ModelDescription("direct", "tiny", 16, MEL, {})
 
     def __init__(self):
         super().__init__()

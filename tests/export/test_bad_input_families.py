@@ -101,9 +101,9 @@ def test_a_configuration_of_another_family_is_refused(export, data_dir):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("inference_noise_schedule", [0.1, 1.5], "strictly between 0 and 1, got 1.5"),
+        ("inference_noise_schedule", [0.1, 1.5], "$.inference_noise_schedule[1] must be below 1, got 1.5"),
         ("inference_noise_schedule", [0.9, 0.99], "no training step matches step 0 of the schedule"),
-        ("noise_schedule", [], "noise_schedule must have at least one step"),
+        ("noise_schedule", [], "$.noise_schedule must have a length of at least 1, got 0"),
     ],
 )
 def test_a_schedule_that_the_checkpoint_does_not_know_is_refused(

@@ -73,7 +73,7 @@ def test_the_shipped_checkpoint_is_a_v2(shipped_checkpoint):
     family = get_family("hifigan")
     model = family.load(shipped_checkpoint, None)
     (graph,) = family.graphs(model)
-    assert (model.description.variant, model.description.mel["id"]) == ("v2", "hifigan-22k")
+    assert (model.description.variant, model.description.mel.id) == ("v2", "hifigan-22k")
     assert (graph.role, graph.look_ahead_frames, graph.context_frames) == ("offline", 13, 13)
     assert not model.training
     assert all(not parameter.requires_grad for parameter in model.parameters())
@@ -122,6 +122,8 @@ def hifigan_configs(draw):
             "resblock_dilation_sizes": [draw(dilations) for _ in kernels],
             "num_mels": 2,
             "hop_size": math.prod(rates),
+            # The framing of the official mel needs an even difference.
+            "n_fft": 1024 + math.prod(rates) % 2,
         }
     )
 
@@ -175,29 +177,41 @@ def double_model(config: HifiGanConfig) -> HifiGan:
 
 BROKEN = {
     "an unknown residual block": ({"resblock": "3"}, "resblock must be '1' or '2', got '3'"),
-    "no stage": ({"upsample_rates": [], "upsample_kernel_sizes": []}, "at least one stage"),
+    "no stage": (
+        {"upsample_rates": [], "upsample_kernel_sizes": []},
+        "upsample_rates must have a length of at",
+    ),
     "a kernel too few": ({"upsample_kernel_sizes": [8]}, "one entry per upsample rate"),
-    "a rate of zero": ({"upsample_rates": [0, 4]}, "upsample_rates must be at least 1, got 0"),
+    "a rate of zero": ({"upsample_rates": [0, 4]}, r"upsample_rates\[0\] must be at least 1, got 0"),
     "a kernel that changes the length": ({"upsample_kernel_sizes": [8, 7]}, "even number, got 7"),
     "a kernel below its rate": ({"upsample_kernel_sizes": [2, 8]}, "even number, got 2"),
     "a hop that is not the product": ({"hop_size": 20}, r"the product of upsample_rates \[4, 4\].*got 20"),
     "channels that cannot be halved": ({"upsample_initial_channel": 6}, "divisible by"),
-    "no channels": ({"upsample_initial_channel": 0}, "divisible by"),
-    "no branch": ({"resblock_kernel_sizes": [], "resblock_dilation_sizes": []}, "must not be empty"),
+    "no channels": ({"upsample_initial_channel": 0}, "upsample_initial_channel must be at least 1"),
+    "no branch": (
+        {"resblock_kernel_sizes": [], "resblock_dilation_sizes": []},
+        "resblock_kernel_sizes must have a length of at least 1",
+    ),
     "a branch without dilations": ({"resblock_dilation_sizes": [[1, 2, 3]]}, "one entry per resblock kernel"),
     "an even kernel": ({"resblock_kernel_sizes": [3, 4]}, "must be odd, got 4"),
     "two dilations in block 1": ({"resblock_dilation_sizes": [[1, 2], [1, 3, 5]]}, "takes 3 dilations"),
     "three dilations in block 2": ({"resblock": "2"}, "takes 2 dilations"),
-    "a dilation of zero": ({"resblock_dilation_sizes": [[1, 0, 3], [1, 3, 5]]}, "each at least 1"),
+    "a dilation of zero": (
+        {"resblock_dilation_sizes": [[1, 0, 3], [1, 3, 5]]},
+        r"resblock_dilation_sizes\[0\]\[1\] must be at least 1, got 0",
+    ),
     "no mel band": ({"num_mels": 0}, "num_mels must be at least 1, got 0"),
     "a window longer than the FFT": ({"win_size": 65}, "win_size must be at most n_fft 64, got 65"),
     "a filter above Nyquist": ({"fmax": 4001}, "nyquist"),
     "an empty mel range": ({"fmin": 4000}, "fmin < fmax"),
-    "a fraction for a count": ({"hop_size": 16.0}, "'hop_size' has the wrong type: 16.0"),
-    "a bool for a count": ({"num_mels": True}, "'num_mels' has the wrong type: True"),
-    "text for a list": ({"upsample_rates": "4, 4"}, "'upsample_rates' has the wrong type"),
-    "text in a list": ({"upsample_rates": [4, "4"]}, "'upsample_rates' has the wrong type"),
-    "flat dilations": ({"resblock_dilation_sizes": [1, 3]}, "'resblock_dilation_sizes' has the wrong type"),
+    "a fraction for a count": ({"hop_size": 16.0}, r"\$\.hop_size must be an integer, got 16\.0"),
+    "a bool for a count": ({"num_mels": True}, "num_mels must be an integer, got True"),
+    "text for a list": ({"upsample_rates": "4, 4"}, "upsample_rates must be a list, got '4, 4'"),
+    "text in a list": ({"upsample_rates": [4, "4"]}, r"upsample_rates\[1\] must be an integer, got '4'"),
+    "flat dilations": (
+        {"resblock_dilation_sizes": [1, 3]},
+        r"resblock_dilation_sizes\[0\] must be a list, got 1",
+    ),
     "a frequency beyond float": ({"fmax": 10**400}, "fmax"),
     "a rate beyond float": ({"sampling_rate": 10**400}, "sampling_rate"),
 }
@@ -215,6 +229,15 @@ def test_a_configuration_that_cannot_work_is_refused(tiny_hifigan_config, change
 def test_a_missing_key_is_named(tiny_hifigan_config, key):
     del tiny_hifigan_config[key]
     with pytest.raises(ModelConfigError, match=f"key '{key}' is missing"):
+        HifiGanConfig.from_mapping(tiny_hifigan_config)
+
+
+def test_a_misspelled_key_is_named_beside_the_missing_one(tiny_hifigan_config):
+    tiny_hifigan_config["upsample_rate"] = tiny_hifigan_config.pop("upsample_rates")
+    expected = (
+        "key 'upsample_rates' is missing, the nearest key is 'upsample_rate'; is this the configuration of a"
+    )
+    with pytest.raises(ModelConfigError, match=expected):
         HifiGanConfig.from_mapping(tiny_hifigan_config)
 
 

@@ -19,7 +19,7 @@ from voirs_vocoder.reference_models import ModelConfigError, ReferenceModelError
 from voirs_vocoder.reference_models.training import RECIPES, PlayerSettings, TrainingSettings, get_recipe
 from voirs_vocoder.reference_models.training.data import Segments, Utterance, load_speech
 from voirs_vocoder.reference_models.training.loop import Run, train
-from voirs_vocoder.reference_models.training.mel import TorchMel, convention_of, mel_padding
+from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
 from voirs_vocoder.reference_models.training.state import MovingAverage
 from voirs_vocoder.runtime import mel_spectrogram
 from voirs_vocoder.runtime.errors import InputError
@@ -322,7 +322,7 @@ def test_the_mel_in_torch_is_that_of_the_runtime(name, sample_recordings):
 @pytest.mark.parametrize("family", RECIPES)
 def test_a_segment_has_the_mel_of_its_place_in_the_recording(family, speech_folder):
     recipe = tiny_recipe(family, low_gain=1.0, high_gain=1.0, batch=3)
-    convention = convention_of(recipe.task(recipe.config).model.description.mel)
+    convention = recipe.task(recipe.config).model.description.mel
     speech, _ = load_speech(speech_folder, convention, 1)
     batch = Segments(speech[:1], convention, recipe.settings).batch(0)
     whole = mel_spectrogram(speech[0].samples, convention.sample_rate, convention).values

@@ -23,14 +23,13 @@ from voirs_vocoder.reference_models.hifigan.recipe import HifiGanTask, discrimin
 from voirs_vocoder.reference_models.training import get_recipe
 from voirs_vocoder.reference_models.training.evaluation import synthesize
 from voirs_vocoder.reference_models.training.losses import (
-    flow_negative_log_likelihood,
     stft_log_magnitude_l1,
     stft_loss,
 )
 from voirs_vocoder.reference_models.training.task import Batch
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
-from voirs_vocoder.reference_models.waveglow.recipe import WaveGlowTask
+from voirs_vocoder.reference_models.waveglow.recipe import WaveGlowTask, flow_negative_log_likelihood
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 
 pytestmark = pytest.mark.numeric
@@ -334,7 +333,7 @@ def test_copy_synthesis_needs_no_knowledge_of_the_family(
         recipe = get_recipe(family)
         model = recipe.task(recipe.config).model.eval()
         fold_weight_norm(model)
-    bands = int(model.description.mel["n_mels"])
+    bands = model.description.mel.n_mels
     audio = synthesize(loader, model, np.full((bands, 6), -5.0, np.float32))
     assert audio.shape == (6 * 256,)
     assert np.isfinite(audio).all()

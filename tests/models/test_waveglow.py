@@ -43,7 +43,7 @@ def test_names_and_shapes_are_the_official_ones(data_dir):
     with torch.device("meta"):
         state = WaveGlow(config).state_dict()
     assert {name: list(tensor.shape) for name, tensor in state.items()} == layouts["waveglow_256"]
-    assert (config.variant, config.mel_convention()["id"]) == ("256ch", "tacotron2-22k")
+    assert (config.variant, config.mel_convention().id) == ("256ch", "tacotron2-22k")
     assert (config.look_ahead_samples, config.look_ahead_frames, config.context_frames) == (24480, 96, 99)
 
 
@@ -168,6 +168,13 @@ def test_look_ahead_is_the_exact_reach_of_any_geometry(config):
 def test_a_configuration_that_cannot_work_is_refused(change, message):
     with pytest.raises(ModelConfigError, match=message):
         WaveGlowConfig.from_mapping(small(**change))
+
+
+def test_a_wrong_value_is_named_by_its_place_in_the_sections():
+    with pytest.raises(
+        ModelConfigError, match=r"\$\.waveglow_config\.WN_config\.n_layers must be an integer, got '8'"
+    ):
+        WaveGlowConfig.from_mapping(small(n_layers="8"))
 
 
 def test_a_configuration_without_its_mel_is_refused():

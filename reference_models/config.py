@@ -1,0 +1,194 @@
+"""Model configurations as published, read without trust: typed keys with bounds, and errors that name the place.
+
+A family declares its configuration as a subclass of `ModelConfig`, whose fields are the keys of the official file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+import msgspec
+from msgspec import Meta
+
+from voirs_vocoder.reference_models.errors import ModelConfigError
+from voirs_vocoder.runtime.mel.convention import CONVENTIONS, MelConvention
+
+__all__ = [
+    "Betas",
+    "Count",
+    "FrequencyHz",
+    "ModelConfig",
+    "SampleCount",
+    "SamplingRateHz",
+    "derived_convention",
+    "require",
+]
+
+_MAX_CONFIG_BYTES = 1 << 20
+_MAX_RATE_HZ = 768_000
+
+# The upper bounds lie far above any published model; a size beyond them is a mistake that would exhaust memory.
+Count = Annotated[int, Meta(ge=1, le=1 << 12)]
+"""Number of channels, bands, steps and the like."""
+
+SampleCount = Annotated[int, Meta(ge=1, le=1 << 16)]
+"""Length in audio samples."""
+
+SamplingRateHz = Annotated[int, Meta(ge=1, le=_MAX_RATE_HZ)]
+"""Sampling rate in Hz."""
+
+FrequencyHz = Annotated[float, Meta(ge=0, le=_MAX_RATE_HZ)]
+"""Frequency in Hz."""
+
+Betas = Annotated[
+    tuple[Annotated[float, Meta(gt=0, lt=1)], ...],
+    Meta(min_length=1, max_length=1000),
+]
+"""Variances of a noise schedule, one per step."""
+
+_SOURCE = "$source"
+
+_BOUND = re.compile(r"Expected `\w+` (of length )?(>=|<=|>|<) (\S+)")
+_BOUND_WORDS = {">=": "at least", "<=": "at most", ">": "above", "<": "below"}
+_TYPE = re.compile(r"Expected `(.+?)`, got `.+`")
+_TYPE_WORDS = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_MISSING = re.compile(r"Object missing required field `(.+)`")
+_PLACE = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the configurations of all families.
+
+    Keys that a subclass does not declare are ignored, since official files also hold what only training needs. A
+    subclass checks rules between keys in `__post_init__`, with `require`.
+
+    Attributes:
+        title: Name of the model in errors.
+        source: Mapping that the configuration was read from, with all its keys.
+    """
+
+    title: ClassVar[str]
+    source: dict[str, object] = msgspec.field(default_factory=dict, name=_SOURCE)
+
+    @classmethod
+    def from_json(cls, path: Path) -> Self:
+        """Read a configuration file.
+
+        Args:
+            path: JSON file of at most 1 MiB.
+
+        Raises:
+            ModelConfigError: The file cannot be read, is not a JSON object, lacks a key, or has a value that the model
+                cannot work with.
+        """
+        try:
+            if path.stat().st_size > _MAX_CONFIG_BYTES:
+                raise ModelConfigError(f"{path}: a configuration has at most {_MAX_CONFIG_BYTES} bytes")
+            values = json.loads(path.read_bytes())
+        except OSError as error:
+            raise ModelConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise ModelConfigError(f"{path}: the configuration must be JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ModelConfigError(
+                f"{path}: the configuration must be a JSON object, got {type(values).__name__}"
+            )
+        try:
+            return cls.from_mapping(values)
+        except ModelConfigError as error:
+            raise ModelConfigError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> Self:
+        """Build a configuration from the keys of an official file.
+
+        Args:
+            values: Keys and values as `json.loads` returns them.
+
+        Raises:
+            ModelConfigError: A key is missing, has the wrong type or lies outside of its bounds, or the values do not
+                fit each other. The message names the place, such as `$.resblock_kernel_sizes[1]`.
+        """
+        try:
+            return msgspec.convert({**values, _SOURCE: dict(values)}, cls)
+        except msgspec.ValidationError as error:
+            raise ModelConfigError(_explained(str(error), values, cls.title)) from error
+
+
+def require(condition: bool, rule: str, value: object) -> None:
+    """Refuse a value unless a condition holds.
+
+    Args:
+        condition: Whether the value is acceptable.
+        rule: Rule that the value must follow, for the error.
+        value: Value received, for the error.
+
+    Raises:
+        ModelConfigError: The condition does not hold.
+    """
+    if not condition:
+        raise ModelConfigError(f"{rule}, got {value!r}")
+
+
+def derived_convention(published: str, custom_id: str, **parameters: float) -> MelConvention:
+    """A published mel convention, or one that differs from it in some parameters.
+
+    Args:
+        published: Name of the published convention, which decides everything that is no parameter.
+        custom_id: Name of the convention where a parameter differs from the published one.
+        **parameters: Fields of `MelConvention`.
+
+    Raises:
+        ModelConfigError: The parameters do not make a mel convention.
+    """
+    base = CONVENTIONS[published]
+    changes: dict[str, Any] = parameters
+    try:
+        convention = msgspec.structs.replace(base, **changes)
+        return base if convention == base else msgspec.structs.replace(convention, id=custom_id)
+    except ValueError as error:
+        raise ModelConfigError(str(error)) from error
+
+
+def _explained(text: str, values: Mapping[str, object], model: str) -> str:
+    """A message of msgspec as rule, value received and remedy.
+
+    Args:
+        text: Message, such as "Expected `int` >= 1 - at `$.n_flows`".
+        values: Mapping that was converted.
+        model: Name of the model.
+    """
+    problem, _, place = text.partition(" - at `")
+    place = place.rstrip("`") or "$"
+    value: Any = values
+    for key, index in _PLACE.findall(place):
+        value = value[key] if key else value[int(index)]
+    if found := _MISSING.fullmatch(problem):
+        near = difflib.get_close_matches(found[1], map(str, value), n=1, cutoff=0.75)
+        where = "" if place == "$" else f" in {place}"
+        similar = f", the nearest key is {near[0]!r}" if near else ""
+        return f"key {found[1]!r} is missing{where}{similar}; is this the configuration of a {model}?"
+    if found := _BOUND.fullmatch(problem):
+        of_length, sign, limit = found.groups()
+        rule = f"{_BOUND_WORDS[sign]} {limit.removesuffix('.0')}"
+        if of_length:
+            return f"{place} must have a length of {rule}, got {len(value)}"
+        return f"{place} must be {rule}, got {reprlib.repr(value)}"
+    if found := _TYPE.fullmatch(problem):
+        kinds = " or ".join(_TYPE_WORDS.get(kind, kind) for kind in found[1].split(" | "))
+        return f"{place} must be {kinds}, got {reprlib.repr(value)}"
+    return f"{place}: {problem}, got {reprlib.repr(value)}"
