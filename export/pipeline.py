@@ -144,13 +144,15 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
 def _specs(
     request: ExportRequest, specs: list[GraphSpec], diffusion: Diffusion | None, hop_length: int
 ) -> list[GraphSpec]:
-    if not request.sampler_graph:
-        return specs
     if diffusion is None:
-        raise InputError(
-            f"only a diffusion model has a sampler graph, {request.family} has none; leave it out"
-        )
-    return [*specs, sampler_graph(specs, chosen_plan(diffusion, VocodingConfig()), hop_length)]
+        if request.sampler_graph:
+            raise InputError(
+                f"only a diffusion model has a sampler graph, {request.family} has none; leave it out"
+            )
+        return specs
+    # Also without a sampler graph: an artifact whose default sampling is refused must not come to be.
+    plan = chosen_plan(diffusion, VocodingConfig())
+    return [*specs, sampler_graph(specs, plan, hop_length)] if request.sampler_graph else specs
 
 
 def _fp32_graphs(
