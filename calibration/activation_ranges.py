@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from voirs_vocoder.calibration.graph import Feed, observe
+from voirs_vocoder.calibration.runs import Feed, observe
 
 __all__ = [
     "ChannelHistogram",

@@ -8,20 +8,31 @@ powers of two for s the FP32 output does not change in any bit, short of underfl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from voirs_vocoder.calibration.graph import Feed, GraphIndex, copied, observe
+from voirs_vocoder.calibration.edits.reading import (
+    attribute,
+    constant,
+    graph_of,
+    initializer,
+    input_at,
+    is_boundary,
+    name_of,
+)
+from voirs_vocoder.calibration.edits.run import run_passes
+from voirs_vocoder.calibration.runs import Feed, observe
 
-__all__ = ["ChannelGroup", "channel_groups", "equalize"]
+__all__ = ["ChannelGroup", "EqualizeChannelsPass", "channel_groups", "equalize"]
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
-# No channel moves by more than 2**_MAX_OCTAVES against the middle one, lest a silent channel fill the range with noise.
+# No channel moves by more than 2**_MAX_OCTAVES against the middle one: a silent channel would fill the range with
+# noise.
 _MAX_OCTAVES = 6
 
 
@@ -47,15 +58,68 @@ def channel_groups(model: onnx.ModelProto) -> list[ChannelGroup]:
     Sums are left alone although they are homogeneous too: all that is summed would have to share one s, which fits
     the sum's ranges and not its parts', and on HiFi-GAN cost more than it gained.
     """
-    index = GraphIndex(model)
     groups = []
-    for node in index.nodes:
-        if not _plain_convolution(index, node):
+    for node in graph_of(model):
+        if not _plain_convolution(node):
             continue
-        tensors, readers = _reached(index, node.output[0])
-        if readers and not index.boundary.intersection(tensors):
-            groups.append(ChannelGroup(tuple(tensors), node.name, tuple(reader.name for reader in readers)))
+        values, readers = _reached(node.outputs[0])
+        if readers and not any(is_boundary(value) for value in values):
+            groups.append(
+                ChannelGroup(
+                    tuple(name_of(value) for value in values),
+                    name_of(node),
+                    tuple(name_of(reader) for reader in readers),
+                )
+            )
     return groups
+
+
+class EqualizeChannelsPass(ir.passes.InPlacePass):
+    """Divides the channels that a convolution writes by factors, and multiplies the weights of their readers.
+
+    Args:
+        factors: For each group, a power of two per channel, [channels].
+    """
+
+    def __init__(self, factors: Mapping[ChannelGroup, NDArray[np.float32]]) -> None:
+        super().__init__()
+        self._factors = dict(factors)
+
+    def requires(self, model: ir.Model) -> None:
+        """Factors are powers of two, with which no bit of the output changes.
+
+        Raises:
+            PreconditionError: One is not.
+        """
+        for group, factors in self._factors.items():
+            if not np.all(factors > 0) or np.any(np.frexp(factors)[0] != 0.5):
+                raise ir.passes.PreconditionError(
+                    f"channels are scaled by powers of two, got others for {group.writer!r}; round them"
+                )
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Scale in place."""
+        nodes = {name_of(node): node for node in model.graph}
+        for group, factors in self._factors.items():
+            writer = nodes[group.writer]
+            _scale(input_at(writer, 1), _output_axis(writer), np.float32(1) / factors)
+            _scale(input_at(writer, 2), 0, np.float32(1) / factors)
+            for name in group.readers:
+                _scale(input_at(nodes[name], 1), 1 - _output_axis(nodes[name]), factors)
+        return ir.passes.PassResult(model, modified=bool(self._factors))
+
+    def ensures(self, model: ir.Model) -> None:
+        """Weights are finite.
+
+        Raises:
+            PostconditionError: One has overflowed.
+        """
+        for value in model.graph.initializers.values():
+            values = initializer(value)
+            if values is not None and values.dtype == np.float32 and not np.isfinite(values).all():
+                raise ir.passes.PostconditionError(
+                    f"scaled weights must be finite, got others in {value.name}; lower the exponent"
+                )
 
 
 def equalize(
@@ -77,10 +141,8 @@ def equalize(
     Raises:
         InputError: A feed does not fit the graph.
     """
-    result = copied(model)
     if not groups or exponent == 0.0:
-        return result
-    index = GraphIndex(model)
+        return model
     ranges = {group.writer: np.zeros(1, np.float32) for group in groups}
     taps = {group.writer: group.tensors[-1] for group in groups}
     for observed in observe(model, sorted(set(taps.values())), feeds):
@@ -88,55 +150,42 @@ def equalize(
             values = observed[tensor]
             other_axes = tuple(axis for axis in range(values.ndim) if axis != 1)
             ranges[writer] = np.maximum(ranges[writer], np.abs(values).max(axis=other_axes))
-    nodes = {node.name: node for node in index.nodes}
-    changed: dict[str, NDArray[np.float32]] = {}
-    for group in groups:
-        factors = _factors(ranges[group.writer], exponent)
-        writer = nodes[group.writer]
-        _scale(index, changed, writer.input[1], _output_axis(writer), np.float32(1) / factors)
-        if len(writer.input) > 2:
-            _scale(index, changed, writer.input[2], 0, np.float32(1) / factors)
-        for name in group.readers:
-            _scale(index, changed, nodes[name].input[1], 1 - _output_axis(nodes[name]), factors)
-    for tensor in result.graph.initializer:
-        if tensor.name in changed:
-            tensor.CopyFrom(numpy_helper.from_array(changed[tensor.name], tensor.name))
-    return result
+    factors = {group: _factors(ranges[group.writer], exponent) for group in groups}
+    return run_passes(model, [EqualizeChannelsPass(factors)])
 
 
-def _plain_convolution(index: GraphIndex, node: onnx.NodeProto) -> bool:
-    """Whether a node's weights may be rescaled: ungrouped, constant, and nobody else's."""
+def _plain_convolution(node: ir.Node) -> bool:
+    """Whether a node's weights may be rescaled: ungrouped, constant, and read by no other node."""
+    parameters = [value for value in node.inputs[1:] if value is not None]
     return (
         node.op_type in _CONVOLUTIONS
-        and index.attribute(node, "group", 1) == 1
-        and all(
-            name in index.initializers and len(index.readers[name]) == 1 for name in node.input[1:] if name
-        )
+        and attribute(node, "group", 1) == 1
+        and all(value.is_initializer() and len(list(value.uses())) == 1 for value in parameters)
     )
 
 
-def _reached(index: GraphIndex, tensor: str) -> tuple[list[str], list[onnx.NodeProto]]:
-    """The tensors that carry this one's channels and the convolutions that read them; no readers if others do."""
-    tensors, readers, position = [tensor], [], 0
-    while position < len(tensors):
-        here = tensors[position]
-        for node in index.readers.get(here, []):
-            if _plain_convolution(index, node) and node.input[0] == here:
-                readers.append(node)
-            elif _homogeneous(index, node, here):
-                tensors.append(node.output[0])
+def _reached(value: ir.Value) -> tuple[list[ir.Value], list[ir.Node]]:
+    """The values that carry this one's channels, and the convolutions that read them; no readers if others do."""
+    values, readers, position = [value], [], 0
+    while position < len(values):
+        here = values[position]
+        for use in here.uses():
+            if _plain_convolution(use.node) and use.idx == 0:
+                readers.append(use.node)
+            elif _homogeneous(use.node, here):
+                values.append(use.node.outputs[0])
             else:
-                return tensors, []
+                return values, []
         position += 1
-    return tensors, readers
+    return values, readers
 
 
-def _homogeneous(index: GraphIndex, node: onnx.NodeProto, tensor: str) -> bool:
+def _homogeneous(node: ir.Node, value: ir.Value) -> bool:
     if node.op_type in ("LeakyRelu", "Relu"):
         return True
-    other = [name for name in node.input if name != tensor]
-    by_constant = len(other) == 1 and other[0] in index.constants and index.constants[other[0]].size == 1
-    return by_constant and (node.op_type == "Mul" or (node.op_type == "Div" and node.input[0] == tensor))
+    others = [constant(other) for other in node.inputs if other is not value]
+    by_constant = len(others) == 1 and others[0] is not None and others[0].size == 1
+    return by_constant and (node.op_type == "Mul" or (node.op_type == "Div" and node.inputs[0] is value))
 
 
 def _factors(ranges: NDArray[np.float32], exponent: float) -> NDArray[np.float32]:
@@ -146,17 +195,14 @@ def _factors(ranges: NDArray[np.float32], exponent: float) -> NDArray[np.float32
     return factors
 
 
-def _output_axis(node: onnx.NodeProto) -> int:
+def _output_axis(node: ir.Node) -> int:
     return 1 if node.op_type == "ConvTranspose" else 0
 
 
-def _scale(
-    index: GraphIndex,
-    changed: dict[str, NDArray[np.float32]],
-    name: str,
-    axis: int,
-    factors: NDArray[np.float32],
-) -> None:
-    values = changed.get(name, index.initializers[name])
+def _scale(parameter: ir.Value | None, axis: int, factors: NDArray[np.float32]) -> None:
+    values = initializer(parameter)
+    if parameter is None or values is None:
+        return
     shape = [-1 if position == axis else 1 for position in range(values.ndim)]
-    changed[name] = (values * factors.reshape(shape)).astype(np.float32)
+    scaled = (values * factors.reshape(shape)).astype(np.float32)
+    parameter.const_value = ir.tensor(scaled, name=parameter.name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.activation_ranges import (
@@ -22,10 +23,19 @@ from voirs_vocoder.calibration.activation_ranges import (
 )
 from voirs_vocoder.calibration.edits.half_weights import half_stored_weights
 from voirs_vocoder.calibration.edits.integer_gates import gate_of_sum, gate_scales, integer_gates
-from voirs_vocoder.calibration.edits.length_invariant_sums import steady_sums_before_quantizers
+from voirs_vocoder.calibration.edits.length_invariant_sums import length_invariant_sums_before_quantizers
 from voirs_vocoder.calibration.edits.qdq import Scales, convolution_sums, qdq_from_fp32
+from voirs_vocoder.calibration.edits.reading import (
+    attribute,
+    graph_of,
+    initializer,
+    input_at,
+    name_of,
+    nodes_by_name,
+    sole_reader,
+)
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
-from voirs_vocoder.calibration.graph import Feed, GraphIndex, Outputs, run_all
+from voirs_vocoder.calibration.runs import Feed, Outputs, run_all
 from voirs_vocoder.calibration.sensitivity import (
     costliest_noise,
     multiply_accumulates,
@@ -145,7 +155,7 @@ def int8_from_fp32(
     left_float = costliest_noise(noise, costs, config.max_float_share)
     result = quantize(frozenset(names) - frozenset(left_float))
     if target == "cpu":
-        result = half_stored_weights(steady_sums_before_quantizers(result))
+        result = half_stored_weights(length_invariant_sums_before_quantizers(result))
     onnx.checker.check_model(result)
     quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
     details: Figures = {
@@ -159,19 +169,19 @@ def int8_from_fp32(
 
 
 def _quantizable(model: onnx.ModelProto, float_parts: Sequence[str]) -> list[str]:
-    index = GraphIndex(model)
+    nodes = list(graph_of(model))
     for pattern in float_parts:
-        if not any(fnmatch.fnmatchcase(node.name, pattern) for node in index.nodes):
+        if not any(fnmatch.fnmatchcase(name_of(node), pattern) for node in nodes):
             raise InputError(
                 f"no node matches {pattern!r}, which is to stay float; nodes bear the names of their modules, such as "
-                f"{', '.join(node.name for node in index.nodes[:3])}"
+                f"{', '.join(name_of(node) for node in nodes[:3])}"
             )
     names = [
-        node.name
-        for node in index.nodes
+        name_of(node)
+        for node in nodes
         if node.op_type == "Conv"
-        and all(name in index.initializers for name in node.input[1:] if name)
-        and not any(fnmatch.fnmatchcase(node.name, pattern) for pattern in float_parts)
+        and all(value.is_initializer() for value in node.inputs[1:] if value is not None)
+        and not any(fnmatch.fnmatchcase(name_of(node), pattern) for pattern in float_parts)
     ]
     if not names:
         raise InputError(
@@ -182,25 +192,26 @@ def _quantizable(model: onnx.ModelProto, float_parts: Sequence[str]) -> list[str
 
 
 def _scales(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed], target: Target) -> Scales:
-    index = GraphIndex(model)
+    graph = graph_of(model)
     chosen = frozenset(names)
-    nodes = [node for node in index.nodes if node.name in chosen]
-    inputs = {node.input[0]: FloatHistogram() for node in nodes}
-    outputs = {node.output[0]: _output_histogram(index, node.output[0]) for node in nodes if target == "cpu"}
-    totals = convolution_sums(index, chosen) if target == "cpu" else {}
-    gates = {total: gate for total in totals if (gate := gate_of_sum(index, total)) is not None}
+    nodes = nodes_by_name(graph, chosen)
+    inputs = {name_of(node.inputs[0]): FloatHistogram() for node in nodes}
+    made = {name_of(node.outputs[0]): node.outputs[0] for node in nodes}
+    outputs = {name: _output_histogram(value) for name, value in made.items() if target == "cpu"}
+    totals = convolution_sums(graph, chosen) if target == "cpu" else {}
+    gates = {total: gate for total in totals if (gate := gate_of_sum(graph, total)) is not None}
     sums = {total: ChannelHistogram() for total in totals if total not in gates}
     halves = {half: FloatHistogram() for gate in gates.values() for half in gate.halves}
     float_histograms(model, [*inputs.items(), *outputs.items(), *sums.items(), *halves.items()], feeds)
     scale = asymmetric_scale if target == "cpu" else symmetric_scale
     return Scales(
         inputs={name: scale(histogram) for name, histogram in inputs.items()},
-        outputs={name: _output_scale(index, name, histogram) for name, histogram in outputs.items()},
+        outputs={name: _output_scale(made[name], histogram) for name, histogram in outputs.items()},
         sums={
             **{name: channel_scales(histogram) for name, histogram in sums.items()},
             **{
                 total: gate_scales(
-                    gate, [halves[half] for half in gate.halves], _channels(index, totals[total][0])
+                    gate, [halves[half] for half in gate.halves], _channels(made[totals[total][0]])
                 )
                 for total, gate in gates.items()
             },
@@ -208,28 +219,31 @@ def _scales(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed],
     )
 
 
-def _channels(index: GraphIndex, convolved: str) -> int:
-    return int(index.initializers[index.producers[convolved].input[1]].shape[0])
+def _channels(convolved: ir.Value) -> int:
+    producer = convolved.producer()
+    weight = None if producer is None else initializer(input_at(producer, 1))
+    assert weight is not None  # noqa: S101 - the output of a quantizable convolution
+    return int(weight.shape[0])
 
 
-def _output_histogram(index: GraphIndex, tensor: str) -> FloatHistogram | ChannelHistogram:
-    return ChannelHistogram() if _only_leaky_slope(index, tensor) is None else FloatHistogram()
+def _output_histogram(output: ir.Value) -> FloatHistogram | ChannelHistogram:
+    return ChannelHistogram() if _only_leaky_slope(output) is None else FloatHistogram()
 
 
 def _output_scale(
-    index: GraphIndex, tensor: str, histogram: FloatHistogram | ChannelHistogram
+    output: ir.Value, histogram: FloatHistogram | ChannelHistogram
 ) -> TensorScale | ChannelScales:
     """What is negative matters less where a LeakyRelu alone reads the tensor; it also needs a single scale to fuse."""
     if isinstance(histogram, ChannelHistogram):
         return channel_scales(histogram)
-    return asymmetric_scale(histogram, _only_leaky_slope(index, tensor) or 0.0)
+    return asymmetric_scale(histogram, _only_leaky_slope(output) or 0.0)
 
 
-def _only_leaky_slope(index: GraphIndex, tensor: str) -> float | None:
-    """The slope of the LeakyRelu that alone reads a tensor; None if there is none."""
-    reader = index.sole_reader(tensor)
+def _only_leaky_slope(value: ir.Value) -> float | None:
+    """The slope of the LeakyRelu that alone reads a value; None if there is none."""
+    reader = sole_reader(value)
     if reader is not None and reader.op_type == "LeakyRelu":
-        return index.attribute(reader, "alpha", 0.01)
+        return attribute(reader, "alpha", 0.01)
     return None
 
 

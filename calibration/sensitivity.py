@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from voirs_vocoder.calibration.graph import Feed, GraphIndex, Outputs, observe, run_all
+from voirs_vocoder.calibration.edits.reading import graph_of, initializer, input_at, name_of, nodes_by_name
+from voirs_vocoder.calibration.runs import Feed, Outputs, observe, run_all
 
 __all__ = ["costliest_noise", "multiply_accumulates", "noise_of_each", "relative_noise"]
 
@@ -65,14 +66,15 @@ def costliest_noise(noise: Mapping[str, float], costs: Mapping[str, int], max_sh
 
 def multiply_accumulates(model: onnx.ModelProto, names: Sequence[str], feed: Feed) -> dict[str, int]:
     """The arithmetic of convolutions in one run: output elements times the weights that each takes."""
-    index = GraphIndex(model)
-    nodes = {node.name: node for node in index.nodes}
-    outputs = {name: nodes[name].output[0] for name in names}
-    observed = next(iter(observe(model, list(outputs.values()), [feed])))
-    return {
-        name: observed[outputs[name]].size * index.initializers[nodes[name].input[1]][0].size
-        for name in names
-    }
+    nodes = nodes_by_name(graph_of(model), names)
+    outputs = [name_of(node.outputs[0]) for node in nodes]
+    observed = next(iter(observe(model, outputs, [feed])))
+    costs = {}
+    for node, output in zip(nodes, outputs, strict=True):
+        weight = initializer(input_at(node, 1))
+        assert weight is not None  # noqa: S101 - quantizable convolutions have constant weights
+        costs[name_of(node)] = observed[output].size * weight[0].size
+    return costs
 
 
 def relative_noise(reference: Outputs, outputs: Outputs) -> float:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
-from voirs_vocoder.calibration.edits.length_invariant_sums import steady_sums
+from voirs_vocoder.calibration.edits.length_invariant_sums import length_invariant_sums
 from voirs_vocoder.export.artifact.model_card import with_model_card
 from voirs_vocoder.export.artifact.writer import create_artifact, refuse_existing, with_files
 from voirs_vocoder.export.derive import DerivationPlan, calibration_record, derive_graphs
@@ -171,7 +171,7 @@ def _fp32_graphs(
 
 
 def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str], hop_length: int) -> BuiltGraph:
-    model = steady_sums(onnx_from_torch(spec, metadata), spec.steady_parts)
+    model = length_invariant_sums(onnx_from_torch(spec, metadata), spec.steady_parts)
     return built_graph(
         model,
         role=spec.role,

@@ -68,7 +68,7 @@ class GraphSpec:
             owns a weight bears the name of its module (`conv_pre`, `resblocks.3.convs1.0`); any other is named after
             its operator and numbered (`Tanh.0`, `LeakyRelu.4`). A precision that is not named keeps none.
         steady_parts: Convolutions, as patterns of their nodes, whose sums must be the same whatever the length of the
-            input: they are split into parts named `NODE/part.0` and so on, whose sum fits one block of a CPU kernel.
+            input: they are split into parts named `NODE.part.0` and so on, whose sum fits one block of a CPU kernel.
         precisions: Names of the reduced precisions in which the graph may be made; None for every one.
         details: What else the manifest should say of it.
     """

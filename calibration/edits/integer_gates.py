@@ -15,17 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from voirs_vocoder.calibration.activation_ranges import (
     ChannelScales,
     FloatHistogram,
     symmetric_scale,
 )
-from voirs_vocoder.calibration.graph import GraphIndex, copied
+from voirs_vocoder.calibration.edits.reading import initializer, input_at, name_of, sole_reader
+from voirs_vocoder.calibration.edits.run import run_passes
+from voirs_vocoder.calibration.edits.writer import NodeWriter
 
-__all__ = ["Gate", "gate_of_sum", "gate_scales", "integer_gates"]
+__all__ = ["Gate", "IntegerGatesPass", "gate_of_sum", "gate_scales", "integer_gates"]
 
 # Beyond, sigmoid and tanh are within half a step of their ends.
 _SATURATION = {"Sigmoid": 6.0, "Tanh": 3.0}
@@ -48,24 +50,25 @@ class Gate:
     operators: tuple[str, str]
 
 
-def gate_of_sum(index: GraphIndex, total: str) -> Gate | None:
+def gate_of_sum(graph: ir.Graph, total: str) -> Gate | None:
     """The gate that alone reads a sum; None if there is none.
 
     Args:
-        index: Of the FP32 graph.
-        total: The tensor of the sum.
+        graph: The FP32 graph.
+        total: Name of the tensor of the sum.
     """
-    split = index.sole_reader(total)
-    if split is None or split.op_type != "Split" or len(split.output) != 2:
+    made = {name_of(value): value for node in graph for value in node.outputs}
+    split = sole_reader(made[total]) if total in made else None
+    if split is None or split.op_type != "Split" or len(split.outputs) != 2:
         return None
-    activations = [index.sole_reader(half) for half in split.output]
+    activations = [sole_reader(half) for half in split.outputs]
     if any(node is None or node.op_type not in _SATURATION for node in activations):
         return None
     first, second = (node for node in activations if node is not None)
-    products = [index.sole_reader(node.output[0]) for node in (first, second)]
+    products = [sole_reader(node.outputs[0]) for node in (first, second)]
     if products[0] is None or products[0] is not products[1] or products[0].op_type != "Mul":
         return None
-    return Gate((split.output[0], split.output[1]), (first.op_type, second.op_type))
+    return Gate((name_of(split.outputs[0]), name_of(split.outputs[1])), (first.op_type, second.op_type))
 
 
 def gate_scales(gate: Gate, histograms: Sequence[FloatHistogram], channels: int) -> ChannelScales:
@@ -83,78 +86,90 @@ def gate_scales(gate: Gate, histograms: Sequence[FloatHistogram], channels: int)
     return ChannelScales(np.repeat(np.array(scales, np.float32), channels // 2))
 
 
+class IntegerGatesPass(ir.passes.InPlacePass):
+    """Writes the gates of a quantized graph in integers, wherever both halves were given a single scale.
+
+        DQ -> Tanh    becomes    DQ' -> Sigmoid -> Q -> DQ''
+
+    The activations keep their names and outputs.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite in place."""
+        graph = model.graph
+        writer = NodeWriter(graph)
+        chosen = [(node, rounded) for node in graph if (rounded := _single_scale(node)) is not None]
+        for node, (integers, scale) in chosen:
+            _write_table(graph, writer, node, integers, scale)
+        # The DequantizeLinear in front, and its scales, may have no reader left.
+        RemoveUnusedNodesPass()(model)
+        return ir.passes.PassResult(model, modified=bool(chosen))
+
+    def ensures(self, model: ir.Model) -> None:
+        """No Tanh that could be a table is left.
+
+        Raises:
+            PostconditionError: One is left.
+        """
+        left = [node.name for node in model.graph if node.op_type == "Tanh" and _single_scale(node)]
+        if left:
+            raise ir.passes.PostconditionError(
+                f"gates with one scale must be tables, got {left[:5]}; report the model"
+            )
+
+
 def integer_gates(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Write the gates of a quantized graph in integers, wherever both halves were given a single scale.
+    """A copy of a quantized model with `IntegerGatesPass` applied.
 
     Args:
-        model: As `qdq_from_fp32` wrote it for the CPU; left as it is.
+        model: Model as `qdq_from_fp32` writes it for the CPU; it is not changed.
 
-    Returns:
-        A graph with the same inputs and outputs; the activations keep their names.
+    Raises:
+        GraphEditError: The result is not valid ONNX.
     """
-    index = GraphIndex(model)
-    result = copied(model)
-    nodes: list[onnx.NodeProto] = []
-    constants: list[onnx.TensorProto] = []
-    for node in result.graph.node:
-        rounded = index.producers.get(node.input[0]) if node.op_type in _SATURATION else None
-        scale = None if rounded is None else _single_scale(index, rounded)
-        if rounded is None or scale is None:
-            nodes.append(node)
-            continue
-        nodes.extend(_table(node, rounded.input[0], scale, constants))
-    del result.graph.node[:]
-    result.graph.node.extend(_read(nodes, {value.name for value in result.graph.output}))
-    result.graph.initializer.extend(constants)
-    used = {name for node in result.graph.node for name in node.input}
-    kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
-    del result.graph.initializer[:]
-    result.graph.initializer.extend(kept)
-    return result
+    return run_passes(model, [IntegerGatesPass()])
 
 
-def _table(
-    node: onnx.NodeProto, quantized: str, scale: float, constants: list[onnx.TensorProto]
-) -> list[onnx.NodeProto]:
-    """DequantizeLinear, Sigmoid, QuantizeLinear, DequantizeLinear in the place of an activation."""
+def _write_table(
+    graph: ir.Graph, writer: NodeWriter, node: ir.Node, integers: ir.Value, scale: float
+) -> None:
+    """Put DequantizeLinear, Sigmoid, QuantizeLinear, DequantizeLinear in the place of an activation."""
     tanh = node.op_type == "Tanh"
-    output = node.output[0]
+    output = node.outputs[0]
+    stem = name_of(output)
 
-    def rounding(name: str, step: float, zero_point: int) -> list[str]:
-        values: tuple[tuple[str, NDArray[np.generic]], ...] = (
-            (f"{output}/{name}/scale", np.array(step, np.float32)),
-            (f"{output}/{name}/zero_point", np.array(zero_point, np.uint8)),
-        )
-        constants.extend(numpy_helper.from_array(value, key) for key, value in values)
-        return [key for key, _ in values]
+    def rounding(name: str, step: float, zero_point: int) -> list[ir.Value]:
+        return [
+            writer.constant(f"{stem}.{name}.scale", np.array(step, np.float32)),
+            writer.constant(f"{stem}.{name}.zero_point", np.array(zero_point, np.uint8)),
+        ]
 
     before = rounding("before", scale * (2 if tanh else 1), _MIDDLE)
     table = rounding("table", 1 / _LAST, 0)
     behind = rounding("behind", 2 / _LAST, _LIMIT) if tanh else table
-    return [
-        helper.make_node("DequantizeLinear", [quantized, *before], [f"{output}/before"], f"{output}/before"),
-        helper.make_node("Sigmoid", [f"{output}/before"], [f"{output}/unrounded"], node.name),
-        helper.make_node(
-            "QuantizeLinear", [f"{output}/unrounded", *table], [f"{output}/quantized"], f"{output}/quantized"
-        ),
-        helper.make_node("DequantizeLinear", [f"{output}/quantized", *behind], [output], f"{output}/behind"),
-    ]
+    widen = writer.node("DequantizeLinear", [integers, *before], f"{stem}.before")
+    sigmoid = writer.node("Sigmoid", widen.outputs, f"{stem}.unrounded")
+    quantize = writer.node("QuantizeLinear", [sigmoid.outputs[0], *table], f"{stem}.quantized")
+    restore = writer.node("DequantizeLinear", [quantize.outputs[0], *behind], f"{stem}.behind")
+    graph.insert_before(node, (widen, sigmoid, quantize, restore))
+    writer.take_over(output, restore.outputs[0], f"{stem}.float", keep=())
+    graph.remove(node, safe=True)
+    sigmoid.name = node.name
 
 
-def _single_scale(index: GraphIndex, node: onnx.NodeProto) -> float | None:
-    """The scale of all channels that a node dequantizes; None where they differ, or it does something else."""
-    if node.op_type != "DequantizeLinear" or node.input[1] not in index.initializers:
+def _single_scale(node: ir.Node) -> tuple[ir.Value, float] | None:
+    """The integers that an activation's input is dequantized from, and their scale.
+
+    None where the node is no gate's activation, its input is not dequantized per channel, or the scales of the channels
+    differ: one table serves channels of one scale only. A DequantizeLinear with one scale for the whole tensor stands
+    in front of an activation that is no gate's, which a table of its own would not make faster.
+    """
+    rounded = (
+        node.inputs[0].producer() if node.op_type in _SATURATION and node.inputs[0] is not None else None
+    )
+    if rounded is None or rounded.op_type != "DequantizeLinear" or rounded.inputs[0] is None:
         return None
-    scales = index.initializers[node.input[1]]
-    return float(scales.flat[0]) if scales.size > 1 and np.ptp(scales) == 0 else None
-
-
-def _read(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """The nodes without those that nothing reads any more, in order."""
-    kept: list[onnx.NodeProto] = []
-    needed = set(outputs)
-    for node in reversed(nodes):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    return kept[::-1]
+    scales = initializer(input_at(rounded, 1))
+    if scales is None or scales.size <= 1 or np.ptp(scales) != 0:
+        return None
+    return rounded.inputs[0], float(scales.flat[0])

@@ -15,14 +15,24 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
 from voirs_vocoder.calibration.activation_ranges import ChannelScales, TensorScale
-from voirs_vocoder.calibration.graph import GraphIndex, copied
+from voirs_vocoder.calibration.edits.qdq_linter import lint_qdq
+from voirs_vocoder.calibration.edits.reading import (
+    initializer,
+    input_at,
+    is_boundary,
+    name_of,
+    nodes_by_name,
+    sole_reader,
+)
+from voirs_vocoder.calibration.edits.run import run_passes
+from voirs_vocoder.calibration.edits.writer import NodeWriter
 from voirs_vocoder.runtime.artifact.manifest import Target
 
-__all__ = ["Scales", "qdq_from_fp32"]
+__all__ = ["QdqFromFp32Pass", "Scales", "convolution_sums", "qdq_from_fp32"]
 
 _LIMIT = 127
 _MIDDLE = 128
@@ -37,9 +47,9 @@ class Scales:
     """How activations are quantized.
 
     Attributes:
-        inputs: Of every tensor that a quantized convolution reads.
-        outputs: Of every tensor that one makes; unused for TensorRT.
-        sums: Of every tensor that `convolution_sums` names; unused for TensorRT.
+        inputs: Name of every tensor that a quantized convolution reads, to its scale.
+        outputs: Name of every tensor that a quantized convolution makes, to its scales; unused for TensorRT.
+        sums: Name of every tensor that `convolution_sums` finds, to its scales; unused for TensorRT.
     """
 
     inputs: Mapping[str, TensorScale]
@@ -47,107 +57,171 @@ class Scales:
     sums: Mapping[str, ChannelScales] = field(default_factory=dict)
 
 
-def convolution_sums(index: GraphIndex, names: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Sums of two of these convolutions that nothing else reads: from the tensor of the sum to those of the terms."""
-    made = {node.output[0] for node in index.nodes if node.name in names}
-    return {
-        node.output[0]: (node.input[0], node.input[1])
-        for node in index.nodes
-        if node.op_type == "Add"
-        and node.output[0] not in index.boundary
-        and len(set(node.input)) == len(node.input)
-        and all(term in made and index.sole_reader(term) is not None for term in node.input)
-    }
+def convolution_sums(graph: ir.Graph, names: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Sums of two convolutions that nothing else reads.
+
+    Args:
+        graph: The FP32 graph.
+        names: Names of the convolutions.
+
+    Returns:
+        Name of the tensor of each sum, to the names of the tensors of its terms.
+    """
+    made = {node.outputs[0] for node in nodes_by_name(graph, names)}
+    found = {}
+    for node in graph:
+        terms = [value for value in node.inputs if value is not None]
+        if (
+            node.op_type == "Add"
+            and not is_boundary(node.outputs[0])
+            and len(set(terms)) == len(terms) == 2
+            and all(term in made and sole_reader(term) is not None for term in terms)
+        ):
+            found[name_of(node.outputs[0])] = (name_of(terms[0]), name_of(terms[1]))
+    return found
+
+
+class QdqFromFp32Pass(ir.passes.InPlacePass):
+    """Writes QuantizeLinear and DequantizeLinear around convolutions, in the form that a target fuses.
+
+        x -> Conv -> y    becomes, for the CPU,    x -> Q -> DQ -> Conv -> Q -> DQ -> y
+                          and for TensorRT         x -> Q -> DQ -> Conv -> y
+
+    Nodes keep their names and order.
+
+    Args:
+        names: Names of the Conv nodes to quantize, whose weights and biases are initializers.
+        scales: Scales of their inputs and outputs.
+        target: `cpu` or `tensorrt`, which decides the form.
+    """
+
+    def __init__(self, names: Collection[str], scales: Scales, target: Target) -> None:
+        super().__init__()
+        self._names = frozenset(names)
+        self._scales = scales
+        self._target = target
+
+    def requires(self, model: ir.Model) -> None:
+        """Every name is that of a Conv with constant weights, and every scale that it needs is given.
+
+        Raises:
+            PreconditionError: A node or a scale is missing.
+        """
+        nodes = {name_of(node): node for node in nodes_by_name(model.graph, self._names)}
+        for name in sorted(self._names):
+            node = nodes.get(name)
+            if node is None or node.op_type != "Conv" or initializer(input_at(node, 1)) is None:
+                raise ir.passes.PreconditionError(
+                    f"only a Conv with constant weights can be quantized, got {name!r}; leave it float"
+                )
+            if name_of(node.inputs[0]) not in self._scales.inputs or (
+                self._target == "cpu" and name_of(node.outputs[0]) not in self._scales.outputs
+            ):
+                raise ir.passes.PreconditionError(
+                    f"a quantized convolution needs scales of its input and output, got none for {name!r}; measure them"
+                )
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Quantize in place."""
+        _Quantizer(model.graph, self._names, self._scales, for_cpu=self._target == "cpu").run()
+        for value in list(model.graph.initializers.values()):
+            if not value.uses() and not value.is_graph_output():
+                del model.graph.initializers[value.name or ""]
+        return ir.passes.PassResult(model, modified=bool(self._names))
+
+    def ensures(self, model: ir.Model) -> None:
+        """Every named convolution reads integers, and TensorRT reads its graph as it is meant.
+
+        Raises:
+            PostconditionError: One reads floats, or `lint_qdq` finds something in a graph for TensorRT.
+        """
+        for node in nodes_by_name(model.graph, self._names):
+            makers = [value.producer() for value in node.inputs[:2] if value is not None]
+            if any(maker is None or maker.op_type != "DequantizeLinear" for maker in makers):
+                raise ir.passes.PostconditionError(
+                    f"a quantized convolution must read integers, got floats in {node.name}; report the model"
+                )
+        if self._target == "tensorrt" and (findings := lint_qdq(ir.to_proto(model))):
+            raise ir.passes.PostconditionError(
+                f"TensorRT must read the graph as it is meant, got {findings[0]}"
+            )
 
 
 def qdq_from_fp32(
     model: onnx.ModelProto, names: Collection[str], scales: Scales, target: Target
 ) -> onnx.ModelProto:
-    """Quantize convolutions.
+    """A copy of a model with `QdqFromFp32Pass` applied.
 
     Args:
-        model: Left as it is; opset 13 or later.
-        names: Of the Conv nodes to quantize, whose weights and biases are initializers.
-        scales: Of their inputs and outputs.
-        target: Decides the form.
+        model: FP32, opset 13 or later; it is not changed.
+        names: Names of the Conv nodes to quantize, whose weights and biases are initializers.
+        scales: Scales of their inputs and outputs.
+        target: `cpu` or `tensorrt`, which decides the form.
 
     Returns:
-        A graph with the same inputs and outputs; nodes keep their names and order. The same arguments give the same
-        bytes.
+        A graph with the same inputs and outputs. The same arguments give the same bytes.
+
+    Raises:
+        GraphEditError: A node cannot be quantized, or a scale is missing.
     """
-    return _QdqWriter(model, frozenset(names), scales, target).write()
+    return run_passes(model, [QdqFromFp32Pass(names, scales, target)])
 
 
-class _QdqWriter:
-    def __init__(self, model: onnx.ModelProto, names: frozenset[str], scales: Scales, target: Target) -> None:
-        self._model = model
-        self._index = GraphIndex(model)
+class _Quantizer:
+    def __init__(self, graph: ir.Graph, names: frozenset[str], scales: Scales, *, for_cpu: bool) -> None:
+        self._graph = graph
+        self._writer = NodeWriter(graph)
         self._names = names
         self._scales = scales
-        self._for_cpu = target == "cpu"
-        possible = convolution_sums(self._index, names) if self._for_cpu else {}
+        self._for_cpu = for_cpu
+        possible = convolution_sums(graph, names) if for_cpu else {}
         self._sums = {total: scales.sums[total] for total in possible if total in scales.sums}
         self._sum_of_term = {term: total for total in self._sums for term in possible[total]}
-        self._integer_splits: dict[str, tuple[str, ChannelScales]] = {}
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-        self._rounded_inputs: dict[str, str] = {}
+        self._integer_splits: dict[ir.Node, ChannelScales] = {}
+        self._rounded_inputs: dict[ir.Value, ir.Value] = {}
 
-    def write(self) -> onnx.ModelProto:
-        for node in self._index.nodes:
-            if node.name in self._names:
-                self._write_convolution(node)
-            elif node.output[0] in self._sums:
-                self._write_sum(node)
-            elif node.op_type == "Split" and node.input[0] in self._integer_splits:
-                self._write_split(node)
-            else:
-                self._nodes.append(node)
-        used = {name for node in self._nodes for name in node.input}
-        kept = [
-            tensor for tensor in (*self._model.graph.initializer, *self._constants) if tensor.name in used
-        ]
-        result = copied(self._model)
-        for kind, content in ((result.graph.node, self._nodes), (result.graph.initializer, kept)):
-            del kind[:]
-            kind.extend(content)
-        return result
+    def run(self) -> None:
+        for node in tuple(self._graph):
+            if name_of(node) in self._names:
+                self._quantize_convolution(node)
+            elif name_of(node.outputs[0]) in self._sums:
+                output = node.outputs[0]
+                self._round_channels(output, self._sums[name_of(output)])
+            elif node in self._integer_splits:
+                self._dequantize_parts(node, self._integer_splits[node])
 
-    def _write_convolution(self, node: onnx.NodeProto) -> None:
-        convolution = onnx.NodeProto()
-        convolution.CopyFrom(node)
-        source, output = node.input[0], node.output[0]
-        scale = self._scales.inputs[source]
+    def _quantize_convolution(self, node: ir.Node) -> None:
+        source, output = node.inputs[0], node.outputs[0]
+        assert source is not None  # noqa: S101 - a Conv has an input
+        scale = self._scales.inputs[name_of(source)]
         if source not in self._rounded_inputs:
-            self._rounded_inputs[source] = f"{source}/input"
-            self._round(source, f"{source}/input", scale)
-        convolution.input[0] = self._rounded_inputs[source]
-        weight = self._index.initializers[node.input[1]]
-        bias = self._index.initializers[node.input[2]] if len(node.input) > 2 else None
+            self._rounded_inputs[source] = self._rounded(source, f"{source.name}.input", scale, before=node)
+        node.replace_input_with(0, self._rounded_inputs[source])
+        weight = _float_values(node, 1)
+        assert weight is not None  # noqa: S101 - checked before the pass
+        bias = _float_values(node, 2)
         weight_scales = _weight_scales(weight, bias, scale.scale)
+        stem = f"{node.name}.weight"
         if not self._for_cpu:
-            convolution.input[1] = self._write_rounded_weight(f"{node.name}/weight", weight, weight_scales)
-            self._nodes.append(convolution)
+            node.replace_input_with(1, self._rounded_weight(node, stem, weight, weight_scales))
             return
-        output_scale = self._output_scale(output)
+        output_scale = self._output_scale(name_of(output))
         gains = _gains(output_scale)
         stored_scales = weight_scales * gains
         integers = _integers(weight, weight_scales)
-        convolution.input[1] = self._write_constant(f"{node.name}/weight", integers, stored_scales)
+        node.replace_input_with(1, self._stored(node, stem, integers, stored_scales))
         if bias is not None:
             # The kernel forms the same product of the two scales, in float32.
             bias_scales = stored_scales * np.float32(scale.scale)
             bias_integers = np.rint(bias * gains / bias_scales.astype(np.float64)).astype(np.int32)
-            convolution.input[2] = self._write_constant(f"{node.name}/bias", bias_integers, bias_scales)
-        self._nodes.append(convolution)
-        convolution.output[0] = f"{output}/unrounded"
-        if output in self._sum_of_term and isinstance(output_scale, ChannelScales):
+            node.replace_input_with(2, self._stored(node, f"{node.name}.bias", bias_integers, bias_scales))
+        if name_of(output) in self._sum_of_term and isinstance(output_scale, ChannelScales):
             # The gains stay in: the sum takes them out.
-            self._round(convolution.output[0], output, TensorScale(float(output_scale.scales.max()), _MIDDLE))
+            self._round(output, TensorScale(float(output_scale.scales.max()), _MIDDLE))
         elif isinstance(output_scale, ChannelScales):
-            self._round_channels(convolution.output[0], output, output_scale)
+            self._round_channels(output, output_scale)
         else:
-            self._round(convolution.output[0], output, output_scale)
+            self._round(output, output_scale)
 
     def _output_scale(self, output: str) -> TensorScale | ChannelScales:
         own = self._scales.outputs[output]
@@ -158,96 +232,121 @@ class _QdqWriter:
         step = np.max((own.scales if isinstance(own, ChannelScales) else np.float32(own.scale)) / common)
         return ChannelScales((common * step).astype(np.float32))
 
-    def _write_sum(self, node: onnx.NodeProto) -> None:
-        added = onnx.NodeProto()
-        added.CopyFrom(node)
-        added.output[0] = f"{node.output[0]}/unrounded"
-        self._nodes.append(added)
-        self._round_channels(added.output[0], node.output[0], self._sums[node.output[0]])
-
-    def _write_split(self, node: onnx.NodeProto) -> None:
-        quantized, channels = self._integer_splits[node.input[0]]
-        split = onnx.NodeProto()
-        split.CopyFrom(node)
-        split.input[0] = quantized
-        start = 0
-        parts = []
-        for place, (output, size) in enumerate(
-            zip(node.output, self._part_sizes(node, channels), strict=True)
-        ):
-            split.output[place] = f"{output}/quantized"
-            parts.append((output, channels.scales[start : start + size]))
-            start += size
-        self._nodes.append(split)
-        for output, scales in parts:
-            self._dequantize_channels(output, scales)
-
-    def _part_sizes(self, node: onnx.NodeProto, channels: ChannelScales) -> list[int]:
-        if len(node.input) > 1:
-            return [int(size) for size in self._index.initializers[node.input[1]]]
-        return [len(part) for part in np.array_split(channels.scales, len(node.output))]
-
-    def _round(self, tensor: str, result: str, scale: TensorScale) -> None:
-        """Write a pair of QuantizeLinear and DequantizeLinear for an activation."""
+    def _rounded(self, value: ir.Value, stem: str, scale: TensorScale, *, before: ir.Node) -> ir.Value:
+        """An activation behind a new pair of QuantizeLinear and DequantizeLinear."""
         zero_point = np.array(scale.zero_point, np.uint8 if self._for_cpu else np.int8)
-        parameters = self._add_parameters(result, np.array(scale.scale, np.float32), zero_point)
-        self._add("QuantizeLinear", [tensor, *parameters], f"{result}/quantized")
-        self._add("DequantizeLinear", [f"{result}/quantized", *parameters], result)
+        parameters = self._parameters(stem, np.array(scale.scale, np.float32), zero_point)
+        quantize = self._writer.node("QuantizeLinear", [value, *parameters], f"{stem}.quantized")
+        dequantize = self._writer.node("DequantizeLinear", [quantize.outputs[0], *parameters], stem)
+        self._graph.insert_before(before, (quantize, dequantize))
+        return dequantize.outputs[0]
 
-    def _round_channels(self, tensor: str, result: str, channels: ChannelScales) -> None:
-        """Write the same for channels that the convolution has brought to one scale; dequantizing undoes that."""
-        zero_point = np.array(_MIDDLE, np.uint8)
-        parameters = self._add_parameters(result, np.array(channels.scales.max(), np.float32), zero_point)
-        self._add("QuantizeLinear", [tensor, *parameters], f"{result}/quantized")
-        reader = self._index.sole_reader(result)
+    def _round(self, output: ir.Value, scale: TensorScale) -> None:
+        """Round an output: those who read it read the rounded values from now on."""
+        stem = name_of(output)
+        zero_point = np.array(scale.zero_point, np.uint8)
+        parameters = self._parameters(stem, np.array(scale.scale, np.float32), zero_point)
+        quantize = self._writer.node("QuantizeLinear", [output, *parameters], f"{stem}.quantized")
+        dequantize = self._writer.node(
+            "DequantizeLinear", [quantize.outputs[0], *parameters], f"{stem}.rounded"
+        )
+        self._insert_behind(output, (quantize, dequantize))
+        self._writer.take_over(output, dequantize.outputs[0], f"{stem}.unrounded", keep=(quantize,))
+
+    def _round_channels(self, output: ir.Value, channels: ChannelScales) -> None:
+        """Round channels that the convolution has brought to one scale; dequantizing takes the gains out again."""
+        stem = name_of(output)
+        parameters = self._parameters(
+            stem, np.array(channels.scales.max(), np.float32), np.array(_MIDDLE, np.uint8)
+        )
+        reader = sole_reader(output)
+        quantize = self._writer.node("QuantizeLinear", [output, *parameters], f"{stem}.quantized")
         if reader is not None and _splits_channels(reader):
-            self._integer_splits[result] = (f"{result}/quantized", channels)
+            # The parts are dequantized one by one, behind the Split of the integers.
+            self._insert_behind(output, (quantize,))
+            reader.replace_input_with(0, quantize.outputs[0])
+            self._integer_splits[reader] = channels
+            output.name = self._writer.claim(f"{stem}.unrounded")
             return
-        self._dequantize_channels(result, channels.scales)
+        dequantize = self._dequantize_channels(quantize.outputs[0], stem, channels.scales)
+        self._insert_behind(output, (quantize, dequantize))
+        self._writer.take_over(output, dequantize.outputs[0], f"{stem}.unrounded", keep=(quantize,))
 
-    def _dequantize_channels(self, result: str, scales: NDArray[np.float32]) -> None:
+    def _dequantize_parts(self, split: ir.Node, channels: ChannelScales) -> None:
+        start = 0
+        sizes = initializer(input_at(split, 1))
+        parts = np.array_split(channels.scales, len(split.outputs))
+        lengths = [len(part) for part in parts] if sizes is None else [int(size) for size in sizes]
+        behind = split
+        for output, size in zip(split.outputs, lengths, strict=True):
+            stem = name_of(output)
+            dequantize = self._dequantize_channels(output, stem, channels.scales[start : start + size])
+            start += size
+            self._graph.insert_after(behind, dequantize)
+            behind = dequantize
+            self._writer.take_over(output, dequantize.outputs[0], f"{stem}.quantized", keep=(dequantize,))
+            # The type that inference found was that of floats.
+            output.type = ir.TensorType(ir.DataType.UINT8)
+
+    def _dequantize_channels(self, integers: ir.Value, stem: str, scales: NDArray[np.float32]) -> ir.Node:
         zero_points = np.full(len(scales), _MIDDLE, np.uint8)
-        parameters = self._add_parameters(f"{result}/channels", scales, zero_points)
-        self._add("DequantizeLinear", [f"{result}/quantized", *parameters], result, axis=1)
+        parameters = self._parameters(f"{stem}.channels", scales, zero_points)
+        return self._writer.node("DequantizeLinear", [integers, *parameters], f"{stem}.rounded", {"axis": 1})
 
-    def _write_rounded_weight(
-        self, stem: str, weight: NDArray[np.float32], scales: NDArray[np.float32]
-    ) -> str:
+    def _rounded_weight(
+        self, node: ir.Node, stem: str, weight: NDArray[np.float32], scales: NDArray[np.float32]
+    ) -> ir.Value:
         integers = _integers(weight, scales)
-        rounded = self._add_constant(f"{stem}/float", integers * _along_first(scales, weight.ndim))
-        parameters = self._add_parameters(stem, scales, np.zeros(len(scales), np.int8))
-        self._add("QuantizeLinear", [rounded, *parameters], f"{stem}/quantized", axis=0)
-        return self._add("DequantizeLinear", [f"{stem}/quantized", *parameters], stem, axis=0)
+        rounded = self._writer.constant(f"{stem}.float", integers * _along_first(scales, weight.ndim))
+        parameters = self._parameters(stem, scales, np.zeros(len(scales), np.int8))
+        quantize = self._writer.node(
+            "QuantizeLinear", [rounded, *parameters], f"{stem}.quantized", {"axis": 0}
+        )
+        return self._dequantized(node, stem, quantize.outputs[0], parameters, quantize)
 
-    def _write_constant(
-        self, stem: str, integers: NDArray[np.signedinteger[Any]], scales: NDArray[np.float32]
-    ) -> str:
-        quantized = self._add_constant(f"{stem}/quantized", integers)
-        parameters = self._add_parameters(stem, scales, np.zeros(len(scales), integers.dtype))
-        return self._add("DequantizeLinear", [quantized, *parameters], stem, axis=0)
+    def _stored(
+        self, node: ir.Node, stem: str, integers: NDArray[np.signedinteger[Any]], scales: NDArray[np.float32]
+    ) -> ir.Value:
+        stored = self._writer.constant(f"{stem}.quantized", integers)
+        parameters = self._parameters(stem, scales, np.zeros(len(scales), integers.dtype))
+        return self._dequantized(node, stem, stored, parameters)
 
-    def _add_parameters(
+    def _dequantized(
+        self,
+        node: ir.Node,
+        stem: str,
+        integers: ir.Value,
+        parameters: Sequence[ir.Value],
+        *makers: ir.Node,
+    ) -> ir.Value:
+        dequantize = self._writer.node(
+            "DequantizeLinear", [integers, *parameters], f"{stem}.dequantized", {"axis": 0}
+        )
+        self._graph.insert_before(node, (*makers, dequantize))
+        return dequantize.outputs[0]
+
+    def _parameters(
         self, stem: str, scale: NDArray[np.float32], zero_point: NDArray[np.integer[Any]]
-    ) -> tuple[str, str]:
-        return self._add_constant(f"{stem}/scale", scale), self._add_constant(
-            f"{stem}/zero_point", zero_point
+    ) -> tuple[ir.Value, ir.Value]:
+        return (
+            self._writer.constant(f"{stem}.scale", scale),
+            self._writer.constant(f"{stem}.zero_point", zero_point),
         )
 
-    def _add_constant(self, name: str, values: NDArray[np.generic]) -> str:
-        self._constants.append(numpy_helper.from_array(values, name))
-        return name
-
-    def _add(self, operator: str, inputs: Sequence[str], output: str, axis: int | None = None) -> str:
-        node = helper.make_node(operator, inputs, [output], f"{output}/{operator}")
-        if axis is not None:
-            node.attribute.append(helper.make_attribute("axis", axis))
-        self._nodes.append(node)
-        return output
+    def _insert_behind(self, value: ir.Value, nodes: Sequence[ir.Node]) -> None:
+        producer = value.producer()
+        assert producer is not None  # noqa: S101 - the output of a node
+        self._graph.insert_after(producer, nodes)
 
 
-def _splits_channels(node: onnx.NodeProto) -> bool:
-    axes = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
-    return node.op_type == "Split" and axes == [1]
+def _float_values(node: ir.Node, place: int) -> NDArray[np.float32] | None:
+    values = initializer(input_at(node, place))
+    return None if values is None else values.astype(np.float32, copy=False)
+
+
+def _splits_channels(node: ir.Node) -> bool:
+    axis = node.attributes.get("axis")
+    return node.op_type == "Split" and axis is not None and axis.as_int() == 1
 
 
 def _gains(scale: TensorScale | ChannelScales) -> NDArray[np.float32]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto
 
-from voirs_vocoder.calibration.graph import GraphIndex
+from voirs_vocoder.calibration.edits.reading import attribute, constant, graph_of, input_at, name_of
 from voirs_vocoder.runtime.errors import ArtifactError
 
 __all__ = ["Finding", "lint_qdq", "require_tensorrt_qdq"]
@@ -69,11 +70,11 @@ def require_tensorrt_qdq(model: onnx.ModelProto) -> None:
 
 class _Linter:
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._index = GraphIndex(model)
+        self._graph = graph_of(model)
         self._findings: list[Finding] = []
 
     def findings(self) -> list[Finding]:
-        for node in self._index.nodes:
+        for node in self._graph:
             if node.op_type in (_QUANTIZE, _DEQUANTIZE):
                 self._check_scale(node)
                 self._check_zero_point(node)
@@ -83,10 +84,12 @@ class _Linter:
                 self._check_not_behind_convolution(node)
         return self._findings
 
-    def _check_scale(self, node: onnx.NodeProto) -> None:
-        scale = self._index.constants.get(node.input[1])
+    def _check_scale(self, node: ir.Node) -> None:
+        scale = constant(input_at(node, 1))
         if scale is None:
-            self._add("a scale must be a constant", node, f"the computed {node.input[1]!r}", _REMEDY)
+            self._add(
+                "a scale must be a constant", node, f"the computed {name_of(node.inputs[1])!r}", _REMEDY
+            )
             return
         bad = scale[~(np.isfinite(scale) & (scale > 0))]
         if bad.size:
@@ -97,15 +100,16 @@ class _Linter:
                 "calibrate on real speech",
             )
 
-    def _check_zero_point(self, node: onnx.NodeProto) -> None:
+    def _check_zero_point(self, node: ir.Node) -> None:
         rule = "a zero point must be a constant 0 of type int8"
-        if len(node.input) < 3 or not node.input[2]:
+        given = input_at(node, 2)
+        if given is None:
             # ONNX's default is uint8, unless the node says otherwise or its input is already int8.
             self._check_implicit_type(node, rule)
             return
-        zero_point = self._index.constants.get(node.input[2])
+        zero_point = constant(given)
         if zero_point is None:
-            self._add(rule, node, f"the computed {node.input[2]!r}", _REMEDY)
+            self._add(rule, node, f"the computed {name_of(given)!r}", _REMEDY)
         elif zero_point.dtype == np.int32:
             self._add("a bias must stay float", node, "int32", _REMEDY)
         elif zero_point.dtype != np.int8:
@@ -113,49 +117,51 @@ class _Linter:
         elif np.any(zero_point):
             self._add(rule, node, f"{int(zero_point[zero_point != 0].flat[0])}", _REMEDY)
 
-    def _check_implicit_type(self, node: onnx.NodeProto, rule: str) -> None:
+    def _check_implicit_type(self, node: ir.Node, rule: str) -> None:
         if node.op_type == _QUANTIZE:
-            if self._index.attribute(node, "output_dtype", 0) != TensorProto.INT8:
+            if attribute(node, "output_dtype", 0) != TensorProto.INT8:
                 self._add(rule, node, "none, which means uint8", _REMEDY)
             return
-        quantized = self._index.constants.get(node.input[0])
+        quantized = constant(node.inputs[0])
         if quantized is not None and quantized.dtype == np.int32:
             self._add("a bias must stay float", node, "int32", _REMEDY)
         elif quantized is not None and quantized.dtype != np.int8:
             self._add(rule, node, f"none, for {quantized.dtype}", _REMEDY)
 
-    def _check_axis(self, node: onnx.NodeProto) -> None:
-        scale = self._index.constants.get(node.input[1])
+    def _check_axis(self, node: ir.Node) -> None:
+        scale = constant(input_at(node, 1))
         if scale is None or scale.size == 1:
             return
-        if not self._is_constant(node):
+        if not _has_constant_values(node):
             rule = "an activation must have one scale for the whole tensor"
             self._add(rule, node, f"{scale.size} scales", _REMEDY)
             return
-        axis = int(self._index.attribute(node, "axis", 1))
-        for reader in self._index.readers.get(node.output[0], []):
-            expected = _WEIGHT_AXIS.get(reader.op_type, axis)
-            if reader.input[1] == node.output[0] and axis != expected:
-                rule = f"scales of a {reader.op_type} weight must lie along axis {expected}"
+        axis = int(attribute(node, "axis", 1))
+        for use in node.outputs[0].uses():
+            expected = _WEIGHT_AXIS.get(use.node.op_type, axis)
+            if use.idx == 1 and axis != expected:
+                rule = f"scales of a {use.node.op_type} weight must lie along axis {expected}"
                 self._add(rule, node, f"axis {axis}", _REMEDY)
 
-    def _is_constant(self, node: onnx.NodeProto) -> bool:
-        """Whether a DequantizeLinear's values are known: stored quantized, or quantized from a constant."""
-        maker = self._index.producers.get(node.input[0])
-        quantized_from = maker.input[0] if maker is not None and maker.op_type == _QUANTIZE else node.input[0]
-        return quantized_from in self._index.constants
-
-    def _check_not_behind_convolution(self, node: onnx.NodeProto) -> None:
-        maker = self._index.producers.get(node.input[0])
+    def _check_not_behind_convolution(self, node: ir.Node) -> None:
+        maker = node.inputs[0].producer() if node.inputs[0] is not None else None
         if maker is None or maker.op_type not in _WEIGHT_AXIS:
             return
-        for dequantize in self._index.readers.get(node.output[0], []):
-            for reader in self._index.readers.get(dequantize.output[0], []):
+        for dequantize in node.outputs[0].consumers():
+            for reader in dequantize.outputs[0].consumers():
                 if reader.op_type not in _WEIGHT_AXIS:
                     rule = (
                         f"a {maker.op_type} must reach {reader.op_type} unquantized, or the two do not fuse"
                     )
                     self._add(rule, node, f"{_QUANTIZE} between {maker.name} and {reader.name}", _REMEDY)
 
-    def _add(self, rule: str, node: onnx.NodeProto, value: str, remedy: str) -> None:
-        self._findings.append(Finding(rule, node.name or node.output[0], value, remedy))
+    def _add(self, rule: str, node: ir.Node, value: str, remedy: str) -> None:
+        self._findings.append(Finding(rule, name_of(node) or name_of(node.outputs[0]), value, remedy))
+
+
+def _has_constant_values(node: ir.Node) -> bool:
+    """Whether a DequantizeLinear's values are known: stored quantized, or quantized from a constant."""
+    integers = node.inputs[0]
+    maker = integers.producer() if integers is not None else None
+    source = maker.inputs[0] if maker is not None and maker.op_type == _QUANTIZE else integers
+    return constant(source) is not None

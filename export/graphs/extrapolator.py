@@ -8,7 +8,7 @@ import numpy as np
 
 from voirs_vocoder.calibration.dataset import CalibrationSet
 from voirs_vocoder.calibration.extrapolation import extrapolator_from_mels, prediction_error
-from voirs_vocoder.calibration.graph import run_all
+from voirs_vocoder.calibration.runs import run_all
 from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph
 from voirs_vocoder.runtime.artifact.manifest import (
     EXTRAPOLATOR_ROLE,

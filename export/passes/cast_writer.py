@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from voirs_vocoder.calibration.edits.unique_names import UniqueNames
 from voirs_vocoder.export.passes.precision_checks import all_values
-from voirs_vocoder.export.passes.unique_names import UniqueNames
 
 __all__ = ["CastWriter"]
 

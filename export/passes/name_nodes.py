@@ -6,7 +6,7 @@ from collections import Counter
 
 import onnx_ir as ir
 
-from voirs_vocoder.export.passes.unique_names import UniqueNames
+from voirs_vocoder.calibration.edits.unique_names import UniqueNames
 
 __all__ = ["NameNodesPass"]
 

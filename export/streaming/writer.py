@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from voirs_vocoder.export.passes.unique_names import UniqueNames
+from voirs_vocoder.calibration.edits.unique_names import UniqueNames
 
 __all__ = ["END", "GraphWriter"]
 

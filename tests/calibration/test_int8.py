@@ -236,9 +236,9 @@ def test_weights_and_biases_are_rounded_to_the_nearest_step():
     written = weights_of(qdq_from_fp32(model, ["only"], scales, "cpu"))
     weight, bias = net.weights["only.weight"], net.weights["only.bias"]
     steps = np.abs(weight).max(axis=(1, 2)) / 127
-    np.testing.assert_allclose(written["only/weight/scale"], steps, rtol=1e-6)
-    np.testing.assert_array_equal(written["only/weight/quantized"], np.rint(weight / steps[:, None, None]))
-    restored = written["only/bias/quantized"] * written["only/bias/scale"].astype(np.float64)
+    np.testing.assert_allclose(written["only.weight.scale"], steps, rtol=1e-6)
+    np.testing.assert_array_equal(written["only.weight.quantized"], np.rint(weight / steps[:, None, None]))
+    restored = written["only.bias.quantized"] * written["only.bias.scale"].astype(np.float64)
     assert np.abs(restored - bias).max() <= (0.02 * steps).max() / 2 * 1.001
 
 
@@ -249,7 +249,7 @@ def test_a_channel_without_weights_keeps_its_bias():
     model = net.model("only.out")
     scales = Scales({"mel": TensorScale(0.02, 128)}, {"only.out": TensorScale(0.05, 100)})
     written = weights_of(qdq_from_fp32(model, ["only"], scales, "cpu"))
-    restored = written["only/bias/quantized"][2] * float(written["only/bias/scale"][2])
+    restored = written["only.bias.quantized"][2] * float(written["only.bias.scale"][2])
     assert restored == pytest.approx(net.weights["only.bias"][2], rel=1e-6)
 
 
@@ -304,7 +304,7 @@ def test_float_weights_are_stored_in_half_precision_and_compute_as_before(networ
     onnx.checker.check_model(half, full_check=True)
     assert quality_db(network, half) > 60
     stored = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
-    assert stored["ups.0.weight/half"] == TensorProto.FLOAT16
+    assert stored["ups.0.weight.half"] == TensorProto.FLOAT16
     assert "ups.0.weight" not in stored
     assert stored["conv_post.weight"] == TensorProto.FLOAT, "too small to pay for a Cast"
 

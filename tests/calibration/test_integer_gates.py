@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from voirs_vocoder.calibration.edits.integer_gates import gate_of_sum
 from voirs_vocoder.calibration.edits.qdq import convolution_sums
-from voirs_vocoder.calibration.graph import GraphIndex, run_all
+from voirs_vocoder.calibration.edits.reading import graph_of
 from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
+from voirs_vocoder.calibration.runs import run_all
 from voirs_vocoder.runtime.metrics import snr_db
 
 CHANNELS = 16
@@ -84,12 +85,12 @@ def operators(model, tmp_path):
 
 
 def test_sum_and_gate_are_found(model):
-    index = GraphIndex(model)
-    assert convolution_sums(index, NAMES) == {"sum": ("listened", "telling")}
-    assert convolution_sums(index, ("listen", "out")) == {}
-    gate = gate_of_sum(index, "sum")
+    graph = graph_of(model)
+    assert convolution_sums(graph, NAMES) == {"sum": ("listened", "telling")}
+    assert convolution_sums(graph, ("listen", "out")) == {}
+    gate = gate_of_sum(graph, "sum")
     assert (gate.halves, gate.operators) == (("gate", "opening"), ("Sigmoid", "Tanh"))
-    assert gate_of_sum(index, "gated") is None
+    assert gate_of_sum(graph, "gated") is None
 
 
 def test_a_gated_layer_runs_in_integers_and_says_what_fp32_says(model, feeds, tmp_path):

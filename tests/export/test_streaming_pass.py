@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from voirs_vocoder.calibration.edits.length_invariant_sums import steady_sums, steady_sums_before_quantizers
+from voirs_vocoder.calibration.edits.length_invariant_sums import (
+    length_invariant_sums,
+    length_invariant_sums_before_quantizers,
+)
 from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.graphs.onnx_from_torch import onnx_from_torch
 from voirs_vocoder.export.graphs.reduced import int8_graphs
@@ -233,10 +236,10 @@ def test_steady_sums_compute_what_the_graph_computed():
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    steady = steady_sums_before_quantizers(model)
-    named = steady_sums(model, ("con*",))
+    steady = length_invariant_sums_before_quantizers(model)
+    named = length_invariant_sums(model, ("con*",))
     assert named.SerializeToString() == steady.SerializeToString()
-    assert steady_sums(model, ()).SerializeToString() == model.SerializeToString()
+    assert length_invariant_sums(model, ()).SerializeToString() == model.SerializeToString()
     onnx.checker.check_model(steady, full_check=True)
     parts = [node for node in steady.graph.node if node.op_type == "Conv"]
     # 18 channels of 7 taps are 126 terms.

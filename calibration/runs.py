@@ -1,4 +1,4 @@
-"""What calibration asks of an ONNX graph: constants by name, who makes a tensor and who reads it."""
+"""Runs of a graph in ONNX Runtime, with its outputs or any of its tensors."""
 
 from __future__ import annotations
 
@@ -8,66 +8,18 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from voirs_vocoder.runtime.config import default_threads
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["Feed", "GraphIndex", "Outputs", "copied", "observe", "run_all"]
+__all__ = ["Feed", "Outputs", "observe", "run_all"]
 
 Feed = Mapping[str, NDArray[np.generic]]
 """A graph's inputs for one run, by name."""
 
 Outputs = Sequence[Sequence[NDArray[np.float32]]]
 """A graph's outputs in order, run by run."""
-
-
-class GraphIndex:
-    """Lookups in a flat graph, which must not change while they are used.
-
-    Attributes:
-        nodes: In order.
-        initializers: Constants that belong to the graph, by name.
-        constants: These and the values of `Constant` nodes.
-        producers: The node that makes a tensor; inputs and initializers have none.
-        readers: The nodes that read a tensor, in order.
-        boundary: Names of the graph's inputs and outputs.
-    """
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        graph = model.graph
-        self.nodes: list[onnx.NodeProto] = list(graph.node)
-        self.initializers = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        self.constants = dict(self.initializers)
-        self.producers: dict[str, onnx.NodeProto] = {}
-        self.readers: dict[str, list[onnx.NodeProto]] = {}
-        self.boundary = frozenset(value.name for value in (*graph.input, *graph.output))
-        for node in self.nodes:
-            self.producers.update((name, node) for name in node.output)
-            for name in node.input:
-                self.readers.setdefault(name, []).append(node)
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
-                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-
-    def sole_reader(self, tensor: str) -> onnx.NodeProto | None:
-        """The node that alone reads a tensor; None where several do, none does, or the graph's caller does."""
-        readers = self.readers.get(tensor, [])
-        return readers[0] if len(readers) == 1 and tensor not in self.boundary else None
-
-    def attribute(self, node: onnx.NodeProto, name: str, default: float) -> float:
-        """A numeric attribute of a node, or ONNX's default for it."""
-        for attribute in node.attribute:
-            if attribute.name == name:
-                return float(onnx.helper.get_attribute_value(attribute))
-        return default
-
-
-def copied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A deep copy."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
 
 
 def observe(
@@ -86,7 +38,8 @@ def observe(
     Raises:
         InputError: A feed does not fit the graph.
     """
-    tapped = copied(model)
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
     known = {value.name for value in tapped.graph.output}
     tapped.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
