@@ -1,1 +1,1 @@
-"""Calibration: from speech to INT8 graphs."""
+"""Calibration: what is fitted on speech, that is INT8 graphs and the extrapolators of low-latency streams."""

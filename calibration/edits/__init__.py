@@ -1,1 +1,4 @@
-"""Graph edits of calibration, one per module."""
+"""Graph edits of calibration, each a named pass with a check before and after.
+
+`run` applies passes to a model, `reading` and `writer` serve them; every other module holds one edit.
+"""

@@ -30,15 +30,7 @@ class NodeWriter:
 
     def constant(self, name: str, values: NDArray[np.generic]) -> ir.Value:
         """A new initializer."""
-        claimed = self._values.claim(name)
-        made = ir.Value(
-            name=claimed,
-            const_value=ir.tensor(values, name=claimed),
-            shape=ir.Shape(values.shape),
-            type=ir.TensorType(ir.DataType.from_numpy(values.dtype)),
-        )
-        self._graph.register_initializer(made)
-        return made
+        return ir.tape.Tape(self._graph).initializer(ir.tensor(values, name=self._values.claim(name)))
 
     def node(
         self,

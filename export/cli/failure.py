@@ -74,13 +74,14 @@ def report_failure(error: Exception, command: click.Command | None = None) -> in
 
 
 def _judged(error: Exception, command: click.Command | None) -> tuple[int, str]:
+    from voirs_vocoder.calibration.errors import GraphEditError
     from voirs_vocoder.reference_models.errors import ReferenceModelError
 
     if isinstance(error, click.ClickException):
         return BAD_INPUT, f"error: {_usage_message(error)}"
     if isinstance(error, VoirsVocoderError | ReferenceModelError):
         return BAD_INPUT, f"error: {with_flags(str(error), command)}"
-    if isinstance(error, ExportError):
+    if isinstance(error, ExportError | GraphEditError):
         return GATE_FAILED, f"error: {with_flags(str(error), command)}"
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         extra = _EXTRAS[error.name]

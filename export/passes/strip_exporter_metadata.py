@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import onnx_ir as ir
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 __all__ = ["StripExporterMetadataPass"]
 
@@ -24,6 +25,7 @@ class StripExporterMetadataPass(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Strip in place."""
+        ClearMetadataAndDocStringPass()(model)
         model.producer_name, model.producer_version = _PRODUCER, None
         model.domain, model.model_version = None, None
         model.doc_string = None
@@ -41,9 +43,8 @@ class StripExporterMetadataPass(ir.passes.InPlacePass):
                 tensor = value.const_value
                 if tensor is not None and tensor.dtype != ir.DataType.STRING:
                     value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
+            # The pass above clears nodes, not what their attributes and values state.
             for node in graph:
-                node.doc_string = None
-                node.metadata_props.clear()
                 for attribute in node.attributes.values():
                     attribute.doc_string = None
         return ir.passes.PassResult(model, modified=True)

@@ -68,12 +68,7 @@ class GraphWriter:
         if values not in self.constants:
             name = self._values.claim("integers." + "_".join(map(str, values[:6])))
             tensor = ir.tensor(np.array(values, np.int64), name=name)
-            self.constants[values] = ir.Value(
-                name=name,
-                const_value=tensor,
-                shape=ir.Shape([len(values)]),
-                type=ir.TensorType(ir.DataType.INT64),
-            )
+            self.constants[values] = ir.tape.Tape().initializer(tensor)
         return self.constants[values]
 
     def slice(self, value: ir.Value, start: int, end: int, axis: int, *, name: str) -> ir.Value:
