@@ -1,1 +1,1 @@
-"""Export: from a checkpoint to a validated artifact. Importable without torch and onnx; its modules are not."""
+"""Export: from a checkpoint to a validated artifact. The package alone is imported without torch and onnx."""

@@ -1,4 +1,4 @@
-"""TensorRT engines for an artifact that exists, built from its graphs."""
+"""TensorRT engines of an existing artifact, built from its graphs."""
 
 from __future__ import annotations
 
@@ -37,17 +37,18 @@ def build_engines(
     """Build one engine per role and precision, and list them in the manifest.
 
     Args:
-        root: The artifact.
-        config: Flavour, GPUs and shapes.
-        precisions: Of the graphs to build from; INT8 takes the graphs made for TensorRT.
-        force: Replace engines of the same name.
-        progress: Told what is being done.
+        root: Directory of the artifact.
+        config: Library to build with, GPUs and shapes.
+        precisions: Precisions of the graphs to build from; a precision with targets takes the graphs for TensorRT.
+        force: Whether engines of the same name are replaced.
+        progress: Called with what is being done, how many engines are built, and how many there are.
 
     Raises:
-        ProviderError: The artifact lacks a graph, or the library or the GPU that the flavour needs is not there.
-        InputError: Such an engine exists and `force` is not set.
+        ProviderError: The artifact lacks a graph, or the library is not installed, or no GPU is there for a library
+            that needs one.
+        InputError: An engine of the same name exists and `force` is not set.
         ExportError: TensorRT does not take a graph.
-        ArtifactError: The artifact is damaged or another process is changing it.
+        ArtifactError: The artifact is damaged, or another process is changing it.
     """
 
     def edit(artifact: Artifact) -> Change:
@@ -77,7 +78,7 @@ def _sources(artifact: Artifact, precision: Precision) -> list[GraphEntry]:
 
 
 def _expected_paths(sources: Sequence[GraphEntry], config: EngineConfig) -> set[str]:
-    """Where the engines will lie, as far as it is known before the GPU is asked."""
+    """Paths of the engines, as far as they are known before the GPU is asked."""
     if not config.compute_capabilities:
         return set()
     names = (

@@ -1,4 +1,4 @@
-"""From a checkpoint to an artifact."""
+"""Exports a checkpoint to an artifact."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from voirs_vocoder.runtime.providers import Session
 
 __all__ = ["ExportRequest", "export_artifact"]
 
-# Of the random mel that FP16 is tried with where there are no recordings.
+# Length of the random mel that reduced precisions are tried with where there are no recordings.
 _TRIAL_FRAMES = 200
 
 
@@ -58,18 +58,18 @@ class ExportRequest:
     """What to export.
 
     Attributes:
-        family: Such as `hifigan`.
-        checkpoint: The trained weights.
-        config: The family's official configuration; None looks beside the checkpoint.
-        output: The artifact's directory.
-        precisions: Which graphs to make; FP32 is always among the artifact's, the others are made from it.
-        calibration: Folder of recordings or mels for INT8; None without INT8.
-        licence: SPDX identifier of the weights' licence; None when unknown.
-        sampler_graph: Of a diffusion model: make the default sampling as one graph as well.
-        stream: Make a stream graph of every graph that can have one.
-        batch: Make a batch graph of every offline graph that can have one.
-        effects: Chain that the artifact brings along; None for none.
-        force: Replace an artifact that is there.
+        family: Name of the model family, such as `hifigan`.
+        checkpoint: File of the trained weights.
+        config: File of the family's official configuration; None takes the one beside the checkpoint.
+        output: Directory of the artifact.
+        precisions: Precisions of the graphs; FP32 graphs are always made, and the others from them.
+        calibration: Folder of recordings or mels to calibrate on; None without a precision that needs calibration.
+        licence: SPDX identifier of the weights' license; None when it is unknown.
+        sampler_graph: Whether the default sampling of a diffusion model is made as one graph too.
+        stream: Whether a stream graph is made of every graph that can have one.
+        batch: Whether a batch graph is made of every offline graph that can have one.
+        effects: Chain of audio effects to keep in the artifact; None keeps none.
+        force: Whether an artifact that is there is replaced.
     """
 
     family: str
@@ -101,9 +101,17 @@ class ExportRequest:
 def export_artifact(request: ExportRequest, progress: Progress = silent) -> Artifact:
     """Export a checkpoint.
 
+    Args:
+        request: What to export.
+        progress: Called with what is being done, how many parts are done, and how many there are.
+
+    Returns:
+        The artifact, which appears complete or not at all.
+
     Raises:
-        CheckpointError, ModelConfigError: The checkpoint or configuration is at fault.
-        InputError: The calibration or the output directory is at fault.
+        CheckpointError: The checkpoint is unsafe, damaged or does not fit the configuration.
+        ModelConfigError: The configuration is malformed.
+        InputError: The calibration or the output directory cannot be used.
         ExportError: A graph does not compute what the model computes.
     """
     refuse_existing(request.output, force=request.force)

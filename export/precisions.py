@@ -136,7 +136,7 @@ def unregister_precision(name: str) -> None:
 
 
 def precision_of_model(model: onnx.ModelProto) -> Precision:
-    """The precision that an ONNX model really has, whatever its file is called; FP32 where no row recognizes it."""
+    """The precision that an ONNX model really has, regardless of the file's name; FP32 where no row recognizes it."""
     return next((spec.name for spec in _table.values() if spec.is_precision_of(model)), "fp32")
 
 

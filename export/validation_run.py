@@ -1,4 +1,4 @@
-"""From an artifact to a report that somebody can sign: measured, drawn, and kept in the artifact."""
+"""Validates an artifact and keeps the report and its page in it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def validate_and_record(
     """Validate an artifact, and keep report and page in it; no page, and a warning, where nothing can draw.
 
     Args:
-        root: The artifact.
+        root: Directory of the artifact.
         speech: Folder of recordings, none of which was calibrated on.
-        checkpoint: The source checkpoint: PyTorch is then the reference. None: the FP32 graph is.
+        checkpoint: Source checkpoint, whose PyTorch model is the reference; None takes the FP32 graph as reference.
         config: Configuration of the checkpoint; None looks beside the checkpoint.
         providers: Names of the providers to measure on, such as `cpu`; None measures on every one that is installed
             and runs on a CPU.
@@ -45,8 +45,9 @@ def validate_and_record(
         progress: Receives what is being done.
 
     Raises:
-        InputError: As `validate_artifact` and `record_validation`.
-        ArtifactError: As `record_validation`.
+        InputError: There are no recordings, one was calibrated on, the checkpoint is not the artifact's, or the
+            artifact cannot be written.
+        ArtifactError: The artifact is damaged, or another process is changing it.
     """
     try:
         require_drawing()

@@ -1,4 +1,4 @@
-"""Changing an artifact: under a lock, with its model card, and with the manifest replaced last."""
+"""Changes an artifact: under a lock, with a new model card, and with the manifest replaced last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voirs_vocoder.runtime.artifact.reading import Artifact
 __all__ = ["Change", "change_artifact"]
 
 Change = tuple[Manifest, Mapping[str, bytes]]
-"""The manifest that is to hold from now on, and the new or changed files by their path in the artifact."""
+"""The new manifest, and the new or changed files by their path in the artifact."""
 
 
 def change_artifact(root: Path, edit: Callable[[Artifact], Change]) -> Artifact:

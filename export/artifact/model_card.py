@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: the manifest for people."""
+"""MODEL_CARD.md: the manifest in a form for people."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ CARD_FIGURES = ("snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd")
 
 
 def model_card(manifest: Manifest) -> str:
-    """The model card of an artifact, as Markdown."""
+    """Model card of an artifact, as Markdown.
+
+    Args:
+        manifest: Manifest of the artifact.
+    """
     mel = manifest.mel
     look_ahead_ms = 1000 * manifest.look_ahead_samples / manifest.sample_rate
     lines = [
         f"# {manifest.family} {manifest.variant}",
         "",
-        f"Mel spectrogram to speech, {manifest.sample_rate} Hz, mono. Licence of the weights: "
+        f"Mel spectrogram to speech, {manifest.sample_rate} Hz, mono. License of the weights: "
         f"{manifest.licence or 'not stated'}.",
         "",
         "## Input",
@@ -84,14 +88,22 @@ def model_card(manifest: Manifest) -> str:
 
 
 def card_cells(graph: GraphEntry) -> list[str]:
-    """Values of `CARD_FIGURES` of a graph as text; `-` for a figure that was not measured."""
+    """Values of `CARD_FIGURES` of a graph as text; `-` for a figure that was not measured.
+
+    Args:
+        graph: Entry of the graph in the manifest.
+    """
     measured = graph.validation or {}
     values = ((name, measured.get(name)) for name in CARD_FIGURES)
     return [figure_text(name, value if isinstance(value, int | float) else None) for name, value in values]
 
 
 def sampling_text(diffusion: Diffusion) -> str:
-    """The default sampling of a diffusion model in words."""
+    """Default sampling of a diffusion model in words.
+
+    Args:
+        diffusion: The manifest's record of the model.
+    """
     fast = 0 if diffusion.fast_betas is None else len(diffusion.fast_betas)
     steps = fast if diffusion.sampler == FAST else diffusion.steps
     count = "" if steps is None else f", {steps} steps"
@@ -100,7 +112,11 @@ def sampling_text(diffusion: Diffusion) -> str:
 
 
 def with_model_card(manifest: Manifest) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest with its model card listed, and the card's bytes by path."""
+    """The manifest with its model card listed, and the card's bytes by path.
+
+    Args:
+        manifest: Manifest that the card describes; it is not changed.
+    """
     data = model_card(manifest).encode()
     others = tuple(entry for entry in manifest.files if entry.path != MODEL_CARD_NAME)
     listed = msgspec.structs.replace(manifest, files=(*others, file_entry(MODEL_CARD_NAME, data)))

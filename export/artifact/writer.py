@@ -1,4 +1,4 @@
-"""Writing artifacts so that nobody ever sees half of one.
+"""Writes artifacts so that no reader ever finds half of one.
 
 A new artifact is made in a temporary sibling and renamed into place. A later change writes its new files first,
 flushed, and replaces manifest.json last, under a lock; files that the manifest does not list are ignored by readers.
@@ -38,8 +38,8 @@ def file_entry(path: str, data: bytes) -> FileEntry:
     """The manifest's record of a file.
 
     Args:
-        path: Relative to the artifact, with forward slashes.
-        data: Its bytes.
+        path: Path relative to the artifact, with forward slashes.
+        data: Bytes of the file.
     """
     return FileEntry(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
 
@@ -47,8 +47,12 @@ def file_entry(path: str, data: bytes) -> FileEntry:
 def refuse_existing(target: Path, *, force: bool) -> None:
     """Check that an artifact may be created, before hours are spent on making it.
 
+    Args:
+        target: Directory of the artifact.
+        force: Whether an artifact that is there may be replaced.
+
     Raises:
-        InputError: Something is there and `force` is not set; or it is no artifact, and so never replaced.
+        InputError: The target exists and `force` is not set, or the target is no artifact and so is never replaced.
     """
     if not os.path.lexists(target):
         return
@@ -62,10 +66,10 @@ def create_artifact(target: Path, manifest: Manifest, files: Mapping[str, bytes]
     """Write a new artifact, whole or not at all.
 
     Args:
-        target: Its directory.
-        manifest: Lists exactly the files.
+        target: Directory of the artifact.
+        manifest: Manifest that lists exactly the files.
         files: Path in the artifact to bytes.
-        force: Replace an artifact that is there.
+        force: Whether an artifact that is there is replaced.
 
     Raises:
         InputError: The target exists and `force` is not set, or it cannot be written.
@@ -94,11 +98,17 @@ def create_artifact(target: Path, manifest: Manifest, files: Mapping[str, bytes]
 
 @contextlib.contextmanager
 def locked_artifact(root: Path) -> Iterator[Artifact]:
-    """An artifact that nobody else changes meanwhile.
+    """Open an artifact that no other process changes meanwhile.
+
+    Args:
+        root: Directory of the artifact.
+
+    Yields:
+        The artifact, read after the lock was taken.
 
     Raises:
-        ArtifactError: It is damaged, or somebody else is changing it.
-        InputError: It cannot be written.
+        ArtifactError: The artifact is damaged, or another process is changing it.
+        InputError: The lock file cannot be written.
     """
     Artifact.open(root)
     try:
@@ -118,15 +128,15 @@ def locked_artifact(root: Path) -> Iterator[Artifact]:
 
 
 def replace_manifest(artifact: Artifact, manifest: Manifest, files: Mapping[str, bytes]) -> Artifact:
-    """Bring a change of a locked artifact to disk.
+    """Write a change of a locked artifact to disk, the manifest last; files that it no longer lists are removed.
 
     Args:
-        artifact: As `locked_artifact` gave it.
-        manifest: What is to hold from now on.
-        files: New or changed files, path in the artifact to bytes.
+        artifact: Artifact that `locked_artifact` yielded.
+        manifest: New manifest.
+        files: Path in the artifact to bytes, of new and changed files.
 
     Raises:
-        InputError: The disk is full or the like; the artifact stays as it was.
+        InputError: A file cannot be written, for example because the disk is full; the artifact stays as it was.
     """
     drafts: list[tuple[Path, Path]] = []
     try:
@@ -156,11 +166,11 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def with_files(manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
-    """The manifest with other files listed, new ones or in place of those of the same path.
+    """The manifest with more files listed; an entry of the same path is replaced.
 
     Args:
-        manifest: Left as it is.
-        files: Path to content.
+        manifest: Manifest to start from; it is not changed.
+        files: Path in the artifact to bytes.
     """
     others = tuple(entry for entry in manifest.files if entry.path not in files)
     listed = (file_entry(path, content) for path, content in files.items())

@@ -1,1 +1,1 @@
-"""Graphs: made from PyTorch modules, checked against them, and the derived ones around the network."""
+"""Makes graphs from PyTorch modules, compares the two, and makes graphs of reduced precision from FP32 graphs."""

@@ -24,14 +24,24 @@ __all__ = ["BuiltGraph", "built_graph", "open_graph"]
 
 @dataclass(frozen=True)
 class BuiltGraph:
-    """A graph's bytes and what the manifest says of it."""
+    """A graph and its entry in the manifest.
+
+    Attributes:
+        entry: Entry of the graph in the manifest.
+        data: Bytes of the ONNX model.
+    """
 
     entry: GraphEntry
     data: bytes
 
 
 def open_graph(data: bytes, entry: GraphEntry) -> OrtSession:
-    """A graph in ONNX Runtime on the CPU."""
+    """Load a graph in ONNX Runtime on the CPU.
+
+    Args:
+        data: Bytes of the ONNX model.
+        entry: Entry of the graph in the manifest.
+    """
     return OrtSession(data, entry, "cpu", SessionConfig())
 
 
@@ -47,7 +57,19 @@ def built_graph(
     details: Figures,
     keep_float: dict[str, tuple[str, ...]],
 ) -> BuiltGraph:
-    """Serialize a graph and describe it; the arguments are the fields of `GraphEntry`."""
+    """Serialize a graph and describe it.
+
+    Args:
+        model: ONNX model.
+        role: Role of the graph, see `GraphEntry`.
+        precision: Precision of the graph.
+        target: Kind of backend that the graph is made for; None for a precision whose graphs run everywhere.
+        inputs: Inputs in the graph's order.
+        outputs: Outputs in the graph's order.
+        facts: Facts that the runtime must know to run the graph.
+        details: What was decided and measured when the graph was made, for people.
+        keep_float: Precision to patterns of the nodes that must stay float in it; empty but for an FP32 graph.
+    """
     data = model.SerializeToString(deterministic=True)
     entry = GraphEntry(
         role=role,

@@ -1,4 +1,4 @@
-"""The inputs that a graph is tried and calibrated on: what the runtime would feed it for given mels."""
+"""Inputs that a graph is tried and calibrated on: those that the runtime would feed it for given mels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voirs_vocoder.runtime.providers import Session
 __all__ = ["Feed", "feeds_from_mels"]
 
 Feed = Mapping[str, NDArray[np.generic]]
-"""A graph's inputs for one run, by name."""
+"""Inputs of one run of a graph, by name."""
 
 # Networks at the audio's rate take seconds for what others do in hundredths, so a few excerpts must do for them; those
 # that follow a sampler are as many runs again as it has steps.
@@ -33,14 +33,14 @@ def feeds_from_mels(
     diffusion: Diffusion | None,
     open_fp32: Callable[[str], Session],
 ) -> list[Feed]:
-    """Runs of a graph; the seed of a mel's noise is its number.
+    """Inputs of a graph for mels; the seed of the noise that goes with a mel is the mel's number.
 
     Args:
-        entry: Its inputs decide what is fed.
-        mels: Each float32 [n_mels, frames].
+        entry: Entry of the graph in the manifest, whose inputs decide what is fed.
+        mels: Mels, each float32 [n_mels, frames].
         hop_length: Audio samples per mel frame.
-        diffusion: Of a diffusion model: its step network is fed what it meets when the default sampler is followed,
-            step by step.
+        diffusion: Schedules and default sampling of a diffusion model, whose step network is fed the inputs that it
+            receives while the default sampler runs; None for other models.
         open_fp32: Opens the FP32 graph of a role.
 
     Raises:

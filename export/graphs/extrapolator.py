@@ -1,4 +1,4 @@
-"""The artifact's extrapolator graphs: what low-latency streams hear of the future, fitted on calibration recordings."""
+"""Extrapolator graphs, which predict the next mel frames of low-latency streams, fitted on calibration recordings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["extrapolator_graphs"]
 def extrapolator_graphs(
     graphs: Sequence[GraphEntry], calibration: CalibrationSet, future_frames: int
 ) -> list[BuiltGraph]:
-    """One graph for each precision in which a one-pass model streams; they hold the same.
+    """Fit an extrapolator, and make a graph with the same content for each precision in which a one-pass model streams.
 
     Args:
-        graphs: Of the artifact.
-        calibration: What it is fitted on.
-        future_frames: The model's look-ahead.
+        graphs: Entries of the artifact's graphs.
+        calibration: Recordings to fit on.
+        future_frames: Look-ahead of the model, in mel frames.
 
     Raises:
         InputError: The segments are too short to learn from.

@@ -1,4 +1,4 @@
-"""From a GraphSpec to a clean ONNX model: exported, checked for narrowed ranges, simplified, named, stripped."""
+"""From a GraphSpec to an ONNX model: export, check for narrowed ranges, simplify, name nodes, strip metadata."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def onnx_from_torch(spec: GraphSpec, metadata: Mapping[str, str]) -> onnx.ModelP
     """Export one graph.
 
     Args:
-        spec: What to export. Every dynamic axis of its inputs accepts any size from 1 upwards.
+        spec: Graph to export. Every dynamic axis of its inputs accepts any size from 1 upwards.
         metadata: Model properties to record in the graph.
 
     Returns:
-        The FP32 model, whose nodes bear the names of their modules. The same input gives the same bytes.
+        The FP32 model, whose nodes have the names of their modules. Equal arguments give equal bytes.
 
     Raises:
         ExportError: The exporter failed, narrowed a dynamic axis, or the result does not pass onnx.checker.
@@ -90,10 +90,10 @@ def example_inputs(
     """Random inputs of a graph.
 
     Args:
-        spec: Its inputs decide shapes, types and the values' mean and deviation.
-        sizes: Axis name to size.
-        length: Of every axis that `sizes` does not name.
-        seed: Of the values.
+        spec: Graph whose inputs decide shapes, types, and mean and deviation of the values.
+        sizes: Name of an axis to its size.
+        length: Size of every dynamic axis that `sizes` does not name.
+        seed: Seed of the random generator.
 
     Returns:
         Input name to array.
@@ -135,7 +135,7 @@ def _dynamic_shapes(spec: GraphSpec) -> tuple[dict[int, object], ...]:
 
 
 def _require_full_ranges(spec: GraphSpec, program: torch.export.ExportedProgram | None) -> None:
-    """Refuse a graph whose axes the exporter narrowed, which it does without a word.
+    """Refuse a graph whose axes the exporter narrowed, which it does without a warning.
 
     torch.onnx retries a failed export with "suggested fixes" that turn a branch on the length into a smaller range.
     """
@@ -159,7 +159,7 @@ def _require_range(
 ) -> None:
     base, factor = _parse(name)
     largest = _MAX_BATCH if base == "batch" else _MAX_LENGTH
-    # What the exporter states of a multiple as a whole says more than what it states of the axis in it, which it takes
+    # What the exporter states of a multiple as a whole is stricter than what it states of its axis, which it takes
     # to be at least 2 where no input has that axis alone.
     stated = {
         symbol: allowed for symbol, allowed in program.range_constraints.items() if symbol == expression

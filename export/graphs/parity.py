@@ -1,4 +1,4 @@
-"""Does the graph compute what the module computes, and how much memory does it need per frame?"""
+"""Compares a graph with the module that it was exported from, and estimates its memory per mel frame."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def parity_error(model: onnx.ModelProto, spec: GraphSpec) -> float:
     """Largest difference between ONNX Runtime and PyTorch, over three lengths and two batches.
 
     Args:
-        model: The exported FP32 graph.
-        spec: What it was exported from.
+        model: Exported FP32 graph.
+        spec: Specification that the graph was exported from.
 
     Returns:
         The largest absolute difference of any output.
 
     Raises:
-        ExportError: It exceeds `MAX_PARITY_ERROR`, a shape differs, or a value is not finite.
+        ExportError: The difference exceeds `MAX_PARITY_ERROR`, a shape differs, or a value is not finite.
     """
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     worst = 0.0
@@ -68,7 +68,8 @@ def activation_bytes_per_frame(model: onnx.ModelProto, hop_length: int) -> int:
     counted, nor what it saves by working in place.
 
     Args:
-        model: Its axes are `batch`, `samples`, which counts audio samples, and others, which count mel frames.
+        model: ONNX model whose axes are `batch`, `samples`, which counts audio samples, and others, which count mel
+            frames.
         hop_length: Audio samples per mel frame.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The whole of a sampling as one graph: the conditioner, and the network once for each step of a plan."""
+"""A whole sampling as one graph: the conditioner, and the network once for each step of a plan."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def sampler_graph(specs: Sequence[GraphSpec], plan: SamplerPlan, hop_length: int
     for the step network, which the runtime's loop runs in windows.
 
     Args:
-        specs: Of a diffusion model; its conditioner and step network are taken.
-        plan: What to follow. Its temperature is part of it.
+        specs: Graphs of a diffusion model, of which the conditioner and the step network are used.
+        plan: Sampling plan to unroll, with its temperature.
         hop_length: Audio samples per mel frame.
 
     Returns:
@@ -81,8 +81,8 @@ class _Sampler(nn.Module):
         clean: Tensor | None = None
         for number, step in enumerate(self._plan.steps):
             # One row for all utterances: what the network makes of it is a constant of the graph.
-            told = torch.tensor([step.step])
-            eps = self.step(x, told, conditioning)
+            step_number = torch.tensor([step.step])
+            eps = self.step(x, step_number, conditioning)
             z = noise[number + 1] if step.d else None
             following = self._plan.steps[number + 1 : number + 2]
             estimate = step.e * x + step.f * eps if any(later.c for later in following) else None

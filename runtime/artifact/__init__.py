@@ -1,4 +1,4 @@
-"""The artifact: a folder of graphs, engines and figures, described and verified by its manifest."""
+"""The artifact: a folder of graphs, engines and reports, which its manifest describes and verifies."""
 
 from voirs_vocoder.runtime.artifact.reading import Artifact
 

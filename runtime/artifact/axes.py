@@ -12,16 +12,16 @@ _AXIS = re.compile(r"(?:(\d+)\s*\*\s*)?(batch|frames|samples)(?:\s*\*\s*(\d+))?"
 
 
 def axis_size(axis: int | str, *, batch: int, frames: int, hop_length: int) -> int:
-    """The size of an axis.
+    """Size of an axis.
 
     Args:
-        axis: A size, or a name.
-        batch: Utterances.
-        frames: Mel frames.
-        hop_length: Audio samples per frame.
+        axis: Fixed size, or the name of a dynamic axis.
+        batch: Number of utterances.
+        frames: Number of mel frames.
+        hop_length: Audio samples per mel frame.
 
     Raises:
-        ArtifactError: The name is none of these.
+        ArtifactError: The name is not one of a dynamic axis.
     """
     if isinstance(axis, int):
         return axis
@@ -30,10 +30,15 @@ def axis_size(axis: int | str, *, batch: int, frames: int, hop_length: int) -> i
 
 
 def axis_frames(axis: int | str, size: int, hop_length: int) -> int | None:
-    """How many mel frames an axis of that size holds; None for one that does not grow with them.
+    """Number of mel frames that an axis of a given size holds; None for an axis that does not grow with them.
+
+    Args:
+        axis: Fixed size, or the name of a dynamic axis.
+        size: Size of the axis.
+        hop_length: Audio samples per mel frame.
 
     Raises:
-        ArtifactError: The axis has another name.
+        ArtifactError: The name is not one of a dynamic axis.
     """
     if isinstance(axis, int):
         return None

@@ -1,4 +1,4 @@
-"""The effects that an artifact brings along."""
+"""The chain of audio effects that an artifact contains."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from voirs_vocoder.runtime.errors import InputError
 __all__ = ["ARTIFACT_CHAIN", "EFFECTS_PATH", "chosen_chain"]
 
 EFFECTS_PATH = "effects.toml"
-"""In the artifact."""
+"""Path of the chain inside an artifact."""
 
 ARTIFACT_CHAIN = "artifact"
-"""How a caller asks for it."""
+"""Name that stands for the artifact's own chain."""
 
 
 def chosen_chain(name: str, artifact: Artifact) -> EffectChain:
-    """A chain by name.
+    """Load a chain by name.
 
     Args:
-        name: `artifact` for the one that the artifact holds; else a preset or a TOML file, see `load_chain`.
-        artifact: What speaks.
+        name: `artifact` for the chain in the artifact; otherwise the name of a preset or the path of a TOML file.
+        artifact: Opened artifact.
 
     Raises:
-        InputError: The artifact holds none, or as `load_chain`.
-        ArtifactError: Its file is not as the manifest recorded it.
+        InputError: The artifact has no chain, no preset has the name, or the file cannot be read as a chain.
+        ArtifactError: The chain's file in the artifact differs from what the manifest recorded.
     """
     if name != ARTIFACT_CHAIN:
         return load_chain(name)

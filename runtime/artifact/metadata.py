@@ -1,4 +1,4 @@
-"""What is known of a loaded vocoder."""
+"""Description of a loaded vocoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ __all__ = ["VocoderFeature", "VocoderMetadata"]
 
 
 class VocoderFeature(Enum):
-    """What an artifact may or may not be able to do."""
+    """Ability that an artifact has only with graphs of its own.
+
+    Attributes:
+        BATCH: Several utterances in one run.
+        STREAMING: Live utterances, chunk by chunk.
+    """
 
     BATCH = "batch"
     STREAMING = "stream"
@@ -19,19 +24,19 @@ class VocoderFeature(Enum):
 
 @dataclass(frozen=True)
 class VocoderMetadata:
-    """What is known of a loaded vocoder.
+    """Description of a loaded vocoder.
 
     Attributes:
-        family: Such as `hifigan`.
-        variant: Such as `v2`.
-        precision: Of the graph that runs.
-        provider: What runs it; under `auto`, what was chosen.
-        backend: The same with its version.
-        sample_rate: Of the audio, in Hz.
+        family: Model family, such as `hifigan`.
+        variant: Published variant of the model, such as `v2`, or `custom`.
+        precision: Precision of the graphs that run, such as `fp32`.
+        provider: Name of the provider that runs the graphs; the chosen one where `auto` was requested.
+        backend: Library that runs the graphs, with its version.
+        sample_rate: Sample rate of the audio, in Hz.
         hop_length: Audio samples per mel frame.
-        convention: Of the mel.
-        look_ahead_frames: Future mel frames that a frame's audio depends on.
-        licence: Of the weights; None when unknown.
+        convention: Mel convention of the input.
+        look_ahead_frames: Number of mel frames after a frame that its audio depends on.
+        licence: SPDX identifier of the weights' license; None when it is unknown.
     """
 
     family: str

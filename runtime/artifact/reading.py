@@ -35,8 +35,8 @@ class Artifact:
     """An artifact directory and its manifest.
 
     Attributes:
-        root: The directory.
-        manifest: As read; nothing else in the directory counts.
+        root: Directory of the artifact.
+        manifest: Manifest as it was read; files that it does not list are ignored.
     """
 
     root: Path
@@ -44,7 +44,10 @@ class Artifact:
 
     @classmethod
     def open(cls, root: Path | str) -> Artifact:
-        """Read the manifest; no other file is touched.
+        """Read the manifest; no other file is opened.
+
+        Args:
+            root: Directory of the artifact.
 
         Raises:
             ArtifactError: There is no artifact there, or its manifest is damaged, of a later format, or names a
@@ -72,10 +75,13 @@ class Artifact:
         return cls(root, manifest)
 
     def read(self, entry: FileEntry) -> bytes:
-        """A file's bytes, verified.
+        """Read a file and verify its length and hash.
+
+        Args:
+            entry: Entry of the file in the manifest.
 
         Raises:
-            ArtifactError: The file is missing, has another length or another hash.
+            ArtifactError: The file is missing, leads out of the artifact, or has another length or hash.
         """
         with self._opened(entry) as file:
             data = file.read(entry.size_bytes + 1)
@@ -83,10 +89,14 @@ class Artifact:
         return data
 
     def read_split(self, entry: FileEntry) -> SplitGraph:
-        """A graph's skeleton and weights, verified, without the whole file in memory.
+        """Read and verify a graph as skeleton and weights, without the whole file in memory.
+
+        Args:
+            entry: Entry of the graph's file in the manifest.
 
         Raises:
-            ArtifactError: As `read`, or the file is no ONNX model.
+            ArtifactError: The file is missing, leads out of the artifact, has another length or hash, or is no ONNX
+                model.
         """
         with self._opened(entry) as file:
             size_bytes = os.fstat(file.fileno()).st_size
@@ -115,7 +125,11 @@ class Artifact:
             )
 
     def verify(self) -> Iterator[tuple[FileEntry, ArtifactError | None]]:
-        """Check every listed file, one after the other; None stands for a file that is as recorded."""
+        """Verify every listed file.
+
+        Yields:
+            Each file's entry with its error; None for a file that is as the manifest recorded it.
+        """
         for entry in self.manifest.all_files():
             try:
                 self.read(entry)
@@ -125,12 +139,13 @@ class Artifact:
                 yield entry, None
 
     def graph(self, role: str, precision: Precision, target: Target | None = None) -> GraphEntry:
-        """The graph of that role and precision.
+        """Find the graph of a role and a precision.
 
         Args:
-            role: Such as `offline`.
-            precision: Such as `fp32`.
-            target: For INT8, where the graph is to run; None for the other precisions.
+            role: Role of the graph, such as `offline`.
+            precision: Precision of the graph, such as `fp32`.
+            target: Kind of backend that the graph is made for, such as `cpu` of INT8; None for a precision whose
+                graphs run everywhere.
 
         Raises:
             ProviderError: The artifact holds none; the message lists what it holds.
@@ -146,7 +161,12 @@ class Artifact:
         )
 
     def engines(self, role: str, precision: Precision) -> tuple[EngineEntry, ...]:
-        """The TensorRT engines of that role and precision; may be empty."""
+        """TensorRT engines of a role and a precision; empty if the artifact has none.
+
+        Args:
+            role: Role of the graph that the engines were built from.
+            precision: Precision of the graph that the engines were built from.
+        """
         return tuple(e for e in self.manifest.engines if (e.role, e.precision) == (role, precision))
 
 

@@ -1,4 +1,4 @@
-"""An ONNX graph read as a stream, its large weights beside it, so that a model lies in memory once.
+"""Reads an ONNX graph piece by piece and keeps its large weights beside it, so that a model is in memory once.
 
 ONNX Runtime otherwise holds a large model three times while it loads: the file, the parsed graph, and its own weights.
 The fields are those of onnx.proto (ONNX 1.23), the encoding is that of protocol buffers.
@@ -19,7 +19,7 @@ from voirs_vocoder.runtime.errors import ArtifactError
 __all__ = ["WEIGHTS_LOCATION", "SplitGraph", "split_graph"]
 
 WEIGHTS_LOCATION = "py.typed"
-"""The file that the skeleton names as the place of its weights. It is empty: nothing can be read there by mistake."""
+"""File name that the skeleton states for its weights. That file is empty, so nothing can be read there by mistake."""
 
 _SPLIT_FROM_BYTES = 1 << 16
 _MAX_VARINT_BYTES = 10
@@ -38,9 +38,9 @@ class SplitGraph:
     """A graph in two parts.
 
     Attributes:
-        skeleton: The ONNX model, its large float32 weights replaced by references to `WEIGHTS_LOCATION`.
-        weights: Those weights by name.
-        sha256: Of everything that was read, in lower-case hex.
+        skeleton: ONNX model whose large float32 weights are replaced by references to `WEIGHTS_LOCATION`.
+        weights: Large weights by name.
+        sha256: SHA-256 of everything that was read, in lower-case hex.
     """
 
     skeleton: bytes
@@ -52,11 +52,11 @@ def split_graph(file: BinaryIO, size_bytes: int) -> SplitGraph:
     """Read a graph.
 
     Args:
-        file: Of an ONNX model, from its beginning.
-        size_bytes: Its length.
+        file: File of an ONNX model, at its beginning.
+        size_bytes: Length of the file, in bytes.
 
     Raises:
-        ArtifactError: It is no ONNX model, or shorter than it should be.
+        ArtifactError: The file is no ONNX model, or is shorter than `size_bytes`.
     """
     reader = _Reader(file)
     weights: dict[str, NDArray[np.float32]] = {}
@@ -79,7 +79,7 @@ def _graph(reader: _Reader, size_bytes: int, weights: dict[str, NDArray[np.float
 
 
 def _initializer(reader: _Reader, size_bytes: int, weights: dict[str, NDArray[np.float32]]) -> bytes:
-    """A tensor's skeleton; its values go to `weights` when they are raw float32 in the order that writers use."""
+    """A tensor's skeleton; raw float32 values go to `weights` if dims, type and name come before them, as usual."""
     kept: list[bytes] = []
     dims: list[int] = []
     data_type, name = 0, ""
@@ -134,7 +134,7 @@ class _Reader:
 
     def _account(self, data: memoryview, wanted: int) -> None:
         if len(data) != wanted:
-            raise ArtifactError("an ONNX model ended before its time")
+            raise ArtifactError("an ONNX model ended early")
         self._hash.update(data)
         self.position += wanted
 
@@ -142,7 +142,7 @@ class _Reader:
 def _fields(reader: _Reader, size_bytes: int) -> Iterator[tuple[int, int, bytes, int]]:
     """Fields of a message: number, kind, the bytes up to the content, and the length of the content that follows.
 
-    The content of a varint is part of its head. Whoever iterates must read the content before going on.
+    The content of a varint is part of its head. The caller must read the content before the next field is taken.
     """
     end = reader.position + size_bytes
     while reader.position < end:

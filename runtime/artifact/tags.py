@@ -1,4 +1,4 @@
-"""What a file of audio says of the artifact that made it."""
+"""Tags that name, in an audio file, the artifact that made it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _HASH_CHARACTERS = 12
 
 
 def tags_of_artifact(artifact: Artifact, precision: str) -> AudioTags:
-    """Name and version: the artifact's folder, its model, and the hash of the checkpoint that it was made from.
+    """Tags with the artifact's folder, its model, and the hash of the checkpoint that it was made from.
 
     Args:
-        artifact: What speaks.
-        precision: Of the graph that does.
+        artifact: Artifact that synthesizes the audio.
+        precision: Precision of the graphs that run.
     """
     manifest = artifact.manifest
     checkpoint = (manifest.source.checkpoint_sha256 or "unknown")[:_HASH_CHARACTERS]
