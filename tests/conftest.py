@@ -31,16 +31,26 @@ _TINY_HIFIGAN_CONFIG: dict[str, object] = {
 }
 
 
+# Each takes seconds to export, and nothing else needs them.
+_SLOW_FIXTURES = {"tiny_waveglow", "tiny_diffwave"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`VOIRS_TEST_EXAMPLES=10` lets no property try more examples than that, whatever its own settings ask for."""
+    """Mark what needs a slow fixture as slow, and limit the examples of properties.
+
+    `VOIRS_TEST_EXAMPLES=10` lets no property try more examples than that, whatever its own settings ask for.
+    """
     most = int(os.environ.get("VOIRS_TEST_EXAMPLES", "0"))
-    if not most:
-        return
     for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+        named = {value for value in parameters if isinstance(value, str)}
+        if _SLOW_FIXTURES & {*getattr(item, "fixturenames", ()), *named}:
+            item.add_marker(pytest.mark.slow)
         function = getattr(item, "obj", None)
         # A profile would not do: it only changes what a test leaves open, and a test can be decorated but once.
         chosen = getattr(function, "_hypothesis_internal_use_settings", None)
-        if chosen is not None and chosen.max_examples > most:
+        if most and chosen is not None and chosen.max_examples > most:
             function._hypothesis_internal_use_settings = settings(chosen, max_examples=most)
 
 

@@ -16,6 +16,8 @@ from voirs_vocoder.reference_models.family import (
 from voirs_vocoder.runtime import Vocoder
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
+pytestmark = pytest.mark.slow
+
 MEL = MelConvention(
     id="toy-8k", sample_rate=8000, n_fft=64, win_length=64, hop_length=16, n_mels=10, f_min_hz=0.0, f_max_hz=4000.0,
     framing="hop-aligned", mel_scale="slaney", mel_norm="slaney", compression="ln", floor=1e-5,

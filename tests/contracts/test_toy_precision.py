@@ -19,6 +19,8 @@ from voirs_vocoder.export.validation.compare.thresholds import consistency_gates
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact, InputError, ProviderError, Vocoder
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 77
 
 

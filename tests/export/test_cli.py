@@ -270,6 +270,7 @@ def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, worksp
     assert "3 recordings" in run("inspect", artifact).stdout
 
 
+@pytest.mark.slow
 def test_build_engine_lists_an_engine_for_every_gpu_that_was_named(artifact):
     pytest.importorskip("tensorrt_rtx")
     capabilities = ("--compute-capability", 120, "--compute-capability", 86)
@@ -304,6 +305,7 @@ def test_engine_profiles_reach_exactly_to_the_longest_mel(longest, frames):
 # --- validate, bench
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("against", ["fp32", "pytorch"])
 def test_validate_records_the_report_and_writes_it_out(artifact, workspace, speech, tmp_path, against):
     checkpoint = ("--checkpoint", workspace / "g_00000001") if against == "pytorch" else ()
@@ -318,6 +320,7 @@ def test_validate_records_the_report_and_writes_it_out(artifact, workspace, spee
     assert all(error is None for _, error in recorded.verify())
 
 
+@pytest.mark.slow
 def test_a_gate_that_fails_gives_status_1_and_names_the_figure(artifact, speech, monkeypatch):
     from voirs_vocoder.export import precisions
 

@@ -50,6 +50,7 @@ def small_graph():
     return spec, onnx_from_torch(spec, {"model_type": "small"})
 
 
+@pytest.mark.slow
 def test_the_same_module_gives_the_same_bytes(small_graph):
     spec, model = small_graph
     again = onnx_from_torch(spec, {"model_type": "small"})
@@ -187,6 +188,7 @@ def test_quantize_adds_to_an_artifact_what_export_would_have_made(
         assert vocoder.metadata.precision == "int8"
 
 
+@pytest.mark.slow
 def test_int8_is_made_for_the_targets_asked_for_and_without_the_search_for_noise(
     tiny_checkpoint, calibration_folder, tmp_path
 ):

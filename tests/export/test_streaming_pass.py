@@ -28,7 +28,7 @@ from voirs_vocoder.reference_models.hifigan.model import FAMILY, HifiGan
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.artifact.manifest import GraphFacts, TensorInfo
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 
 _COMMON = {"n_fft": 1024, "hop_size": 256, "win_size": 1024, "sampling_rate": 22050, "fmin": 0, "fmax": 8000}
 _RESBLOCK1 = {

@@ -76,6 +76,7 @@ def test_the_fp32_graph_is_the_model_and_precision_costs_something(report):
     assert rows["fp16", "cpu, FP32 twin"].figures["snr_db"] > rows["int8.cpu", "cpu"].figures["snr_db"] > 10
 
 
+@pytest.mark.slow
 def test_a_graph_that_differs_fails_its_gate(artifact_copy, tiny_checkpoint, speech):
     replaced(
         artifact_copy, "offline.fp32", lambda model: scale_weight(model, "conv_post.weight", np.float32(1.05))

@@ -22,7 +22,10 @@ from voirs_vocoder.runtime import (
     VocodingConfig,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,10 @@ from voirs_vocoder.runtime import (
 )
 from voirs_vocoder.runtime.drivers.batch_graph import groups_within
 
-pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")
