@@ -13,6 +13,7 @@ from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
 from voirs_vocoder.export.cli.summary import print_summary
 from voirs_vocoder.export.cli.validate import judge_artifact
 from voirs_vocoder.export.precisions import get_precision
+from voirs_vocoder.reference_models.registry import FAMILIES
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.effects import load_chain
 from voirs_vocoder.runtime.errors import InputError
@@ -24,6 +25,12 @@ __all__ = ["command"]
     "export",
     cls=Command,
     short_help="Make an artifact from a checkpoint.",
+    help=(
+        "Export a checkpoint of FAMILY to an artifact.\n\n"
+        f"FAMILY is {', '.join(f'{row.name} ({row.title})' for row in FAMILIES.values())}, or one that an installed "
+        "package brings.\n\n"
+        "Every graph is compared with PyTorch before anything is written. The artifact appears complete or not at all."
+    ),
     examples=(
         "voirs-vocoder export hifigan --checkpoint g_02500000 --config config_v1.json --output hifigan-v1",
         "voirs-vocoder export hifigan --checkpoint g_02500000 --output hifigan-v1 --precision fp32 \\",
@@ -102,10 +109,7 @@ def command(
     effects: str | None,
     force: bool,
 ) -> None:
-    """Export a checkpoint of FAMILY (hifigan, waveglow, diffwave or diffwave-unet) to an artifact.
-
-    Every graph is compared with PyTorch before anything is written. The artifact appears complete or not at all.
-    """
+    """Run `voirs-vocoder export`."""
     if compute_capabilities and backend is None:
         raise click.UsageError("--compute-capability says what --backend builds for; give both")
     needing = [name for name in precisions if get_precision(name).needs_calibration]

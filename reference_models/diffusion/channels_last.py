@@ -35,11 +35,11 @@ def predict_noise(model: DiffWave, noisy_audio: Tensor, step: Tensor, conditione
         # Once, not in every layer.
         stretched = stretched.to(torch.get_autocast_dtype("cpu"))
     x = _channels_last(functional.relu(_conv(model.input_projection, noisy_audio.unsqueeze(2))))
-    told = model.diffusion_embedding(step)
+    step_embedding = model.diffusion_embedding(step)
     skips: list[Tensor] = []
     for layer in model.layers():
-        heard = x + layer.diffusion_projection(told)[:, :, None, None].to(x.dtype)
-        gates = _conv(layer.dilated_conv, heard) + _conv(layer.conditioner_projection, stretched)
+        x_with_step = x + layer.diffusion_projection(step_embedding)[:, :, None, None].to(x.dtype)
+        gates = _conv(layer.dilated_conv, x_with_step) + _conv(layer.conditioner_projection, stretched)
         # Halves of a tensor whose channels come last have gaps, which the activations are slow on.
         gate, opening = (_channels_last(half) for half in gates.chunk(2, dim=1))
         mixed = _conv(layer.output_projection, torch.sigmoid(gate) * torch.tanh(opening))

@@ -8,29 +8,21 @@ names of things, and the two cannot be exchanged.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
 from voirs_vocoder.reference_models.diffusion.diffwave_config import (
     MEL_REACH_SAMPLES,
     UPSAMPLE,
     DiffWaveConfig,
 )
-from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
-from voirs_vocoder.reference_models.errors import ReferenceModelError
-from voirs_vocoder.reference_models.family import (
-    GraphSpec,
-    ModelDescription,
-    VocoderModule,
-)
+from voirs_vocoder.reference_models.family import ModelDescription, VocoderModule
 from voirs_vocoder.reference_models.layers import StepEmbedding, skip_sum
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
 
-__all__ = ["FAMILY", "DiffWave", "DiffWaveFamily", "MelUpsampler", "ResidualLayer"]
+__all__ = ["DiffWave", "MelUpsampler", "ResidualLayer"]
 
 _SLOPE = 0.4
 _EMBEDDING_CHANNELS = 512
@@ -57,7 +49,7 @@ class MelUpsampler(nn.Module):
 
 
 class ResidualLayer(nn.Module):
-    """A dilated convolution, told the step and the mel, gated, with a residual and a skip."""
+    """A dilated convolution, conditioned on the step and the mel, gated, with a residual and a skip."""
 
     def __init__(self, config: DiffWaveConfig, dilation: int) -> None:
         super().__init__()
@@ -69,8 +61,8 @@ class ResidualLayer(nn.Module):
 
     def forward(self, x: Tensor, step: Tensor, conditioner: Tensor) -> tuple[Tensor, Tensor]:
         """The residual stream and the skip, both of the shape of `x`: [batch, channels, samples]."""
-        told = x + self.diffusion_projection(step).unsqueeze(-1)
-        gates = self.dilated_conv(told) + self.conditioner_projection(conditioner)
+        x_with_step = x + self.diffusion_projection(step).unsqueeze(-1)
+        gates = self.dilated_conv(x_with_step) + self.conditioner_projection(conditioner)
         # The sigmoid comes first in lmnt-com's code, the hyperbolic tangent in philsyn's.
         gate, opening = gates.chunk(2, dim=1)
         residual, skip = self.output_projection(torch.sigmoid(gate) * torch.tanh(opening)).chunk(2, dim=1)
@@ -129,10 +121,10 @@ class DiffWave(VocoderModule):
             The noise, [batch, 1, samples].
         """
         x = functional.relu(self.input_projection(noisy_audio))
-        told = self.diffusion_embedding(step)
+        step_embedding = self.diffusion_embedding(step)
         skips: list[Tensor] = []
         for layer in self.residual_layers:
-            x, skip = layer(x, told, conditioner)
+            x, skip = layer(x, step_embedding, conditioner)
             skips.append(skip)
         x = functional.relu(self.skip_projection(skip_sum(skips) / math.sqrt(len(skips))))
         predicted: Tensor = self.output_projection(x)
@@ -141,43 +133,3 @@ class DiffWave(VocoderModule):
     def forward(self, noisy_audio: Tensor, step: Tensor, mel: Tensor) -> Tensor:
         """`predict_noise` from a mel, for training."""
         return self.predict_noise(noisy_audio, step, self.condition(mel))
-
-
-class DiffWaveFamily:
-    """DiffWave of any official parameters."""
-
-    def load(self, checkpoint: Path, config: Path | None) -> DiffWave:
-        """See `Family.load`. The official file holds its weights under `model`; parameters lie in `params.json`."""
-        path = checkpoint.with_name("params.json") if config is None else config
-        model = DiffWave(DiffWaveConfig.from_json(path))
-        source = read_checkpoint(checkpoint, weights_keys=("model",))
-        load_into(model, source)
-        model.checkpoint_sha256 = source.sha256
-        return model.eval().requires_grad_(False)
-
-    def graphs(self, module: VocoderModule) -> list[GraphSpec]:
-        """See `Family.graphs`. The conditioner, which runs once, and the network, which runs at every step."""
-        if not isinstance(module, DiffWave):
-            raise ReferenceModelError(
-                f"the family diffwave makes graphs of DiffWave, got {type(module).__name__}"
-            )
-        config = module.config
-        return diffusion_graphs(
-            module,
-            n_mels=config.n_mels,
-            conditioner_channels=config.n_mels,
-            hop_length=config.hop_samples,
-            samples="samples",
-            conditioner_context_frames=1,
-            step_context_frames=config.context_frames,
-            # Mels of this convention lie in [0, 1].
-            mel_mean=0.5,
-            mel_std=0.2,
-            step_keep_float={
-                "fp16": ("network.diffusion_embedding.*", "network.output_projection"),
-                "int8": ("network.input_projection", "network.output_projection"),
-            },
-        )
-
-
-FAMILY = DiffWaveFamily()

@@ -96,15 +96,15 @@ class DiffusionTask:
         count = batch.audio.shape[0]
         # One level from each of `count` equal parts of the schedule: the loss of a batch varies less.
         places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-        told = places * (len(self._roots) - 1)
-        root = noise_level(self._roots, told.double())[:, None, None]
+        steps = places * (len(self._roots) - 1)
+        root = noise_level(self._roots, steps.double())[:, None, None]
         signal, scale = root.float(), torch.sqrt(1.0 - root * root).float()
         noise = torch.randn(batch.audio.shape, generator=generator)
         noisy = signal * batch.audio + scale * noise
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            predicted = self._predict(noisy, told, batch.mel, generator)
+            predicted = self._predict(noisy, steps, batch.mel, generator)
         predicted = predicted.float()
-        noise_l1 = (self._distance(predicted - noise) / self._noise_scale(told)).mean()
+        noise_l1 = (self._distance(predicted - noise) / self._noise_scale(steps)).mean()
         clean = (noisy - scale * predicted) / signal
         counts = (scale / signal < self._spectra_below)[:, 0, 0].float()
         spectra = stft_log_magnitude_l1(batch.audio[:, 0], clean[:, 0], _STFT_SIZES)

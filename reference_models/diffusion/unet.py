@@ -12,37 +12,29 @@ itself would have to amplify what is left of it a hundredfold at the last steps.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
-from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
 from voirs_vocoder.reference_models.diffusion.unet_config import (
     CONDITIONER_REACH_FRAMES,
     STRIDE,
     UNetConfig,
 )
-from voirs_vocoder.reference_models.errors import ReferenceModelError
-from voirs_vocoder.reference_models.family import (
-    GraphSpec,
-    ModelDescription,
-    VocoderModule,
-)
+from voirs_vocoder.reference_models.family import ModelDescription, VocoderModule
 from voirs_vocoder.reference_models.layers import StepEmbedding, interpolated_rows
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
 
-__all__ = ["FAMILY", "DiffWaveUNet", "LocalAttention", "PositionNorm", "UNetFamily"]
+__all__ = ["DiffWaveUNet", "LocalAttention", "PositionNorm"]
 
 _EPSILON = 1e-5
 _FEATURE_CHANNELS = 128
 
 
 class PositionNorm(nn.Module):
-    """Group normalisation whose statistics are those of each position alone."""
+    """Group normalization whose statistics are those of each position alone."""
 
     def __init__(self, channels: int, group_channels: int) -> None:
         super().__init__()
@@ -196,16 +188,16 @@ class DiffWaveUNet(VocoderModule):
         Returns:
             The noise, [batch, 1, samples].
         """
-        told = self.embedding(step)
+        step_embedding = self.embedding(step)
         into, through, out_of = interpolated_rows(self.scales, step)[:, :, None, None].unbind(1)
         x = noisy_audio * into
         kept: list[Tensor] = []
         for down, blocks in zip(self.down, self.down_blocks, strict=True):
-            x = _through(blocks, down(x), told, conditioner)
+            x = _through(blocks, down(x), step_embedding, conditioner)
             kept.append(x)
         x = self.attention(kept.pop())
         for level in reversed(range(len(self.up))):
-            x = _through(self.up_blocks[level], x, told, conditioner)
+            x = _through(self.up_blocks[level], x, step_embedding, conditioner)
             x = self.up[level](x)
             if kept:
                 x = torch.cat((x, kept.pop()), dim=1)
@@ -215,18 +207,20 @@ class DiffWaveUNet(VocoderModule):
         """What an error of the network is multiplied by in the noise: [batch] -> [batch]."""
         return interpolated_rows(self.scales, step)[:, 2]
 
-    def forward(self, noisy_audio: Tensor, step: Tensor, mel: Tensor, heard: Tensor | None = None) -> Tensor:
+    def forward(
+        self, noisy_audio: Tensor, step: Tensor, mel: Tensor, keep_mel: Tensor | None = None
+    ) -> Tensor:
         """`predict_noise` from a mel, for training.
 
         Args:
             noisy_audio: See `predict_noise`.
             step: Likewise.
             mel: [batch, n_mels, frames].
-            heard: [batch], 0 where the mel is withheld and 1 elsewhere; None withholds none.
+            keep_mel: [batch], float32, 0 where the mel is withheld and 1 elsewhere; None withholds none.
         """
         conditioner = self.condition(mel)
-        if heard is not None:
-            conditioner = conditioner * heard[:, None, None]
+        if keep_mel is not None:
+            conditioner = conditioner * keep_mel[:, None, None]
         return self.predict_noise(noisy_audio, step, conditioner)
 
 
@@ -264,43 +258,3 @@ def _through(blocks: nn.Module, x: Tensor, step: Tensor, conditioner: Tensor) ->
     for block in blocks.children():
         x = block(x, step, conditioner)
     return x
-
-
-class UNetFamily:
-    """The U-Net of any configuration."""
-
-    def load(self, checkpoint: Path, config: Path | None) -> DiffWaveUNet:
-        """See `Family.load`. A state dict, alone or under `model`."""
-        path = checkpoint.with_name("config.json") if config is None else config
-        model = DiffWaveUNet(UNetConfig.from_json(path))
-        source = read_checkpoint(checkpoint, weights_keys=("model",))
-        load_into(model, source)
-        model.checkpoint_sha256 = source.sha256
-        return model.eval().requires_grad_(False)
-
-    def graphs(self, module: VocoderModule) -> list[GraphSpec]:
-        """See `Family.graphs`. The conditioner, which runs once, and the network, which runs at every step."""
-        if not isinstance(module, DiffWaveUNet):
-            raise ReferenceModelError(
-                f"the family diffwave-unet makes graphs of DiffWaveUNet, got {type(module).__name__}"
-            )
-        config = module.config
-        return diffusion_graphs(
-            module,
-            n_mels=config.n_mels,
-            conditioner_channels=config.conditioner_channels,
-            hop_length=config.hop_samples,
-            samples=f"frames*{config.hop_samples}",
-            conditioner_context_frames=CONDITIONER_REACH_FRAMES,
-            step_context_frames=config.context_frames,
-            # Mels of this convention lie in [0, 1].
-            mel_mean=0.5,
-            mel_std=0.2,
-            step_keep_float={
-                "fp16": ("network.embedding.*", "network.up.0", "network.down.0"),
-                "int8": ("network.down.0",),
-            },
-        )
-
-
-FAMILY = UNetFamily()

@@ -7,23 +7,16 @@ and its golden vectors match; the code is our own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
-from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm, weight_normed
-from voirs_vocoder.reference_models.family import (
-    GraphSpec,
-    ModelDescription,
-    TensorSpec,
-    VocoderModule,
-)
+from voirs_vocoder.reference_models.checkpoints.weight_norm import weight_normed
+from voirs_vocoder.reference_models.family import ModelDescription, VocoderModule
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 
-__all__ = ["FAMILY", "HifiGan", "HifiGanFamily", "ResBlock1", "ResBlock2"]
+__all__ = ["HifiGan", "ResBlock1", "ResBlock2"]
 
 _SLOPE = 0.1
 # The official code calls the last activation without a slope and so gets torch's default.
@@ -114,52 +107,3 @@ class HifiGan(VocoderModule):
                 total = total + block(x)
             x = total / branches
         return torch.tanh(self.conv_post(functional.leaky_relu(x, _LAST_SLOPE)))
-
-
-class HifiGanFamily:
-    """HiFi-GAN V1, V2, V3 and any custom official configuration."""
-
-    def load(self, checkpoint: Path, config: Path | None) -> HifiGan:
-        """See `Family.load`. The official pickle holds its weights under the key `generator`."""
-        path = checkpoint.with_name("config.json") if config is None else config
-        model = HifiGan(HifiGanConfig.from_json(path))
-        source = read_checkpoint(checkpoint, weights_keys=("generator",))
-        load_into(model, source)
-        fold_weight_norm(model)
-        model.checkpoint_sha256 = source.sha256
-        return model.eval().requires_grad_(False)
-
-    def graphs(self, module: VocoderModule) -> list[GraphSpec]:
-        """See `Family.graphs`. One graph, mel to audio."""
-        description = module.description
-        frames_of_context = -(-description.look_ahead_samples // description.hop_length)
-        return [
-            GraphSpec(
-                role="offline",
-                module=module,
-                inputs=(
-                    TensorSpec(
-                        "mel",
-                        ("batch", description.mel.n_mels, "frames"),
-                        # About what the log mels of speech are.
-                        example_mean=-5.0,
-                        example_std=2.0,
-                    ),
-                ),
-                outputs=(TensorSpec("audio", ("batch", 1, f"frames*{description.hop_length}")),),
-                context_frames=frames_of_context,
-                look_ahead_frames=frames_of_context,
-                # FP16 errors at the head pass through the whole network: on the shipped V2, leaving the first two
-                # layers in FP32 (1% of the arithmetic) raises the mean SNR from 46 to 56 dB. The first and last
-                # convolutions, 0.1% of the arithmetic, are likewise the ones that INT8 hurts most.
-                keep_float={
-                    "fp16": ("conv_pre*", "LeakyRelu.0", "ups.0", "conv_post", "Tanh.*"),
-                    "int8": ("conv_pre*", "conv_post"),
-                },
-                # Log mels are large: the order in which they add up would be heard in a stream's last digits.
-                steady_parts=("conv_pre",),
-            )
-        ]
-
-
-FAMILY = HifiGanFamily()

@@ -1,27 +1,17 @@
-"""WaveGlow as a family: its published checkpoints in, one graph from noise and mel to audio out."""
+"""The inverse direction of WaveGlow as it is exported: noise and mel to audio."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
-from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm, folded_state_dict
-from voirs_vocoder.reference_models.errors import ReferenceModelError
-from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
-from voirs_vocoder.reference_models.waveglow.config import UPSAMPLE_KERNEL, UPSAMPLE_STRIDE, WaveGlowConfig
+from voirs_vocoder.reference_models.waveglow.config import UPSAMPLE_KERNEL, UPSAMPLE_STRIDE
 from voirs_vocoder.reference_models.waveglow.model import Coupling, Invertible1x1, WaveGlow, inverse_flows
 
-__all__ = ["FAMILY", "WaveGlowFamily", "WaveGlowSynthesis", "present_layout"]
+__all__ = ["WaveGlowSynthesis"]
 
 _TAPS = UPSAMPLE_KERNEL // UPSAMPLE_STRIDE
-_PUBLISHED_CLASSES = frozenset({"glow.WaveGlow", "glow.WN", "glow.Invertible1x1Conv"})
-_FORMER_LAYER = re.compile(r"(WN\.\d+)\.(res|skip|cond)_layers\.(\d+)\.(weight|bias)")
 
 
 class WaveGlowSynthesis(nn.Module):
@@ -75,90 +65,6 @@ class _InverseFlow(nn.Module):
         return mixed
 
 
-class WaveGlowFamily:
-    """WaveGlow of any official configuration."""
-
-    def load(self, checkpoint: Path, config: Path | None) -> WaveGlow:
-        """See `Family.load`.
-
-        A state dict, or the pickled module under `model` that NVIDIA publishes, in the layout of today's official code
-        or in that from before its `convert_model.py`.
-        """
-        path = checkpoint.with_name("config.json") if config is None else config
-        model = WaveGlow(WaveGlowConfig.from_json(path))
-        source = read_checkpoint(
-            checkpoint, weights_keys=("model", "state_dict"), module_classes=_PUBLISHED_CLASSES
-        )
-        load_into(model, source.with_tensors(present_layout(source.tensors)))
-        fold_weight_norm(model)
-        model.checkpoint_sha256 = source.sha256
-        return model.eval().requires_grad_(False)
-
-    def graphs(self, module: VocoderModule) -> list[GraphSpec]:
-        """See `Family.graphs`. One graph, noise and mel to audio."""
-        if not isinstance(module, WaveGlow):
-            raise ReferenceModelError(
-                f"the family waveglow makes graphs of WaveGlow, got {type(module).__name__}"
-            )
-        config = module.config
-        groups = config.mel.hop_length // config.flow.n_group
-        return [
-            GraphSpec(
-                role="offline",
-                module=WaveGlowSynthesis(module).eval().requires_grad_(False),
-                inputs=(
-                    TensorSpec(
-                        "mel",
-                        ("batch", config.flow.n_mel_channels, "frames"),
-                        example_mean=-5.0,
-                        example_std=2.0,
-                    ),
-                    TensorSpec("noise", ("batch", config.flow.n_group, f"frames*{groups}"), example_std=0.6),
-                ),
-                outputs=(TensorSpec("audio", ("batch", 1, f"frames*{config.mel.hop_length}")),),
-                context_frames=config.context_frames,
-                look_ahead_frames=config.look_ahead_frames,
-                # The affine path runs through all flows without a nonlinearity to forgive it: exponentials, 1x1
-                # inverses and the convolutions that make scale and shift are less than a thousandth of the arithmetic.
-                keep_float={
-                    "fp16": ("flows.*.mix", "flows.*.coupling.end", "Exp.*"),
-                    "int8": ("flows.*.mix", "flows.*.coupling.end", "flows.*.coupling.start"),
-                },
-            )
-        ]
-
-
-def present_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights from before the official `convert_model.py`, which had one layer per residual, skip and condition.
-
-    Args:
-        tensors: By parameter name, of either layout.
-
-    Returns:
-        The same with `res_skip_layers` and `cond_layer`, free of weight norm where they were put together.
-    """
-    if not any(_FORMER_LAYER.match(name.replace("weight_g", "weight")) for name in tensors):
-        return dict(tensors)
-    kept: dict[str, Tensor] = {}
-    former: dict[tuple[str, str, str], dict[int, Tensor]] = {}
-    for name, tensor in folded_state_dict(tensors).items():
-        match = _FORMER_LAYER.fullmatch(name)
-        if match is None:
-            kept[name] = tensor
-        else:
-            coupling, kind, layer, leaf = match.groups()
-            former.setdefault((coupling, kind, leaf), {})[int(layer)] = tensor
-    for (coupling, kind, leaf), layers in former.items():
-        if kind == "cond":
-            kept[f"{coupling}.cond_layer.{leaf}"] = torch.cat([layers[layer] for layer in sorted(layers)])
-        if kind == "skip":
-            residuals = former.get((coupling, "res", leaf), {})
-            for layer, skip in layers.items():
-                parts = [residuals[layer], skip] if layer in residuals else [skip]
-                kept[f"{coupling}.res_skip_layers.{layer}.{leaf}"] = torch.cat(parts)
-    return kept
-
-
 def _polyphase(upsample: nn.ConvTranspose1d) -> nn.Conv1d:
     """The upsampling as a convolution at the frame rate, one channel per band and sample of a frame.
 
@@ -181,6 +87,3 @@ def _convolution(weight: Tensor, bias: Tensor | None) -> nn.Conv1d:
     if bias is not None:
         conv.bias = nn.Parameter(bias.clone())
     return conv
-
-
-FAMILY = WaveGlowFamily()

@@ -70,7 +70,7 @@ RULES = {
     ),
     "export.streaming": rule("ours.export ours.runtime numpy msgspec onnx onnx_ir onnxruntime scipy"),
     "export.cli": rule(
-        "ours.export ours.runtime numpy click msgspec",
+        "ours.export ours.reference_models.registry ours.runtime numpy click msgspec",
         "ours.calibration ours.reference_models torch onnx onnx_ir onnxruntime",
     ),
 }
@@ -258,6 +258,8 @@ def test_each_package_imports_only_what_it_may():
         ("calibration.x", "def f():\n    from voirs_vocoder.reference_models import get_family", True),
         ("calibration.x", "from voirs_vocoder.export.graphs.parity import f", False),
         ("export.cli.x", "import torch", False),
+        ("export.cli.x", "from voirs_vocoder.reference_models.registry import FAMILIES", True),
+        ("export.cli.x", "from voirs_vocoder.reference_models.family import Family", False),
         ("export.x", "import torch, json", True),
         ("export.x", "from tests.benchmark import models", False),
         ("export.x", "from artifacts.shipped import SHIPPED", False),

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("calibration", "export", "reference_models", "runtime")
 NAMESPACE = "voirs_vocoder."
-# How plug-in tables name a module, such as "voirs_vocoder.reference_models.hifigan.model:FAMILY".
+# How plug-in tables name a module, such as "voirs_vocoder.reference_models.hifigan.family:HIFIGAN".
 DOTTED_NAME = re.compile(r"voirs_vocoder(?:\.\w+)+(?=:\w+$)")
 
 # From the ground up: a module imports from its own row and from those above it in this text, never from one below. A
@@ -38,11 +38,11 @@ LAYERS = {
     """,
     "reference_models": """
         errors
-        config config_values family layers checkpoints
+        config family layers checkpoints
         hifigan waveglow diffusion
-        registry
         training.task training.settings training.mel training.losses
         hifigan.recipe waveglow.recipe diffusion.recipe
+        registry
         training
     """,
     "calibration": """

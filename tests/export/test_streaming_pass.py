@@ -24,7 +24,8 @@ from voirs_vocoder.export.streaming import stream_graph, stream_graphs
 from voirs_vocoder.export.streaming.derived import StreamRefusedError
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
-from voirs_vocoder.reference_models.hifigan.model import FAMILY, HifiGan
+from voirs_vocoder.reference_models.hifigan.family import HIFIGAN
+from voirs_vocoder.reference_models.hifigan.model import HifiGan
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.artifact.manifest import GraphFacts, TensorInfo
 
@@ -101,7 +102,7 @@ def hifigan(config: HifiGanConfig) -> HifiGan:
 
 
 def offline_graph(model: HifiGan) -> BuiltGraph:
-    (spec,) = FAMILY.graphs(model)
+    (spec,) = HIFIGAN.graphs(model)
     return built_graph(
         onnx_from_torch(spec, {}),
         role=spec.role,

@@ -1,0 +1,94 @@
+"""DiffWave and its U-Net variant as families: checkpoints in, a conditioner graph and a step graph out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
+from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
+from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
+from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
+from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet
+from voirs_vocoder.reference_models.diffusion.unet_config import CONDITIONER_REACH_FRAMES, UNetConfig
+from voirs_vocoder.reference_models.errors import ReferenceModelError
+from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule
+
+__all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffWaveFamily", "UNetFamily"]
+
+
+class DiffWaveFamily:
+    """DiffWave of any official parameters."""
+
+    def load(self, checkpoint: Path, config: Path | None) -> DiffWave:
+        """See `Family.load`. The official file holds its weights under `model`; parameters lie in `params.json`."""
+        path = checkpoint.with_name("params.json") if config is None else config
+        model = DiffWave(DiffWaveConfig.from_json(path))
+        source = read_checkpoint(checkpoint, weights_keys=("model",))
+        load_into(model, source)
+        model.checkpoint_sha256 = source.sha256
+        return model.eval().requires_grad_(False)
+
+    def graphs(self, module: VocoderModule) -> list[GraphSpec]:
+        """See `Family.graphs`. The conditioner, which runs once, and the network, which runs at every step."""
+        if not isinstance(module, DiffWave):
+            raise ReferenceModelError(
+                f"the family diffwave makes graphs of DiffWave, got {type(module).__name__}"
+            )
+        config = module.config
+        return diffusion_graphs(
+            module,
+            n_mels=config.n_mels,
+            conditioner_channels=config.n_mels,
+            hop_length=config.hop_samples,
+            samples="samples",
+            conditioner_context_frames=1,
+            step_context_frames=config.context_frames,
+            # Mels of this convention lie in [0, 1].
+            mel_mean=0.5,
+            mel_std=0.2,
+            step_keep_float={
+                "fp16": ("network.diffusion_embedding.*", "network.output_projection"),
+                "int8": ("network.input_projection", "network.output_projection"),
+            },
+        )
+
+
+class UNetFamily:
+    """The U-Net of any configuration."""
+
+    def load(self, checkpoint: Path, config: Path | None) -> DiffWaveUNet:
+        """See `Family.load`. A state dict, alone or under `model`."""
+        path = checkpoint.with_name("config.json") if config is None else config
+        model = DiffWaveUNet(UNetConfig.from_json(path))
+        source = read_checkpoint(checkpoint, weights_keys=("model",))
+        load_into(model, source)
+        model.checkpoint_sha256 = source.sha256
+        return model.eval().requires_grad_(False)
+
+    def graphs(self, module: VocoderModule) -> list[GraphSpec]:
+        """See `Family.graphs`. The conditioner, which runs once, and the network, which runs at every step."""
+        if not isinstance(module, DiffWaveUNet):
+            raise ReferenceModelError(
+                f"the family diffwave-unet makes graphs of DiffWaveUNet, got {type(module).__name__}"
+            )
+        config = module.config
+        return diffusion_graphs(
+            module,
+            n_mels=config.n_mels,
+            conditioner_channels=config.conditioner_channels,
+            hop_length=config.hop_samples,
+            samples=f"frames*{config.hop_samples}",
+            conditioner_context_frames=CONDITIONER_REACH_FRAMES,
+            step_context_frames=config.context_frames,
+            # Mels of this convention lie in [0, 1].
+            mel_mean=0.5,
+            mel_std=0.2,
+            step_keep_float={
+                "fp16": ("network.embedding.*", "network.up.0", "network.down.0"),
+                "int8": ("network.down.0",),
+            },
+        )
+
+
+DIFFWAVE = DiffWaveFamily()
+DIFFWAVE_UNET = UNetFamily()
