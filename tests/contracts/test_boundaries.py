@@ -68,7 +68,9 @@ RULES = {
         "numpy click msgspec soundfile torch onnx onnx_ir onnxscript onnxsim onnxruntime",
         "tensorrt tensorrt_rtx cuda matplotlib PIL scipy auraloss python_stretch",
     ),
-    "export.streaming": rule("ours.export ours.runtime numpy msgspec onnx onnx_ir onnxruntime scipy"),
+    "export.streaming": rule(
+        "ours.export ours.calibration.edits.unique_names ours.runtime numpy msgspec onnx onnx_ir onnxruntime scipy"
+    ),
     "export.cli": rule(
         "ours.export ours.reference_models.registry ours.runtime numpy click msgspec",
         "ours.calibration ours.reference_models torch onnx onnx_ir onnxruntime",

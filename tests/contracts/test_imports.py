@@ -47,7 +47,7 @@ LAYERS = {
     """,
     "calibration": """
         errors
-        dataset graph runs
+        dataset runs
         edits.unique_names edits.reading edits.writer edits.run
         activation_ranges
         edits
@@ -175,6 +175,13 @@ def test_every_import_goes_down(arrows):
 
 def test_every_module_has_a_layer(arrows):
     assert [module for module in arrows if layer_of(module) is None] == [], "enter them in LAYERS"
+
+
+def test_every_name_of_the_layers_is_a_module():
+    modules = module_files()
+    names = [f"{package}.{name}" for package, rows in LAYERS.items() for name in rows.split()]
+    assert [name for name in names if name not in modules] == [], "remove them from LAYERS"
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(
