@@ -94,6 +94,22 @@ class PrecisionSpec:
         """The kinds of backend with a graph of their own; `(None,)` where one graph serves all."""
         return tuple(self.gates)
 
+    def gates_of(self, target: Target | None) -> tuple[Gate, ...]:
+        """Gates of the graphs for a target.
+
+        Args:
+            target: Kind of backend that the graph is made for; None for a precision whose graphs run everywhere.
+
+        Raises:
+            InputError: The precision has no such target.
+        """
+        if target not in self.gates:
+            known = ", ".join(str(each) for each in self.gates)
+            raise InputError(
+                f"graphs of precision {self.name} must have one of the targets {known}, got {target}"
+            )
+        return self.gates[target]
+
 
 def get_precision(name: str) -> PrecisionSpec:
     """The row of a precision.
@@ -171,9 +187,13 @@ def _has_fp16_weights(model: onnx.ModelProto) -> bool:
 def _int8(
     fp32: BuiltGraph, feeds: Sequence[Feed], options: MakeOptions, progress: Progress
 ) -> list[BuiltGraph]:
-    from voirs_vocoder.export.graphs.reduced import INT8_TARGETS, int8_graphs
+    from voirs_vocoder.export.graphs.reduced import int8_graphs
 
-    targets = INT8_TARGETS if options.targets is None else options.targets
+    known = [target for target in get_precision("int8").targets if target is not None]
+    targets = known if options.targets is None else options.targets
+    unknown = [target for target in targets if target not in known]
+    if unknown:
+        raise InputError(f"targets of INT8 must be among {', '.join(known)}, got {unknown[0]!r}")
     return int8_graphs(fp32, feeds, progress, targets, options.int8)
 
 

@@ -165,7 +165,7 @@ def _precision(artifact: Artifact, quality: QualityLevel, provider: Provider) ->
     if quality in ("low", "medium"):
         graphs = _graphs(artifact, "int8", provider.int8_target) if provider.int8_target else []
         lost = [graph.validation.get("pesq_lost") for graph in graphs if graph.validation]
-        measured = max((float(value) for value in lost if isinstance(value, float)), default=None)
+        measured = max((value for value in lost if value is not None), default=None)
         if graphs and (quality == "low" or (measured is not None and measured <= _INT8_PESQ_LOSS)):
             loss = "not measured" if measured is None else f"{measured:.3f} PESQ lost"
             return "int8", f"INT8 ({loss})"

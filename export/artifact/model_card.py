@@ -94,8 +94,7 @@ def card_cells(graph: GraphEntry) -> list[str]:
         graph: Entry of the graph in the manifest.
     """
     measured = graph.validation or {}
-    values = ((name, measured.get(name)) for name in CARD_FIGURES)
-    return [figure_text(name, value if isinstance(value, int | float) else None) for name, value in values]
+    return [figure_text(name, measured.get(name)) for name in CARD_FIGURES]
 
 
 def sampling_text(diffusion: Diffusion) -> str:

@@ -18,21 +18,18 @@ from voirs_vocoder.runtime.artifact.manifest import Figures, Precision, Target
 from voirs_vocoder.runtime.metrics import snr_db
 from voirs_vocoder.runtime.progress import Progress
 
-__all__ = ["INT8_TARGETS", "KEEP_ALL", "derived_graph", "fp16_graph", "int8_graphs"]
-
-INT8_TARGETS: tuple[Target, ...] = ("cpu", "tensorrt")
-"""Kinds of backend that an INT8 graph is made for."""
+__all__ = ["KEEP_ALL", "derived_graph", "fp16_graph", "int8_graphs"]
 
 KEEP_ALL = ("*",)
 """Patterns of nodes that stay float, for a graph that stays as it is in a reduced precision."""
 
 
 def fp16_graph(fp32: BuiltGraph, feeds: Sequence[Feed]) -> BuiltGraph:
-    """Convert to FP16, and run its FP32 twin, which rounds as FP16 does, to see that nothing overflows.
+    """Convert a graph to FP16, and run its FP32 twin, which rounds as FP16 does, to see that nothing overflows.
 
     Args:
-        fp32: The exported graph.
-        feeds: What to try the twin on, run by run.
+        fp32: Exported FP32 graph.
+        feeds: Inputs to try the twin on, run by run.
 
     Raises:
         ExportError: A weight or an activation leaves the range of FP16.
@@ -57,14 +54,14 @@ def int8_graphs(
     fp32: BuiltGraph,
     feeds: Sequence[Feed],
     progress: Progress,
-    targets: Sequence[Target] = INT8_TARGETS,
+    targets: Sequence[Target],
     config: Int8Config | None = None,
 ) -> list[BuiltGraph]:
-    """Quantize for kinds of backends.
+    """Quantize a graph, once for each kind of backend.
 
     Args:
-        fp32: The exported graph.
-        feeds: What to calibrate on, run by run.
+        fp32: Exported FP32 graph.
+        feeds: Inputs to calibrate on, run by run.
         progress: Called with what is being done, how many parts are done, and how many there are.
         targets: Kinds of backends to make a graph for.
         config: How to quantize; None takes the defaults of `Int8Config`.

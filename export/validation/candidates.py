@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from voirs_vocoder.export.precisions import get_precision
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Target
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Target, graph_name
 from voirs_vocoder.runtime.drivers.driver import SessionOpener
 from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.providers import Session, measurable_providers, open_session
@@ -43,7 +43,7 @@ class Candidate:
     @property
     def graph(self) -> str:
         """Precision and target, such as `int8.cpu`; the same graph may run on several backends."""
-        return ".".join(part for part in (self.precision, self.target) if part)
+        return graph_name(self.precision, self.target)
 
     @property
     def backend(self) -> str:

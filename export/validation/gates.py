@@ -49,7 +49,7 @@ def gates_of(manifest: Manifest, precision: Precision, target: Target | None) ->
         msgspec.structs.replace(gate, limit=round(gate.limit - allowance_db, 1))
         if gate.figure == "snr_db"
         else gate
-        for gate in get_precision(precision).gates[target]
+        for gate in get_precision(precision).gates_of(target)
     )
 
 

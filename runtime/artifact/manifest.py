@@ -140,7 +140,8 @@ class GraphEntry(_Record, frozen=True, kw_only=True):
             float), for people to read.
         keep_float: Precision to patterns of the nodes that must stay float in it; only FP32 graphs, from which the
             others are made, state it.
-        validation: Figures that `validate` measured on real speech; None when it has not run.
+        validation: Figures that `validate` measured on real speech, None for one that nothing could measure; None as a
+            whole before `validate` has run.
     """
 
     role: Role
@@ -153,7 +154,7 @@ class GraphEntry(_Record, frozen=True, kw_only=True):
     facts: GraphFacts
     details: Figures
     keep_float: dict[Precision, tuple[str, ...]] = {}
-    validation: Figures | None = None
+    validation: dict[str, float | None] | None = None
 
     def __post_init__(self) -> None:
         """Check that a stream graph states what its streams allocate, and that no fact stands among the details."""

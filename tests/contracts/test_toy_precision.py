@@ -11,11 +11,19 @@ from onnx import numpy_helper
 
 from voirs_vocoder.export import precisions
 from voirs_vocoder.export.cli import main
+from voirs_vocoder.export.graphs.built import BuiltGraph
 from voirs_vocoder.export.graphs.reduced import derived_graph
 from voirs_vocoder.export.passes import run_passes
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.export.precisions import Gate, PrecisionSpec, get_precision, register_precision
+from voirs_vocoder.export.precisions import (
+    Gate,
+    MakeOptions,
+    PrecisionSpec,
+    get_precision,
+    register_precision,
+)
 from voirs_vocoder.export.validation.compare.thresholds import consistency_gates
+from voirs_vocoder.export.validation.gates import gates_of
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact, InputError, ProviderError, Vocoder
 
@@ -152,3 +160,14 @@ def test_a_name_is_taken_once_and_an_unknown_one_lists_what_is_known():
         get_precision("q4")
     with pytest.raises(InputError, match="only a registered precision"):
         precisions.unregister_precision("fp32")
+
+
+def test_a_target_that_a_precision_does_not_have_is_refused(toy_artifact):
+    artifact = Artifact.open(toy_artifact)
+    fp32 = BuiltGraph(artifact.graph("offline", "fp32"), b"")
+    with pytest.raises(InputError, match="among cpu, tensorrt, got 'npu'"):
+        get_precision("int8").make(fp32, [], MakeOptions(targets=("npu",)), lambda *_: None)
+    with pytest.raises(InputError, match="one of the targets cpu, tensorrt, got npu"):
+        gates_of(artifact.manifest, "int8", "npu")
+    with pytest.raises(InputError, match="one of the targets None, got cpu"):
+        gates_of(artifact.manifest, TOY.name, "cpu")

@@ -197,7 +197,7 @@ def quantized() -> dict[str | None, BuiltGraph]:
     model = hifigan(HifiGanConfig.from_mapping({**CONFIGS["v3"], "num_mels": 80}))
     rng = np.random.default_rng(0)
     feeds = [{"mel": rng.standard_normal((1, 80, 60), np.float32)} for _ in range(2)]
-    graphs = int8_graphs(offline_graph(model), feeds, lambda *_: None)
+    graphs = int8_graphs(offline_graph(model), feeds, lambda *_: None, ("cpu", "tensorrt"))
     return {graph.entry.target: graph for graph in graphs}
 
 

@@ -64,5 +64,5 @@ def consistency_gates(
 
 
 def _snr_gate_db(precision: Precision, target: Target | None) -> float:
-    limits = [gate.limit for gate in get_precision(precision).gates[target] if gate.figure == "snr_db"]
+    limits = [gate.limit for gate in get_precision(precision).gates_of(target) if gate.figure == "snr_db"]
     return limits[0] if limits else get_precision("fp32").same_graph_snr_db
