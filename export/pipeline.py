@@ -27,7 +27,7 @@ from voirs_vocoder.export.graphs.parity import activation_bytes_per_frame, parit
 from voirs_vocoder.export.graphs.sampler import kept_float, sampler_graph
 from voirs_vocoder.export.precisions import get_precision, precision_names
 from voirs_vocoder.reference_models import get_family
-from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
+from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule, manifest_of
 from voirs_vocoder.runtime.artifact.effects import EFFECTS_PATH
 from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
@@ -35,8 +35,6 @@ from voirs_vocoder.runtime.artifact.manifest import (
     GraphFacts,
     Manifest,
     Precision,
-    Source,
-    TensorInfo,
 )
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import VocodingConfig
@@ -132,7 +130,7 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
         stream=request.stream,
         batch=request.batch,
     )
-    manifest = _manifest(request, module, specs, convention, diffusion, calibration)
+    manifest = _manifest(request, module, specs, calibration)
     by_role = {graph.entry.role: graph for graph in fp32}
 
     def open_fp32(role: str) -> Session:
@@ -185,8 +183,8 @@ def _fp32_graph(spec: GraphSpec, metadata: Mapping[str, str], hop_length: int) -
         role=spec.role,
         precision="fp32",
         target=None,
-        inputs=tuple(_tensor_info(tensor) for tensor in spec.inputs),
-        outputs=tuple(_tensor_info(tensor) for tensor in spec.outputs),
+        inputs=tuple(tensor.info for tensor in spec.inputs),
+        outputs=tuple(tensor.info for tensor in spec.outputs),
         facts=GraphFacts(activation_bytes_per_frame=activation_bytes_per_frame(model, hop_length)),
         details={"max_abs_error_against_pytorch": parity_error(model, spec), **spec.details},
         keep_float={
@@ -201,10 +199,6 @@ def _patterns(spec: GraphSpec, precision: Precision, model: onnx.ModelProto) -> 
     patterns = spec.keep_float.get(precision, ())
     # What depends on the step alone is a constant in an unrolled sampler, whose nodes are gone.
     return kept_float(patterns, model) if spec.role == "sampler" else patterns
-
-
-def _tensor_info(tensor: TensorSpec) -> TensorInfo:
-    return TensorInfo(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
 
 
 def _graph_metadata(family: str, module: VocoderModule, convention: MelConvention) -> dict[str, str]:
@@ -235,27 +229,12 @@ def _manifest(
     request: ExportRequest,
     module: VocoderModule,
     specs: Sequence[GraphSpec],
-    convention: MelConvention,
-    diffusion: Diffusion | None,
     calibration: CalibrationSet | None,
 ) -> Manifest:
     """The manifest without its graphs."""
-    description = module.description
-    return Manifest(
-        format_version=FORMAT_VERSION,
-        family=request.family,
-        driver=description.driver,
-        variant=description.variant,
-        sample_rate=description.sample_rate,
-        hop_length=description.hop_length,
-        mel=convention,
-        context_frames=max(spec.context_frames for spec in specs if spec.role != "sampler"),
-        look_ahead_frames=max(spec.look_ahead_frames for spec in specs if spec.role != "sampler"),
-        look_ahead_samples=description.look_ahead_samples,
-        source=Source(checkpoint_sha256=module.checkpoint_sha256, config=dict(description.config)),
+    return msgspec.structs.replace(
+        manifest_of(request.family, module, specs),
         licence=request.licence,
-        diffusion=diffusion,
-        graphs=(),
         calibration=None if calibration is None else calibration_record(calibration),
         tools={
             "python": platform.python_version(),

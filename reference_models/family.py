@@ -6,14 +6,20 @@ packaging see `GraphSpec`s and never ask which family they serve.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from torch import nn
 
-from voirs_vocoder.runtime.artifact.manifest import Diffusion
+from voirs_vocoder.runtime.artifact.manifest import (
+    FORMAT_VERSION,
+    Diffusion,
+    Manifest,
+    Source,
+    TensorInfo,
+)
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = [
@@ -23,6 +29,7 @@ __all__ = [
     "ModelDescription",
     "TensorSpec",
     "VocoderModule",
+    "manifest_of",
 ]
 
 Driver = Literal["direct", "flow", "diffusion"]
@@ -51,6 +58,11 @@ class TensorSpec:
     def dynamic_axes(self) -> dict[int, str]:
         """Axis index to name, for the axes whose size is only known at run time."""
         return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
+
+    @property
+    def info(self) -> TensorInfo:
+        """Record of the tensor in a manifest."""
+        return TensorInfo(name=self.name, dtype=self.dtype, shape=self.shape)
 
 
 @dataclass(frozen=True)
@@ -150,3 +162,32 @@ class Family(Protocol):
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
         """The graphs that an artifact of this model holds."""
         ...
+
+
+def manifest_of(family: str, module: VocoderModule, specs: Sequence[GraphSpec]) -> Manifest:
+    """The manifest of a model, without graphs, license, calibration and tools.
+
+    Args:
+        family: Name of the model's family.
+        module: Model that the artifact is of.
+        specs: Graphs of the model, which decide its context and look-ahead.
+    """
+    description = module.description
+    windowed = [spec for spec in specs if spec.role != "sampler"]
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        family=family,
+        driver=description.driver,
+        variant=description.variant,
+        sample_rate=description.sample_rate,
+        hop_length=description.hop_length,
+        mel=description.mel,
+        context_frames=max(spec.context_frames for spec in windowed),
+        look_ahead_frames=max(spec.look_ahead_frames for spec in windowed),
+        look_ahead_samples=description.look_ahead_samples,
+        source=Source(checkpoint_sha256=module.checkpoint_sha256, config=dict(description.config)),
+        licence=None,
+        diffusion=description.diffusion,
+        graphs=(),
+        tools={},
+    )

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.validation.candidates import driver_vocoder
 from voirs_vocoder.reference_models import get_family
-from voirs_vocoder.reference_models.family import GraphSpec
+from voirs_vocoder.reference_models.training.torch_vocoder import TorchSession
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.providers import Session
-from voirs_vocoder.runtime.providers.session import bound_by_copying
 
 __all__ = ["load_reference"]
 
@@ -50,32 +44,6 @@ def load_reference(artifact: Artifact, checkpoint: Path, config: Path | None) ->
     def opener(role: str) -> tuple[Session, GraphEntry]:
         if role not in by_role:
             raise ExportError(f"the family has no graph {role!r}, which the driver asks for")
-        return _TorchSession(by_role[role]), artifact.graph(role, "fp32")
+        return TorchSession(by_role[role]), artifact.graph(role, "fp32")
 
     return driver_vocoder(artifact, "fp32", opener)
-
-
-class _TorchSession:
-    """A `Session` that runs the module of a `GraphSpec`."""
-
-    provider = "pytorch"
-    max_frames: int | None = None
-
-    def __init__(self, spec: GraphSpec) -> None:
-        self.backend = f"torch {torch.__version__}"
-        self._spec = spec
-
-    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-        with torch.inference_mode():
-            arguments = (torch.from_numpy(inputs[tensor.name]) for tensor in self._spec.inputs)
-            result = self._spec.module(*arguments)
-        outputs = [result] if isinstance(result, torch.Tensor) else list(result)
-        return {tensor.name: got.numpy() for tensor, got in zip(self._spec.outputs, outputs, strict=True)}
-
-    def bind(
-        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
-    ) -> Callable[[], None]:
-        return bound_by_copying(self, inputs, outputs)
-
-    def close(self) -> None:
-        pass

@@ -21,12 +21,12 @@ from voirs_vocoder.reference_models.diffusion.recipe import DiffusionTask, noise
 from voirs_vocoder.reference_models.hifigan.discriminators import Discriminators
 from voirs_vocoder.reference_models.hifigan.recipe import HifiGanTask, discriminator_loss, generator_loss
 from voirs_vocoder.reference_models.training import get_recipe
-from voirs_vocoder.reference_models.training.evaluation import synthesize
 from voirs_vocoder.reference_models.training.losses import (
     stft_log_magnitude_l1,
     stft_loss,
 )
 from voirs_vocoder.reference_models.training.task import Batch
+from voirs_vocoder.reference_models.training.torch_vocoder import torch_vocoder
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.reference_models.waveglow.recipe import WaveGlowTask, flow_negative_log_likelihood
@@ -313,12 +313,12 @@ def test_copy_synthesis_of_a_diffusion_model_is_the_published_sampling(data_dir,
     folder = data_dir / "diffwave" / "tiny"
     noises = np.load(folder / "fast_noise.npy")
     monkeypatch.setattr(
-        "voirs_vocoder.reference_models.training.evaluation.noise",
+        "voirs_vocoder.runtime.diffusion.stage.noise",
         lambda seed, draw, start, count: noises[draw].reshape(-1)[start : start + count],
     )
     family = get_family("diffwave")
     model = family.load(folder / "weights.pt", folder / "params.json")
-    audio = synthesize(family, model, np.load(folder / "mel.npy")[0])
+    audio = torch_vocoder("diffwave", model).vocode(np.load(folder / "mel.npy")[0]).samples[0]
     assert np.abs(audio - np.load(folder / "fast_audio.npy").reshape(-1)).max() < 1e-4
 
 
@@ -334,6 +334,6 @@ def test_copy_synthesis_needs_no_knowledge_of_the_family(
         model = recipe.task(recipe.config).model.eval()
         fold_weight_norm(model)
     bands = model.description.mel.n_mels
-    audio = synthesize(loader, model, np.full((bands, 6), -5.0, np.float32))
+    audio = torch_vocoder(family, model).vocode(np.full((bands, 6), -5.0, np.float32)).samples[0]
     assert audio.shape == (6 * 256,)
     assert np.isfinite(audio).all()
