@@ -40,11 +40,11 @@ def artifact_benchmark(
     loading is measured in fresh processes.
 
     Args:
-        root: The artifact.
-        seconds: Length of the utterance.
-        pairs: Rounds; each backend vocodes once in each.
-        threads: Of every backend; None takes one per core.
-        progress: Told what is being done.
+        root: Directory of the artifact, which is not changed.
+        seconds: Length of the utterance, in seconds.
+        pairs: Number of rounds; each backend vocodes once per round.
+        threads: Worker threads of every backend; None uses one per core.
+        progress: Receives the step that is being done.
 
     Raises:
         InputError: An argument is out of range.
@@ -88,8 +88,8 @@ def bench_mel(convention: MelConvention, frames: int) -> NDArray[np.float32]:
     """A mel of noise in a convention's range, the same every time.
 
     Args:
-        convention: Decides bands and range.
-        frames: How many.
+        convention: Mel convention, which decides bands and range.
+        frames: Number of mel frames.
 
     Returns:
         Float32 [n_mels, frames].
@@ -104,7 +104,7 @@ def bench_mel(convention: MelConvention, frames: int) -> NDArray[np.float32]:
 
 
 def bytes_in_hand(mel: NDArray[np.float32], hop_length: int) -> int:
-    """What the caller of `vocode` holds whatever the vocoder needs: the mel, and audio [1, frames * hop_length]."""
+    """Memory that the caller of `vocode` needs apart from the vocoder: the mel, and audio [1, frames * hop_length]."""
     return int(mel.nbytes + mel.shape[1] * hop_length * 4)
 
 

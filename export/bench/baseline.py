@@ -1,4 +1,4 @@
-"""Has it become worse? An artifact's quality and ratios of speed, stored once and compared with later."""
+"""Baseline of an artifact: quality and ratios of speed, stored once, with which later measurements are compared."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _GOLDEN_TOLERANCES = {"rms_db": 0.5, "spectral_centroid_hz": 60.0, "f0_median_hz
 _HIGH_BAND_HZ = 4_000.0
 # A ratio is worse when its interval lies beyond that of the baseline by more than this.
 _RATIO_TOLERANCE = 1.1
-# Beyond any doubt; the difference of two libraries' FP32.
+# The difference of FP32 in two libraries; above it, changes mean nothing.
 _MOST_SNR_DB = 90.0
 _QUIETEST_DB = -120.0
 
@@ -57,8 +57,8 @@ class GraphBaseline(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         quality: Means over the recordings; `snr_db` against FP32 on the CPU, limited to 90; None where nothing could
             measure.
-        golden: Recording to figures of the audio itself: `golden_figures`.
-        time_ratio: Time over that of FP32 on the CPU.
+        golden: Name of the recording to figures of the audio itself, those of `golden_figures`.
+        time_ratio: Computing time divided by that of FP32 on the CPU.
     """
 
     quality: dict[str, float | None]
@@ -67,14 +67,14 @@ class GraphBaseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured of an artifact.
+    """Quality and ratios of speed of an artifact.
 
     Attributes:
-        format: Of this file.
-        model: Family and variant.
-        checkpoint_sha256: Of the source checkpoint.
-        recordings: What was vocoded.
-        graphs: By name and backend, such as `int8.cpu on cpu`.
+        format: Version of the format of the file.
+        model: Family and variant of the model.
+        checkpoint_sha256: SHA-256 of the source checkpoint; None where it is unknown.
+        recordings: Recordings that were vocoded.
+        graphs: Title of a graph on a backend to its figures, such as `int8.cpu on cpu`.
     """
 
     format: int
@@ -85,7 +85,16 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A figure then and now, of one recording or of all; `worse` where it is beyond what is tolerated."""
+    """A figure of a graph before and now.
+
+    Attributes:
+        graph: Title of the graph on its backend.
+        recording: Name of the recording; None for a mean over all recordings.
+        figure: Name of the figure.
+        then: Value in the baseline.
+        now: Value that was measured now; NaN where nothing could measure it.
+        worse: Whether the change is for the worse and beyond the tolerance.
+    """
 
     graph: str
     recording: str | None
@@ -101,14 +110,14 @@ def measure_baseline(
     """Measure every graph on every backend here.
 
     Args:
-        root: The artifact.
-        speech: Folder of recordings, none of which was calibrated on.
-        seconds: Length of the utterance that is timed.
-        pairs: Rounds of timing.
-        progress: Told how far it is.
+        root: Directory of the artifact, which is not changed.
+        speech: Folder of recordings, none of which INT8 was calibrated on.
+        seconds: Length of the utterance that is timed, in seconds.
+        pairs: Number of rounds of timing.
+        progress: Receives the number of graphs that are done.
 
     Raises:
-        InputError: The recordings or the number of pairs are at fault.
+        InputError: The recordings or the number of pairs cannot be used.
         ArtifactError: The artifact is damaged.
     """
     artifact = Artifact.open(root)
@@ -138,11 +147,11 @@ def measure_baseline(
 
 
 def golden_figures(samples: NDArray[np.float32], sample_rate: int) -> dict[str, float]:
-    """What a listener would notice first, in a few numbers.
+    """Level, brightness and pitch of audio, which a listener notices first.
 
     Args:
         samples: Float32 [samples], more than 1024.
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
 
     Returns:
         `rms_db`, `spectral_centroid_hz`, `f0_median_hz` (0 without a voiced frame), and `high_band_db`, the level above

@@ -1,4 +1,4 @@
-"""What only a fresh process can show: peak memory, and how long loading takes."""
+"""Measurements in a fresh process: peak memory, and the time that loading takes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class FreshRun(msgspec.Struct, frozen=True):
     """A finished process.
 
     Attributes:
-        output: Its standard output.
-        peak_bytes: The most memory that it had resident.
+        output: Standard output of the process.
+        peak_bytes: Peak resident memory of the process, in bytes.
     """
 
     output: str
@@ -48,11 +48,11 @@ class FreshRun(msgspec.Struct, frozen=True):
 
 
 class Spoken(msgspec.Struct, frozen=True):
-    """A process that loaded an artifact and spoke.
+    """Cost of a process that loaded an artifact and vocoded once.
 
     Attributes:
-        load_s: Importing the runtime (numpy excluded) and loading the artifact.
-        peak_bytes: The most memory that the process had resident.
+        load_s: Seconds of importing the runtime (numpy excluded) and loading the artifact.
+        peak_bytes: Peak resident memory of the process, in bytes.
     """
 
     load_s: float
@@ -68,7 +68,7 @@ def run_fresh(command: Sequence[str]) -> FreshRun:
     """Run a command and measure its peak resident memory.
 
     Raises:
-        ExportError: It failed.
+        ExportError: The command failed.
     """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     finished = subprocess.run(
@@ -91,10 +91,10 @@ def speak_fresh(root: Path, provider: str, precision: str, threads: int, mel: Pa
     """Load an artifact and vocode once, in a fresh process.
 
     Args:
-        root: The artifact.
-        provider: As for `Vocoder.load`.
-        precision: As for `Vocoder.load`.
-        threads: Of the session.
+        root: Directory of the artifact.
+        provider: Name of the provider that runs the graphs.
+        precision: Precision of the graphs.
+        threads: Worker threads of the session.
         mel: A .npy file, float32 [n_mels, frames].
 
     Raises:

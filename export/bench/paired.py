@@ -15,7 +15,7 @@ __all__ = ["MIN_PAIRS", "Estimate", "Times", "interleaved_times", "median_estima
 
 MIN_PAIRS = 15
 
-# Longer than idle worker threads of ONNX Runtime, OpenMP or TBB spin, which would take the core of whoever is next.
+# Longer than idle worker threads of ONNX Runtime, OpenMP or TBB spin, which would slow the next candidate down.
 _PAUSE_S = 0.02
 _RESAMPLES = 2000
 _INTERVAL_PERCENT = (2.5, 97.5)
@@ -24,13 +24,13 @@ Times = dict[str, NDArray[np.float64]]
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A median and how well it is known.
+    """A median with its interval.
 
     Attributes:
-        median: Of the rounds.
-        low: Lower end of its 95% interval.
-        high: Upper end.
-        pairs: How many rounds there were.
+        median: Median over the rounds.
+        low: Lower end of the 95% interval of the median.
+        high: Upper end of the 95% interval of the median.
+        pairs: Number of rounds.
     """
 
     median: float
@@ -52,17 +52,17 @@ def interleaved_times(
     Every candidate is called once beforehand, untimed.
 
     Args:
-        candidates: Name to what is timed.
+        candidates: Name to the call that is timed.
         pairs: Number of rounds, at least `MIN_PAIRS`.
-        seed: Of the orders.
-        clock: Seconds, only differences count.
+        seed: Seed of the random orders.
+        clock: Returns seconds; only differences count.
         pause: Called with seconds before every timed call.
 
     Returns:
         Name to seconds, float64 [pairs]; the same index is the same round.
 
     Raises:
-        InputError: There are too few pairs to say anything.
+        InputError: There are fewer than `MIN_PAIRS` pairs.
     """
     if pairs < MIN_PAIRS:
         raise InputError(f"a benchmark needs at least {MIN_PAIRS} pairs, got {pairs}; give pairs={MIN_PAIRS}")
@@ -87,8 +87,8 @@ def median_estimate(values: NDArray[np.float64], seed: int = 0) -> Estimate:
     B. Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 7(1), 1979; 2,000 resamples.
 
     Args:
-        values: Float64 [pairs].
-        seed: Of the resampling.
+        values: Seconds of each round, float64 [pairs].
+        seed: Seed of the resampling.
     """
     rng = np.random.default_rng(seed)
     resampled = np.median(rng.choice(values, (_RESAMPLES, values.size)), axis=1)
@@ -100,8 +100,8 @@ def ratio_estimate(values: NDArray[np.float64], baseline: NDArray[np.float64], s
     """The median of the ratios within each round: what slows a whole round down cancels.
 
     Args:
-        values: Float64 [pairs].
-        baseline: What they are divided by, of the same rounds, positive.
-        seed: Of the resampling.
+        values: Seconds of each round, float64 [pairs].
+        baseline: Seconds of the baseline in the same rounds, float64 [pairs], positive.
+        seed: Seed of the resampling.
     """
     return median_estimate(values / baseline, seed)

@@ -1,4 +1,4 @@
-"""What a benchmark of one artifact found."""
+"""Report of a benchmark of one artifact."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class BenchRow(msgspec.Struct, frozen=True, kw_only=True):
     """A graph on a backend.
 
     Attributes:
-        graph: Its precision and target, such as `int8.cpu`.
-        precision: Of the graph.
-        target: Of an INT8 graph.
-        provider: What ran it.
-        backend: Library and version.
+        graph: Precision and target of the graph, such as `int8.cpu`.
+        precision: Precision of the graph.
+        target: Kind of backend that the graph is made for; None for a graph that runs everywhere.
+        provider: Name of the provider that ran the graph.
+        backend: Library and version that ran the graph.
         rtf: Seconds of compute per second of audio.
         time_ratio: Time divided by that of FP32 in ONNX Runtime on the CPU; below 1 is faster.
-        load_s: Importing the runtime and loading the artifact, in a fresh process.
-        peak_bytes: The most memory resident in a fresh process that loads and speaks, less the mel and the audio.
-        size_bytes: Of the files of that precision and target.
+        load_s: Seconds of importing the runtime and loading the artifact, in a fresh process.
+        peak_bytes: Peak resident memory of a fresh process that loads and vocodes, less the mel and the audio.
+        size_bytes: Size of the files of that precision and target.
     """
 
     graph: str
@@ -50,10 +50,10 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     """A benchmark.
 
     Attributes:
-        family: Of the artifact.
-        variant: Of the artifact.
-        machine: What was measured on.
-        threads: Of every backend.
+        family: Model family of the artifact.
+        variant: Variant of the artifact's model.
+        machine: Machine that was measured on.
+        threads: Worker threads of every backend.
         audio_s: Length of the utterance, in seconds.
         rows: One per graph and backend, FP32 on the CPU first.
     """

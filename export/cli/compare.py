@@ -11,7 +11,6 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
-from voirs_vocoder.export.cli.gate_lines import gate_lines
 from voirs_vocoder.runtime.artifact.reading import MANIFEST_NAME
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
@@ -156,6 +155,7 @@ def _compare(
 
 def _print(report: CompareReport, json_file: Path | None) -> None:
     from voirs_vocoder.export.validation.compare import compare_table, encode_comparison
+    from voirs_vocoder.export.validation.gates import gate_lines
 
     if json_file is not None:
         write_whole(json_file, encode_comparison(report))

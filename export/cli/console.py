@@ -1,4 +1,4 @@
-"""What a person sees besides results: progress and warnings on stderr, tables on stdout."""
+"""Output for people: progress and warnings on stderr, tables on stdout."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ConsoleProgress:
         self._clock = threading.Thread(target=self._tick, daemon=True)
 
     def __call__(self, message: str, done: int, total: int) -> None:
-        """See `Progress`."""
+        """Show a step, as `Progress` describes."""
         if self._on_terminal:
             self._state = (message, done, total)
             self._draw()
@@ -69,7 +69,7 @@ class ConsoleProgress:
             click.echo("\r\x1b[K", err=True, nl=False)
 
     def _tick(self) -> None:
-        # Keeps the elapsed time moving while a long step says nothing.
+        # Keeps the elapsed time moving while a long step reports nothing.
         while not self._ended.wait(_REDRAW_S):
             self._draw()
 
@@ -91,7 +91,7 @@ class ConsoleProgress:
 def console_messages() -> Iterator[None]:
     """Show our warnings and log messages as single lines; those of other packages address their own developers."""
     log = logging.getLogger("voirs_vocoder")
-    # Where the provider `auto` says what it chose.
+    # The provider `auto` logs its choice here.
     choices = logging.getLogger("voirs_vocoder.runtime.providers")
     levels = (log.level, choices.level)
     handler = _EchoHandler()
@@ -116,7 +116,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns on stdout, numbers to the right; a last column that is too wide is wrapped.
 
     Args:
-        rows: As many cells in each; the first is the header.
+        rows: Rows of equally many cells; the first row is the header.
     """
     header, *body = rows
     columns = list(zip(*rows, strict=True))

@@ -111,7 +111,7 @@ def command(
 ) -> None:
     """Run `voirs-vocoder export`."""
     if compute_capabilities and backend is None:
-        raise click.UsageError("--compute-capability says what --backend builds for; give both")
+        raise click.UsageError("--compute-capability needs the --backend that builds engines; give both")
     needing = [name for name in precisions if get_precision(name).needs_calibration]
     if needing and calibration is None:
         raise click.UsageError(

@@ -31,7 +31,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 _TRACEBACK_VARIABLE = "VOIRS_VOCODER_TRACEBACK"
 
-# Errors of the file system that a user can fix, in whatever library they occur.
+# Errors of the file system that a user can fix, in any library.
 _FILE_SYSTEM = {
     errno.EACCES,
     errno.EDQUOT,

@@ -1,4 +1,4 @@
-"""What happens to audio between the vocoder and its targets: effects, and checks."""
+"""Effects and checks of the audio between the vocoder and the output."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Finishing:
     """Mono audio through a chain of effects, checked on its way out.
 
     Attributes:
-        channels: Of what comes out.
-        latency_samples: What the effects hold back in a stream.
+        channels: Number of channels of the output.
+        latency_samples: Samples by which the effects delay a stream.
     """
 
     def __init__(self, effects: str | None, artifact: Artifact, *, check: bool) -> None:
-        """Load what is asked for.
+        """Load the chain and the checks.
 
         Args:
-            effects: As of `--effects`; None changes nothing.
-            artifact: What speaks.
-            check: Whether the output is checked.
+            effects: Preset, .toml file or `artifact`; None applies no effects.
+            artifact: Artifact that synthesizes, and may contain a chain.
+            check: Whether to check the output.
 
         Raises:
             InputError: The chain cannot be used, or a package that it needs is not installed.
@@ -40,20 +40,20 @@ class Finishing:
         self._checker = OutputChecker(rate, self.channels) if check else None
 
     def process(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The next of [1, samples]; gives [channels, samples] that are finished."""
+        """Pass on the next float32 [1, samples]; returns the finished float32 [channels, samples]."""
         return self._checked(samples if self._stream is None else self._stream.process(samples))
 
     def finish(self) -> NDArray[np.float32]:
-        """The rest."""
+        """The remaining samples, float32 [channels, samples]."""
         if self._stream is None:
             return np.empty((1, 0), np.float32)
         return self._checked(self._stream.finish())
 
     def judge(self) -> None:
-        """Say which checks failed.
+        """Print the checks that failed.
 
         Raises:
-            click.exceptions.Exit: One did.
+            click.exceptions.Exit: A check failed.
         """
         if self._checker is None:
             return

@@ -1,4 +1,4 @@
-"""What an artifact is, as tables: shared by `inspect` and by the commands that make or change one."""
+"""Tables of an artifact, for `inspect` and for the commands that make or change one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def look_ahead_ms(manifest: Manifest) -> float:
 
 
 def print_summary(artifact: Artifact) -> None:
-    """Everything that the manifest says, for a person."""
+    """Print the content of the manifest for people."""
     manifest = artifact.manifest
     mel = manifest.mel
     frame_ms = 1000 * manifest.hop_length / manifest.sample_rate

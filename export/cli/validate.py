@@ -1,4 +1,4 @@
-"""`voirs-vocoder validate`: every graph of an artifact measured on recordings and held against its gates."""
+"""`voirs-vocoder validate`: every graph of an artifact measured on recordings and judged by its gates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
-from voirs_vocoder.export.cli.gate_lines import gate_lines
+from voirs_vocoder.export.validation.gates import gate_lines
 from voirs_vocoder.export.validation.report import Report, encode_report, report_table
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
 from voirs_vocoder.runtime.providers import all_providers

@@ -170,7 +170,7 @@ class _RangeWatch:
         return values
 
     def hint(self) -> str | None:
-        """What `range_hint` says of everything read, which looks at nothing but range and length."""
+        """The hint of `range_hint`, which depends on range and length only, about everything that was read."""
         extremes = np.array([[self._low], [self._high]], np.float32)
         return range_hint(np.broadcast_to(extremes, (2, self.frames)), self.convention)
 

@@ -52,7 +52,7 @@ class BlindTest {
       element("label", {}, "Trials", trials), start);
     const fields = row;
     this.root.replaceChildren(
-      element("p", {}, "X is secretly A or B. Switch between the three while they play, then say which it is. Guessing gets half of them right."),
+      element("p", {}, "X is secretly A or B. Switch between the three while they play, then choose which one X is. Guessing gets half of them right."),
       row,
     );
   }

@@ -1,4 +1,4 @@
-"""What the pages of `validate` and `compare` share."""
+"""Columns, figures and provenance that the pages of `validate` and `compare` share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 __all__ = ["PAGE_RECORDINGS", "figure_column", "figure_texts", "gate_reasons", "this_place"]
 
 PAGE_RECORDINGS = 10
-"""So many recordings are heard on a page; more would make it too large to send."""
+"""Number of recordings that a page plays; more would make it too large to send."""
 
 _PACKAGES = ("voirs-vocoder", "onnxruntime", "openvino", "torch", "numpy")
 
@@ -38,7 +38,7 @@ def gate_reasons(results: Sequence[GateResult]) -> tuple[str, ...]:
 
 
 def this_place() -> Iterator[tuple[str, str]]:
-    """What the figures were measured with."""
+    """Name and text of machine and package versions of the measurement."""
     machine = this_machine()
     yield "Machine", f"{machine.system}, Python {machine.python}"
     found = []

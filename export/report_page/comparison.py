@@ -1,4 +1,4 @@
-"""A comparison as a page."""
+"""Page of a comparison."""
 
 from __future__ import annotations
 

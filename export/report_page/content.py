@@ -1,4 +1,4 @@
-"""What a page shows: everything measured elsewhere, nothing of it computed from models."""
+"""Content of a page, all of it measured elsewhere."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class PageColumn:
     """A column of the table of figures.
 
     Attributes:
-        title: Its header.
-        meaning: Shown when the header is pointed at.
-        numeric: Whether its cells stand to the right.
+        title: Header of the column.
+        meaning: Explanation that appears when the pointer rests on the header; empty for none.
+        numeric: Whether the cells are aligned to the right.
     """
 
     title: str
@@ -30,12 +30,12 @@ class PageColumn:
 
 @dataclass(frozen=True)
 class PageRow:
-    """A row of it.
+    """A row of the table of figures.
 
     Attributes:
-        cells: One text per column.
-        verdict: Of the row; None where nothing judges it.
-        reasons: Of a verdict that is not `passed`, a line each.
+        cells: Text of each column.
+        verdict: Verdict of the row; None where no gate judges it.
+        reasons: Gates that did not pass, a line each.
     """
 
     cells: tuple[str, ...]
@@ -45,12 +45,12 @@ class PageRow:
 
 @dataclass(frozen=True, eq=False)
 class PageClip:
-    """Something to listen to.
+    """Audio that the page plays.
 
     Attributes:
-        label: The same in every utterance.
+        label: Title of the clip, equal in every utterance.
         samples: Float32 [samples], nominally in [-1, 1].
-        figures: Name and text, shown beside it.
+        figures: Title and text of the figures beside the clip.
     """
 
     label: str
@@ -60,13 +60,13 @@ class PageClip:
 
 @dataclass(frozen=True, eq=False)
 class PageUtterance:
-    """One recording and what was made of it.
+    """A recording and the audio that was synthesized from it.
 
     Attributes:
-        name: Of the recording.
-        sample_rate: In Hz.
-        clips: As long as each other.
-        reference: Label of the clip that the differences are taken against.
+        name: Name of the recording.
+        sample_rate: Sample rate in Hz.
+        clips: Clips of equal length with different labels, the reference among them.
+        reference: Label of the clip that the differences are computed against.
     """
 
     name: str
@@ -75,7 +75,7 @@ class PageUtterance:
     reference: str
 
     def __post_init__(self) -> None:
-        """Check what the players rely on."""
+        """Check lengths and labels, which the players rely on."""
         labels = [clip.label for clip in self.clips]
         lengths = {clip.samples.shape for clip in self.clips}
         if len(lengths) != 1 or len(set(labels)) != len(labels) or self.reference not in labels:
@@ -87,18 +87,18 @@ class PageUtterance:
 
 @dataclass(frozen=True, eq=False)
 class PageContent:
-    """A page.
+    """Content of a page.
 
     Attributes:
-        title: What was measured.
-        subtitle: On what, against what.
+        title: Name of the measured model or files.
+        subtitle: Recordings and reference of the measurement.
         passed: The verdict; None where no threshold was set.
-        verdict: It in a sentence.
-        columns: Of the table.
-        rows: Of the table.
-        notes: What the reader must know of the figures.
+        verdict: The verdict in a sentence.
+        columns: Columns of the table.
+        rows: Rows of the table.
+        notes: Explanations of the figures, a line each.
         rtf: Label and real-time factor, seconds of compute per second of audio.
-        utterances: To look at and listen to.
+        utterances: Recordings to look at and listen to.
         provenance: Name and value: hashes, versions, machine.
     """
 

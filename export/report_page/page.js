@@ -22,7 +22,7 @@ class Stage {
     });
     this.time = element("span", { className: "time" });
     const loop = element("input", { type: "checkbox", onchange: () => this.player.setLoop(loop.checked) });
-    this.switches = element("div", { className: "row", role: "group", "aria-label": "What is heard" });
+    this.switches = element("div", { className: "row", role: "group", "aria-label": "Clip to play" });
     this.facts = element("div", { className: "facts", "aria-live": "polite" });
     const seek = (share) => this.player.seek(share * this.player.duration);
     this.spectrogram = new Spectrogram(seek);
@@ -32,7 +32,7 @@ class Stage {
     this.histogram = element("div");
     this.captions = ["", "", "", ""].map((text) => element("figcaption", {}, text));
     const lines = element("div", { className: "legend" });
-    for (const [name, text] of [["reference-line", "reference"], ["accent", "what is heard"], ["bad", "error"]]) {
+    for (const [name, text] of [["reference-line", "reference"], ["accent", "this clip"], ["bad", "error"]]) {
       const mark = element("i");
       mark.style.background = `var(--${name})`;
       lines.append(element("span", {}, mark, text));
@@ -78,8 +78,8 @@ class Stage {
     this.spectrogram.show(clip.spectrogram, `Spectrogram of ${name}, ${clip.label}`, rate);
     this.difference.show(clip.difference, `Spectrogram of ${clip.label} less that of ${reference}`, rate, "This is the reference.");
     this.captions[0].textContent = `Spectrogram: ${clip.label}`;
-    this.captions[1].textContent = `Difference from ${reference}: red is louder, blue softer`;
-    this.captions[2].textContent = "Waveform at the worst 20 ms";
+    this.captions[1].textContent = `Difference from ${reference}: red is louder, blue is softer`;
+    this.captions[2].textContent = "Waveform at the largest error, 20 ms";
     this.captions[3].textContent = "Errors of all samples";
     const empty = () => element("div", { className: "picture" }, element("div", { className: "none" }, "This is the reference."));
     this.waveform.replaceChildren(own ? empty() : waveform(clip.worst, rate));

@@ -1,4 +1,4 @@
-"""One HTML file: no network, everything inside, the same content giving the same bytes."""
+"""Rendering of a page: one HTML file that needs no network; equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _MARKS = {"passed": "✓", "failed": "✕", "not run": "?"}
 
 
 def render_page(content: PageContent, *, progress: Progress = silent) -> bytes:
-    """Make the page.
+    """Render a page.
 
     Args:
-        content: What it shows.
-        progress: Told how far it is.
+        content: Content of the page.
+        progress: Receives the number of recordings that are drawn.
 
     Returns:
-        UTF-8.
+        HTML in UTF-8.
 
     Raises:
         InputError: matplotlib is not installed.

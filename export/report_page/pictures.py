@@ -79,7 +79,7 @@ def difference_png(level_db: NDArray[np.float64], reference_db: NDArray[np.float
 
 
 def palette_hex(kind: str, count: int = 9) -> list[str]:
-    """Colours from one end of a scale to the other, for its legend: `spectrogram` or `difference`."""
+    """Colors from one end of a scale to the other, for its legend: `spectrogram` or `difference`."""
     colours = _palette({"spectrogram": "magma", "difference": "RdBu_r"}[kind])
     places = np.linspace(0, _LEVELS - 1, count).astype(int)
     return ["#" + bytes(colours[place]).hex() for place in places]

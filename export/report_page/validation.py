@@ -1,4 +1,4 @@
-"""A validation as a page."""
+"""Page of a validation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def validation_page(report: Report, manifest: Manifest, kept_audio: KeptAudio) -
 
     Args:
         report: Figures and verdicts to show.
-        manifest: Of the artifact.
+        manifest: Manifest of the artifact.
         kept_audio: Audio that was kept during the measurement.
     """
     model = "the PyTorch model" if report.reference == "pytorch" else "the FP32 graph"
@@ -87,7 +87,7 @@ def _utterances(report: Report, kept_audio: KeptAudio) -> Iterator[PageUtterance
 def _provenance(report: Report, manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "Checkpoint, SHA-256", report.checkpoint_sha256 or "not recorded"
     yield "Mel", f"{manifest.mel.id}, {manifest.sample_rate} Hz, hop {manifest.hop_length}"
-    yield "Licence of the weights", manifest.licence or "not stated"
+    yield "License of the weights", manifest.licence or "not stated"
     yield "Recordings", ", ".join(f"{entry.name} ({entry.sha256[:12]})" for entry in report.recordings)
     calibration = manifest.calibration
     if calibration is not None:

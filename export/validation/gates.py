@@ -1,9 +1,9 @@
-"""What a graph must reach before it is called validated: one table."""
+"""Gates: limits that the figures of a graph must keep before it counts as validated."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -16,6 +16,7 @@ from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 __all__ = [
     "GateResult",
     "Status",
+    "gate_lines",
     "gate_text",
     "gates_of",
     "judged",
@@ -25,11 +26,17 @@ __all__ = [
 
 
 Status = Literal["passed", "failed", "not run"]
-"""How a graph stands to a gate."""
+"""Result of a gate; `not run` if the figure could not be measured."""
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """A gate and how a graph stands to it. `not run`: what measures the figure is not installed."""
+    """Result of a gate.
+
+    Attributes:
+        gate: Gate that was judged.
+        measured: Measured value of the figure; None where it could not be measured.
+        status: Verdict.
+    """
 
     gate: Gate
     measured: float | None
@@ -40,9 +47,9 @@ def gates_of(manifest: Manifest, precision: Precision, target: Target | None) ->
     """The gates of a graph: those of its precision, with an SNR that allows for the sampling steps.
 
     Args:
-        manifest: Of the artifact.
-        precision: Of the graph.
-        target: Of an INT8 graph.
+        manifest: Manifest of the artifact.
+        precision: Precision of the graph.
+        target: Kind of backend that the graph is made for; None for a graph that runs everywhere.
     """
     allowance_db = steps_allowance_db(manifest)
     return tuple(
@@ -54,13 +61,13 @@ def gates_of(manifest: Manifest, precision: Precision, target: Target | None) ->
 
 
 def steps_allowance_db(manifest: Manifest) -> float:
-    """By how much the SNR may be lower than that of one run of the network.
+    """SNR in dB that sampling steps may cost against one run of the network.
 
     A diffusion model runs its network n times, each time with an error of its own; were they independent, their
     energies would add up: 10 log10(n). 0 for other models.
 
     Args:
-        manifest: Says how many steps the default sampling has.
+        manifest: Manifest of the artifact, whose default sampling counts.
     """
     if manifest.diffusion is None:
         return 0.0
@@ -68,11 +75,11 @@ def steps_allowance_db(manifest: Manifest) -> float:
 
 
 def judged(gates: Sequence[Gate], figures: Mapping[str, float | None]) -> tuple[GateResult, ...]:
-    """Hold figures against gates.
+    """Compare figures with gates.
 
     Args:
-        gates: Any.
-        figures: As measured; None, or no entry, where nothing could measure.
+        gates: Gates to judge by.
+        figures: Name to measured value; None, or no entry, for a figure that could not be measured.
     """
     results = []
     for gate in gates:
@@ -93,8 +100,20 @@ def verdict_of(results: Sequence[GateResult]) -> Status | None:
 
 
 def gate_text(result: GateResult) -> str:
-    """A result in words."""
+    """A result in words, such as `snr_db must be at least 22, 25.1`."""
     gate = result.gate
     sign = "at most" if gate.bound == "max" else "at least"
     measured = "not measured" if result.measured is None else f"{result.measured:.4g}"
     return f"{gate.figure} must be {sign} {gate.limit:g}, {measured}"
+
+
+def gate_lines(name: str, results: Sequence[GateResult]) -> Iterator[str]:
+    """A line for each gate that failed or could not be judged, such as `failed: int8.cpu on cpu: ...`.
+
+    Args:
+        name: Title of what was judged.
+        results: Results of the gates.
+    """
+    for result in results:
+        if result.status != "passed":
+            yield f"{result.status}: {name}: {gate_text(result)}"

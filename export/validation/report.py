@@ -1,4 +1,4 @@
-"""The validation report: what was measured, on what, against what, and the verdict."""
+"""Report of a validation: figures of every graph, the recordings, the reference and the verdict."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ REFERENCE = "reference"
 
 
 class RecordingFigures(msgspec.Struct, frozen=True):
-    """One recording: figure to value; None where nothing could measure it."""
+    """Figures of one recording.
+
+    Attributes:
+        recording: Name of the recording.
+        figures: Name to value; None where it could not be measured.
+    """
 
     recording: str
     figures: dict[str, float | None]
@@ -40,16 +45,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A graph on a backend.
 
     Attributes:
-        graph: Its precision and target, such as `int8.cpu`.
-        precision: Of the graph.
-        target: Of an INT8 graph.
-        provider: What ran it, in words.
-        backend: Library and version.
+        graph: Precision and target of the graph, such as `int8.cpu`.
+        precision: Precision of the graph.
+        target: Kind of backend that the graph is made for; None for a graph that runs everywhere.
+        provider: Name of the provider that ran the graph, with a note such as `FP32 twin`.
+        backend: Library and version that ran the graph.
         figures: Means over the recordings, but `max_abs_error` the largest, `snr_min_db` the smallest and `rtf`
             (seconds of compute per second of audio) the median. `snr_db`, `max_abs_error` and `*_to_reference` are
             against the reference model, all others against the recording.
-        gates: How it stands to its gates.
-        recordings: The same for each recording.
+        gates: Results of the gates.
+        recordings: Figures of each recording.
     """
 
     graph: str
@@ -76,14 +81,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A validation.
 
     Attributes:
-        family: Of the artifact.
-        variant: Of the artifact.
-        reference: `pytorch`, or `fp32` when no checkpoint was given and the FP32 graph had to serve.
-        reference_backend: Library and version.
+        family: Model family of the artifact.
+        variant: Variant of the artifact's model.
+        reference: `pytorch`, or `fp32` if no checkpoint was given and the FP32 graph is the reference.
+        reference_backend: Library and version that ran the graph.
         reference_figures: Means of the reference against the recordings.
-        checkpoint_sha256: Of the source checkpoint.
-        recordings: What was measured on.
-        speech_s: Their length in seconds.
+        checkpoint_sha256: SHA-256 of the source checkpoint; None where it is unknown.
+        recordings: Recordings that were measured on.
+        speech_s: Total length of the recordings, in seconds.
         rows: One per graph and backend.
     """
 

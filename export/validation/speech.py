@@ -1,4 +1,4 @@
-"""Recordings that an artifact is measured on, none of which it was calibrated on."""
+"""Recordings that an artifact is measured on, none of which INT8 was calibrated on."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Speech:
     """A recording and its mel.
 
     Attributes:
-        recording: Its name and hash.
-        samples: At the artifact's rate, float32 [samples], no longer than the mel.
-        mel: In the artifact's convention.
+        recording: Name and hash of the recording.
+        samples: Float32 [samples] at the artifact's sample rate, no longer than the mel.
+        mel: Mel in the artifact's convention.
     """
 
     recording: Recording
@@ -38,8 +38,8 @@ def load_speech(folder: Path, manifest: Manifest) -> list[Speech]:
     """The recordings of a folder, sorted by name.
 
     Raises:
-        InputError: There is no such folder, it holds none, or one of them was calibrated on: its figures would
-            flatter.
+        InputError: There is no such folder, it contains no recordings, or INT8 was calibrated on one of them, which
+            would flatter the figures.
     """
     return [_speech(path, manifest) for path in speech_recordings(folder, manifest)]
 
@@ -55,10 +55,10 @@ def mean_figures(rows: Sequence[dict[str, float | None]]) -> dict[str, float | N
 
 
 def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
-    """Their paths, sorted.
+    """Paths of the recordings in a folder, sorted by name.
 
     Raises:
-        InputError: As `load_speech`.
+        InputError: There is no such folder, it contains no recordings, or INT8 was calibrated on one of them.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: speech must be a folder of recordings, there is none; check the path")

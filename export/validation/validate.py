@@ -1,4 +1,4 @@
-"""Does every graph still sound like the model? Measured on real speech, against PyTorch and against the recording."""
+"""Validation: every graph measured on real speech, against the PyTorch model and against the recording."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def validate_artifact(
     """Measure every graph of an artifact on recordings.
 
     Args:
-        root: The artifact.
-        speech: Folder of recordings, none of which was calibrated on.
-        checkpoint: The source checkpoint: PyTorch is then the reference. None: the FP32 graph is.
-        config: The checkpoint's configuration; None looks beside it.
+        root: Directory of the artifact.
+        speech: Folder of recordings, none of which INT8 was calibrated on.
+        checkpoint: Source checkpoint, whose PyTorch model is the reference; None makes the FP32 graph the reference.
+        config: Configuration of the checkpoint; None reads the one beside it.
         providers: Names of the providers to measure on, such as `cpu`; None measures on every one that is installed
             and runs on a CPU.
         kept_audio: Keeps the audio for the page; None keeps nothing.
-        progress: Told how far it is.
+        progress: Receives the number of vocoded recordings.
 
     Raises:
         InputError: There are no recordings, one was calibrated on, the checkpoint is not the artifact's, or a provider
@@ -121,16 +121,16 @@ def validate_artifact(
 
 
 def record_validation(root: Path, report: Report, page: bytes | None = None) -> Artifact:
-    """Write a report and its figures into the artifact that it speaks of.
+    """Write a report and its figures into the artifact that was measured.
 
     Args:
-        root: The artifact.
-        report: What was measured.
-        page: The same to look at and listen to; None leaves none there, lest it speak of an earlier report.
+        root: Directory of the artifact.
+        report: Report of the validation.
+        page: HTML page of the report; None removes the page of an earlier report.
 
     Raises:
         ArtifactError: The artifact is damaged or another process is changing it.
-        InputError: It cannot be written.
+        InputError: The artifact cannot be written.
     """
 
     def edit(artifact: Artifact) -> Change:
@@ -139,7 +139,7 @@ def record_validation(root: Path, report: Report, page: bytes | None = None) -> 
         figures = {(row.precision, row.target): row.figures for row in reversed(report.rows)}
 
         def validated(graph: GraphEntry) -> GraphEntry:
-            # Of a graph that ran on several backends, the manifest bears the figures of the first.
+            # For a graph that ran on several backends, the manifest states the figures of the first.
             measured = figures.get((graph.precision, graph.target))
             if measured is None or graph.role not in driver_roles(manifest.driver):
                 return graph

@@ -35,12 +35,12 @@ def mcd_db(
 
     Args:
         reference: Float32 or float64 [samples].
-        degraded: The same length.
-        sample_rate: Of both, in Hz.
-        convention: Of the mels.
+        degraded: Float32 or float64 [samples], as long as `reference`.
+        sample_rate: Sample rate of both signals, in Hz.
+        convention: Mel convention of the spectrograms that are compared.
 
     Raises:
-        InputError: As `check_pair` and `mel_spectrogram`.
+        InputError: The signals break a rule of `check_pair`, or do not suit `mel_spectrogram`.
     """
     clean, other = (
         _cepstra(mel_spectrogram(signal.astype(np.float32), sample_rate, convention).values, convention)

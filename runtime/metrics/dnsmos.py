@@ -1,4 +1,4 @@
-"""DNSMOS: what a network thinks that listeners would say, without a reference."""
+"""DNSMOS: mean opinion scores that a network predicts without a reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Dnsmos", "dnsmos", "dnsmos_ovrl_lost"]
 _RATE = 16_000
 _SEGMENT_S = 9.01
 _MODEL = Path("dnsmos_models") / "sig_bak_ovr.onnx"
-# From what the network says to the scale of P.835, highest power first: speechmos 0.0.1.1, dnsmos.py.
+# Polynomials from the output of the network to the scale of P.835, highest power first: speechmos 0.0.1.1, dnsmos.py.
 _SIG = (-0.08397278, 1.22083953, 0.0052439)
 _BAK = (-0.13166888, 1.60915514, -0.39604546)
 _OVRL = (-0.06766283, 1.11546468, 0.04602535)
@@ -33,9 +33,9 @@ class Dnsmos:
     """Mean opinion scores of ITU-T P.835, from 1 to 5.
 
     Attributes:
-        sig: Of the speech.
-        bak: Of the background.
-        ovrl: Of the whole.
+        sig: Score of the speech signal.
+        bak: Score of the background.
+        ovrl: Score of the overall quality.
     """
 
     sig: float
@@ -44,27 +44,27 @@ class Dnsmos:
 
 
 def dnsmos(samples: NDArray[np.floating[Any]], sample_rate: int) -> Dnsmos:
-    """C. Reddy et al., DNSMOS P.835, ICASSP 2022, with the network of the package `speechmos`.
+    """Mean opinion scores that a network predicts: C. Reddy et al., DNSMOS P.835, ICASSP 2022, package `speechmos`.
 
-    As there: at 16 kHz, segments of 9.01 s every second, scores averaged; shorter audio is repeated.
+    As in the package: at 16 kHz, segments of 9.01 s every second, scores averaged; shorter audio is repeated.
 
     Args:
         samples: Float32 or float64 [samples], clipped to [-1, 1].
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
 
     Raises:
         MetricUnavailableError: speechmos or onnxruntime is not installed, or there are no samples.
     """
     session = _session()
-    heard = np.clip(resample(samples.astype(np.float32), sample_rate, _RATE), -1.0, 1.0)
-    if not heard.size:
+    resampled = np.clip(resample(samples.astype(np.float32), sample_rate, _RATE), -1.0, 1.0)
+    if not resampled.size:
         raise MetricUnavailableError("DNSMOS needs audio, got none; measure speech")
     length = int(_SEGMENT_S * _RATE)
-    while heard.size < length:
-        heard = np.append(heard, heard)
-    count = int(heard.size // _RATE - _SEGMENT_S) + 1
+    while resampled.size < length:
+        resampled = np.append(resampled, resampled)
+    count = int(resampled.size // _RATE - _SEGMENT_S) + 1
     # As the package rounds: some segments end a sample early and are left out.
-    cut = (heard[number * _RATE : int((number + _SEGMENT_S) * _RATE)] for number in range(count))
+    cut = (resampled[number * _RATE : int((number + _SEGMENT_S) * _RATE)] for number in range(count))
     segments = [segment for segment in cut if segment.size == length]
     raw = np.array([session.run(None, {"input_1": segment[np.newaxis]})[0][0] for segment in segments])
     sig, bak, ovrl = (
@@ -77,18 +77,18 @@ def dnsmos(samples: NDArray[np.floating[Any]], sample_rate: int) -> Dnsmos:
 def dnsmos_ovrl_lost(
     reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[Any]], sample_rate: int
 ) -> float:
-    """How much lower the overall DNSMOS of the degraded signal is.
+    """Overall DNSMOS of the reference minus that of the degraded signal.
 
-    What a network that was trained on noise suppression says of a vocoder means little by itself; a difference does.
+    The network was trained on noise suppression, so that its score of a vocoder means little; the difference does.
 
     Args:
         reference: Float32 or float64 [samples].
-        degraded: The same length.
-        sample_rate: Of both, in Hz.
+        degraded: Float32 or float64 [samples], as long as `reference`.
+        sample_rate: Sample rate of both signals, in Hz.
 
     Raises:
-        InputError: As `check_pair`.
-        MetricUnavailableError: As `dnsmos`.
+        InputError: The signals break a rule of `check_pair`.
+        MetricUnavailableError: speechmos or onnxruntime is not installed, or there are no samples.
     """
     clean, other = check_pair(reference, degraded)
     return dnsmos(clean, sample_rate).ovrl - dnsmos(other, sample_rate).ovrl

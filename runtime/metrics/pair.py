@@ -1,4 +1,4 @@
-"""What every metric asks of its two signals."""
+"""Check of the two signals that every metric compares."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def check_pair(
 
     Args:
         reference: Float32 or float64 [samples], finite.
-        degraded: The same length.
-        least_samples: What the metric needs.
+        degraded: Float32 or float64 [samples], as long as `reference`, finite.
+        least_samples: Fewest samples that the metric needs.
 
     Raises:
         InputError: Type, shape or length is wrong, or a sample is NaN or infinite.

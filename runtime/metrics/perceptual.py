@@ -1,4 +1,4 @@
-"""Metrics modelled on listeners, from packages that need not be installed."""
+"""Metrics modeled on human perception, from optional packages."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def pesq_wb(
 
     Args:
         reference: Float32 or float64 [samples], nominally in [-1, 1].
-        degraded: The same length.
-        sample_rate: Of both, in Hz.
+        degraded: Float32 or float64 [samples], as long as `reference`.
+        sample_rate: Sample rate of both signals, in Hz.
 
     Raises:
-        InputError: As `check_pair`.
+        InputError: The signals break a rule of `check_pair`.
         MetricUnavailableError: `pesq` is not installed, or it finds no speech, as in silence or under 0.25 s.
     """
     package = _package("pesq")
@@ -57,11 +57,11 @@ def stoi(
 
     Args:
         reference: Float32 or float64 [samples].
-        degraded: The same length.
-        sample_rate: Of both, in Hz.
+        degraded: Float32 or float64 [samples], as long as `reference`.
+        sample_rate: Sample rate of both signals, in Hz.
 
     Raises:
-        InputError: As `check_pair`.
+        InputError: The signals break a rule of `check_pair`.
         MetricUnavailableError: `pystoi` is not installed, or there are under 0.4 s of speech.
     """
     package = _package("pystoi")

@@ -33,7 +33,7 @@ def f0_hz(samples: NDArray[np.floating[Any]], sample_rate: int) -> NDArray[np.fl
 
     Args:
         samples: Float32 or float64 [samples].
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
 
     Returns:
         [frames], in Hz, from 60 to 500; NaN where there is no period, or the RMS is below -60 dBFS.
@@ -59,11 +59,11 @@ def pitch_error_cents(
 
     Args:
         reference: Float32 or float64 [samples].
-        degraded: The same length.
-        sample_rate: Of both, in Hz.
+        degraded: Float32 or float64 [samples], as long as `reference`.
+        sample_rate: Sample rate of both signals, in Hz.
 
     Raises:
-        InputError: As `check_pair`.
+        InputError: The signals break a rule of `check_pair`.
         MetricUnavailableError: There are under 5 such frames.
     """
     clean, other = (f0_hz(signal, sample_rate) for signal in check_pair(reference, degraded))
@@ -81,11 +81,11 @@ def voicing_f1(
 
     Args:
         reference: Float32 or float64 [samples].
-        degraded: The same length.
-        sample_rate: Of both, in Hz.
+        degraded: Float32 or float64 [samples], as long as `reference`.
+        sample_rate: Sample rate of both signals, in Hz.
 
     Raises:
-        InputError: As `check_pair`.
+        InputError: The signals break a rule of `check_pair`.
         MetricUnavailableError: The reference has no voiced frame.
     """
     clean, other = (np.isfinite(f0_hz(signal, sample_rate)) for signal in check_pair(reference, degraded))
@@ -129,7 +129,7 @@ def _normalized_difference(frames: NDArray[np.float64], longest: int) -> NDArray
 
 
 def _parabola(values: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How far the bottom of a parabola through three neighbours is from the middle one, in [-0.5, 0.5]."""
+    """How far the bottom of a parabola through three neighbors is from the middle one, in [-0.5, 0.5]."""
     rows = np.arange(len(values))
     left, middle, right = (values[rows, places + offset] for offset in (-1, 0, 1))
     curvature = left - 2.0 * middle + right

@@ -32,13 +32,13 @@ def lsd(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[Any]
 
     Args:
         reference: Float32 or float64 [samples], more than 1024.
-        degraded: The same length.
+        degraded: Float32 or float64 [samples], as long as `reference`.
 
     Returns:
         0 for equal signals; 1 is 10 dB.
 
     Raises:
-        InputError: As `check_pair`.
+        InputError: The signals break a rule of `check_pair`.
     """
     clean, other = check_pair(reference, degraded, _LSD_N_FFT // 2 + 1)
     layout = (_LSD_N_FFT, _LSD_N_FFT, _LSD_HOP_LENGTH)
@@ -58,13 +58,13 @@ def multi_resolution_stft(reference: NDArray[np.floating[Any]], degraded: NDArra
 
     Args:
         reference: Float32 or float64 [samples], more than 1024.
-        degraded: The same length.
+        degraded: Float32 or float64 [samples], as long as `reference`.
 
     Returns:
         0 for equal signals.
 
     Raises:
-        InputError: As `check_pair`.
+        InputError: The signals break a rule of `check_pair`.
     """
     largest = max(n_fft for n_fft, _, _ in _RESOLUTIONS)
     clean, other = check_pair(reference, degraded, largest // 2 + 1)
@@ -83,12 +83,12 @@ def mel_l1(
 
     Args:
         reference: Float32 or float64 [samples].
-        degraded: The same length.
-        sample_rate: Of both, in Hz.
-        convention: Of the mels.
+        degraded: Float32 or float64 [samples], as long as `reference`.
+        sample_rate: Sample rate of both signals, in Hz.
+        convention: Mel convention of the spectrograms that are compared.
 
     Raises:
-        InputError: As `check_pair` and `mel_spectrogram`.
+        InputError: The signals break a rule of `check_pair`, or do not suit `mel_spectrogram`.
     """
     clean, other = (
         mel_spectrogram(signal.astype(np.float32), sample_rate, convention).values

@@ -17,13 +17,13 @@ def snr_db(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[A
 
     Args:
         reference: Float32 or float64 [samples].
-        degraded: The same length.
+        degraded: Float32 or float64 [samples], as long as `reference`.
 
     Returns:
         Infinity for equal signals, also for two silent ones; minus infinity when only the reference is silent.
 
     Raises:
-        InputError: As `check_pair`.
+        InputError: The signals break a rule of `check_pair`.
     """
     clean, other = check_pair(reference, degraded)
     noise_energy = float(np.sum((clean - other) ** 2))
@@ -40,13 +40,13 @@ def si_sdr_db(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floatin
 
     Args:
         reference: Float32 or float64 [samples].
-        degraded: The same length.
+        degraded: Float32 or float64 [samples], as long as `reference`.
 
     Returns:
         Infinity where one is a multiple of the other; minus infinity where they have nothing in common.
 
     Raises:
-        InputError: As `check_pair`.
+        InputError: The signals break a rule of `check_pair`.
         MetricUnavailableError: One of them is silent.
     """
     clean, other = check_pair(reference, degraded)
@@ -61,7 +61,7 @@ def max_abs_error(reference: NDArray[np.floating[Any]], degraded: NDArray[np.flo
     """The largest absolute difference between two samples; 0 for equal signals.
 
     Raises:
-        InputError: As `check_pair`.
+        InputError: The signals break a rule of `check_pair`.
     """
     clean, other = check_pair(reference, degraded)
     return float(np.max(np.abs(clean - other)))

@@ -1,4 +1,4 @@
-"""Files, folders and artifacts held against each other."""
+"""Comparison of files, folders and artifacts."""
 
 from voirs_vocoder.export.validation.compare.artifacts import compare_artifacts
 from voirs_vocoder.export.validation.compare.recordings import compare_recordings

@@ -19,13 +19,13 @@ _REMEDY = "align=True resamples and moves them"
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """A pair that can be compared.
+    """Two signals that can be compared.
 
     Attributes:
         reference: Float32 [samples], mono.
-        degraded: The same length.
-        sample_rate: Of both, in Hz.
-        notes: What was done to them.
+        degraded: Float32 [samples], mono, as long as `reference`.
+        sample_rate: Sample rate of both signals, in Hz.
+        notes: Changes that were made to the signals, a line each.
     """
 
     reference: NDArray[np.float32]
@@ -42,13 +42,13 @@ def aligned(name: str, reference: AudioBuffer, degraded: AudioBuffer, *, align: 
     by up to 500 ms to where the cross-correlation of the two is largest in magnitude.
 
     Args:
-        name: Of the pair, in messages.
-        reference: What is taken as right.
-        degraded: What is judged.
-        align: Whether they may be resampled and moved.
+        name: Name of the pair in messages.
+        reference: Recording that counts as correct.
+        degraded: Recording that is judged.
+        align: Whether the recordings may be resampled and shifted.
 
     Raises:
-        InputError: They differ by more than that.
+        InputError: Rates or lengths differ by more than that.
     """
     notes = []
     rate = reference.sample_rate

@@ -19,7 +19,7 @@ from voirs_vocoder.runtime.progress import Progress, silent
 __all__ = ["compare_recordings"]
 
 _CONVENTION = "hifigan-22k"
-# What a mel is compared in, which has a rate of its own.
+# Figures that compare mels, whose convention has its own sample rate.
 _IN_MELS = ("mel_l1", "mcd_db")
 
 
@@ -38,11 +38,11 @@ def compare_recordings(
 
     Args:
         reference: A recording, or a folder of them.
-        degraded: Likewise.
-        thresholds: What the means must keep.
-        align: See `aligned`.
+        degraded: A recording if `reference` is one, or a folder of them.
+        thresholds: Limits that the means must keep.
+        align: Whether recordings that do not fit are resampled and shifted, as `aligned` describes.
         kept_audio: Keeps the audio for the report page; None keeps nothing.
-        progress: Told how far it is.
+        progress: Receives the number of pairs that are done.
 
     Raises:
         InputError: One is a file and the other a folder, no name is shared, or a pair cannot be compared.

@@ -1,4 +1,4 @@
-"""What a comparison found."""
+"""Report of a comparison."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 __all__ = ["CompareReport", "Comparison", "compare_table", "comparison_of", "encode_comparison"]
 
 _LARGEST = "max_abs_error"
-# Of a table of many comparisons; one alone is shown whole.
+# Columns of a table of many comparisons; a single one is shown whole.
 _COLUMNS = ("snr_db", "max_abs_error", "pesq_wb", "pesq_lost", "stoi", "lsd", "multi_resolution_stft")
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing heard against another.
+    """Figures between a reference and a degraded signal.
 
     Attributes:
-        reference: What is taken as right.
-        degraded: What is judged.
+        reference: Name of the signal that counts as correct.
+        degraded: Name of the signal that is judged.
         figures: Means over the recordings, but `max_abs_error` the largest; None where nothing could measure one.
-        gates: How the means stand to the thresholds.
-        recordings: The figures of each recording.
+        gates: Results of the limits.
+        recordings: Figures of each recording.
     """
 
     reference: str
@@ -45,13 +45,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was compared.
+    """Report of one or more comparisons.
 
     Attributes:
-        kind: Of what was given.
-        comparisons: In the order of a table.
-        rtf: Of each variant of an artifact, seconds of compute per second of audio, over all recordings together.
-        notes: What was aligned, cut or left out.
+        kind: Kind of the things that were compared.
+        comparisons: Comparisons in the order of the table.
+        rtf: Title of each candidate of an artifact to its seconds of compute per second of audio, over all recordings.
+        notes: Recordings that were aligned, cut or left out, a line each.
     """
 
     kind: Literal["files", "folders", "artifacts"]
@@ -68,7 +68,7 @@ class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
 def comparison_of(
     reference: str, degraded: str, recordings: Sequence[RecordingFigures], gates: Sequence[Gate]
 ) -> Comparison:
-    """Sum up the recordings and hold their means against thresholds."""
+    """Average the figures of the recordings and judge the means by limits."""
     rows = [recording.figures for recording in recordings]
     figures = mean_figures(rows)
     largest = [row.get(_LARGEST) for row in rows]

@@ -1,4 +1,4 @@
-"""Limits that a comparison is held against."""
+"""Limits of comparisons: those given by the user, and those that two graphs of one artifact must keep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PESQ_LOST = "pesq_lost"
 
 
 def parsed_threshold(text: str, bound: Literal["max", "min"]) -> Gate:
-    """A threshold as the command line gives it, such as `snr_db=30`.
+    """A limit as text, such as `snr_db=30`.
 
     Raises:
         InputError: It is not NAME=NUMBER, or nothing is measured under that name.
@@ -43,16 +43,16 @@ def consistency_gates(
     reference: tuple[Precision, Target | None],
     degraded: tuple[Precision, Target | None],
 ) -> tuple[Gate, ...]:
-    """What two variants of one artifact owe each other: their SNR.
+    """The SNR that two candidates of one artifact must reach between them.
 
     One graph on two backends must agree closely. Of two graphs, each may depart from FP32 as far as its own gate
     allows; were the two errors independent, their energies would add up:
     10^(-s/10) = 10^(-a/10) + 10^(-b/10) for gates of a and b dB.
 
     Args:
-        manifest: Of the artifact.
-        reference: Precision and INT8 target of one.
-        degraded: Of the other.
+        manifest: Manifest of the artifact.
+        reference: Precision and INT8 target of one candidate.
+        degraded: Precision and INT8 target of the other candidate.
     """
     if reference == degraded:
         limit_db = get_precision(reference[0]).same_graph_snr_db
