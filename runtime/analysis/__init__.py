@@ -1,4 +1,4 @@
-"""What audio is like by itself: levels, loudness, spectrum, tones, and whether an output is fit to be heard."""
+"""Analysis of audio without a reference: levels, loudness, spectrum, tones, and checks of an output."""
 
 from voirs_vocoder.runtime.analysis.output_checks import (
     OutputCheck,

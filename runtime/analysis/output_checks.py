@@ -1,4 +1,4 @@
-"""Is what came out fit to be heard? Clipping, offset, silence, channels that cancel, NaN."""
+"""Checks of an output: clipping, offset, silence, channels that cancel each other, NaN."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ __all__ = ["OutputCheck", "OutputChecker", "OutputLimits", "OutputReport", "chec
 
 @dataclass(frozen=True)
 class OutputLimits:
-    """What an output must keep.
+    """Limits that an output is checked against.
 
     Attributes:
-        true_peak_db: Highest peak between samples, relative to full scale.
-        dc_offset: Largest magnitude of a channel's mean.
-        coherence: Least correlation of left and right, in [-1, 1]; what is far below 0 vanishes when played in mono.
-        silence_s: Longest run of silence in seconds.
-        silence_db: A sample below this counts as silence.
+        true_peak_db: Highest true peak allowed, in dB relative to full scale.
+        dc_offset: Largest magnitude allowed of the mean of a channel; not negative.
+        coherence: Lowest correlation allowed of two channels, in [-1, 1]; channels far below 0 cancel each other in
+            mono.
+        silence_s: Longest run of silence allowed, in seconds; positive.
+        silence_db: Magnitude in dB relative to full scale below which a sample is silent.
+
+    Raises:
+        InputError: A limit is out of its range.
     """
 
     true_peak_db: float = 0.0
@@ -42,13 +46,13 @@ class OutputLimits:
 
 
 class OutputCheck(msgspec.Struct, frozen=True):
-    """One check.
+    """Result of one check.
 
     Attributes:
-        name: Such as `true_peak_db`.
-        measured: None where it does not apply: the coherence of silence or of one channel.
-        limit: What it must keep.
-        passed: Whether it does.
+        name: Name of the check, such as `true_peak_db`.
+        measured: Measured value; None when it is not defined, as the coherence of silence or of one channel.
+        limit: Value that the check allows at most, or at least for the coherence.
+        passed: Whether the measured value is within the limit; true when it is not defined.
     """
 
     name: str
@@ -58,30 +62,30 @@ class OutputCheck(msgspec.Struct, frozen=True):
 
 
 class OutputReport(msgspec.Struct, frozen=True):
-    """All of them.
+    """Results of all checks of an output.
 
     Attributes:
-        checks: In a fixed order.
+        checks: Results, always in the same order.
     """
 
     checks: tuple[OutputCheck, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed."""
+        """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
 
 class OutputChecker:
-    """Checks audio that comes in blocks."""
+    """Checks a signal that comes in blocks."""
 
     def __init__(self, sample_rate: int, channels: int = 1, limits: OutputLimits | None = None) -> None:
-        """At the beginning of a signal.
+        """Begin a signal.
 
         Args:
-            sample_rate: In Hz.
-            channels: Of the signal.
-            limits: None takes the defaults.
+            sample_rate: Sample rate of the signal in Hz.
+            channels: Number of channels of the signal.
+            limits: Limits of the checks; None uses the defaults of `OutputLimits`.
         """
         self._limits = limits or OutputLimits()
         self._rate = sample_rate
@@ -94,7 +98,7 @@ class OutputChecker:
         self._run = self._longest_run = 0
 
     def push(self, samples: NDArray[np.float32]) -> None:
-        """Take the next samples, float32 [channels, samples]."""
+        """Measure the next samples, float32 [channels, samples]; NaN and infinity are counted and taken as 0."""
         finite = np.isfinite(samples)
         self._not_finite += samples.size - int(np.count_nonzero(finite))
         block = np.where(finite, samples, np.float32(0.0))
@@ -106,7 +110,7 @@ class OutputChecker:
         self._count_silence(np.max(np.abs(block), axis=0, initial=0.0) < self._silence)
 
     def finish(self) -> OutputReport:
-        """What was found."""
+        """End the signal and compare its measures with the limits."""
         limits = self._limits
         peak_db = self._peak.finish_db()
         offset = float(np.max(np.abs(self._sums), initial=0.0)) / max(1, self._samples)
@@ -148,7 +152,7 @@ class OutputChecker:
 
 
 def check_output(audio: AudioBuffer, limits: OutputLimits | None = None) -> OutputReport:
-    """Check a whole signal. See `OutputChecker`."""
+    """Check a whole signal against limits; None uses the defaults of `OutputLimits`."""
     checker = OutputChecker(audio.sample_rate, audio.channels, limits)
     checker.push(audio.samples)
     return checker.finish()

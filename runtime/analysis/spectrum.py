@@ -1,4 +1,4 @@
-"""Spectral measures of a signal: zero crossings, centroid, Bark bands, what is masked."""
+"""Spectral measures of a signal: zero crossings, centroid, Bark bands, masking threshold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLOOR = 1e-12
 
 
 def zero_crossings_per_s(samples: NDArray[np.float32], sample_rate: int) -> float:
-    """How often the sign of [samples] changes; a zero counts as positive. Twice the frequency of a tone."""
+    """Changes of sign of [samples] per second; a zero counts as positive. Twice the frequency of a pure tone."""
     if samples.size < 2:
         return 0.0
     signs = samples >= 0
@@ -34,19 +34,19 @@ def zero_crossings_per_s(samples: NDArray[np.float32], sample_rate: int) -> floa
 
 
 def spectral_centroid_hz(samples: NDArray[np.float32], sample_rate: int) -> float:
-    """Centre of gravity of the spectrum: sum f |X(f)| / sum |X(f)|, over frames weighted by their magnitude.
+    """Center of gravity of the spectrum: sum f |X(f)| / sum |X(f)|, over frames weighted by their magnitude.
 
     G. Peeters, A large set of audio features for sound description, CUIDADO, 2004, section 6.1.1.
 
     Args:
         samples: Float32 [samples], more than 1024.
-        sample_rate: In Hz.
+        sample_rate: Sample rate of the signal in Hz.
 
     Returns:
-        0 for silence.
+        Frequency in Hz; 0 for silence.
 
     Raises:
-        InputError: There are too few samples.
+        InputError: The signal has at most 1024 samples.
     """
     magnitude = np.sqrt(_power(samples)).sum(axis=0)
     total = float(magnitude.sum())
@@ -55,7 +55,7 @@ def spectral_centroid_hz(samples: NDArray[np.float32], sample_rate: int) -> floa
 
 
 def bark_of_hz(frequency_hz: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Critical-band rate: 26.81 f / (1960 + f) - 0.53.
+    """Critical-band rate in Bark of a frequency f in Hz: 26.81 f / (1960 + f) - 0.53.
 
     H. Traunmüller, Analytical expressions for the tonotopic sensory scale, JASA 88(1), 1990, equation 6, without its
     corrections at the ends.
@@ -68,19 +68,19 @@ def bark_band_db(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.f
 
     Args:
         samples: Float32 [samples], more than 1024.
-        sample_rate: In Hz.
+        sample_rate: Sample rate of the signal in Hz.
 
     Returns:
-        Float64 [24]: bands from 0 to 24 Bark; -120 where there is nothing.
+        Float64 [24]: bands of 1 Bark from 0 to 24; -120 for silence.
 
     Raises:
-        InputError: There are too few samples.
+        InputError: The signal has at most 1024 samples.
     """
     return 10.0 * np.log10(np.maximum(_bark_power(samples, sample_rate), _FLOOR))
 
 
 def masking_threshold_db(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Below which level noise in each critical band is not heard beside the signal.
+    """Masking threshold: level in dB below which noise in a critical band is inaudible beside the signal.
 
     J. Johnston, Transform coding of audio signals using perceptual noise criteria, IEEE JSAC 6(2), 1988: band powers
     spread by M. Schroeder's function, less an offset of t (14.5 + b) + (1 - t) 5.5 dB in band b, where the tonality t
@@ -88,13 +88,13 @@ def masking_threshold_db(samples: NDArray[np.float32], sample_rate: int) -> NDAr
 
     Args:
         samples: Float32 [samples], more than 1024.
-        sample_rate: In Hz.
+        sample_rate: Sample rate of the signal in Hz.
 
     Returns:
-        Float64 [24], in the dB of `bark_band_db`.
+        Float64 [24]: the threshold in each band, in dB on the scale of `bark_band_db`.
 
     Raises:
-        InputError: There are too few samples.
+        InputError: The signal has at most 1024 samples.
     """
     band = np.arange(BARK_BANDS)
     distance = band[:, np.newaxis] - band[np.newaxis, :] + 0.474
@@ -119,7 +119,9 @@ def _bark_power(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.fl
 
 
 def _power(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[frames, bins]."""
+    """Power spectra of the frames of a signal: float64 [frames, bins]."""
     if samples.ndim != 1 or samples.size <= _N_FFT // 2:
-        raise InputError(f"a spectrum needs more than {_N_FFT // 2} samples, got shape {samples.shape}")
+        raise InputError(
+            f"a spectrum needs more than {_N_FFT // 2} samples, got shape {samples.shape}; give a longer signal"
+        )
     return np.concatenate(list(centered_power(samples, _N_FFT, _N_FFT, _HOP_LENGTH)))

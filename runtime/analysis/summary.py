@@ -1,4 +1,4 @@
-"""All that can be said of a signal by itself."""
+"""All measures of a signal that need no reference."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ __all__ = ["AudioAnalysis", "analyse"]
 
 
 class AudioAnalysis(msgspec.Struct, frozen=True, kw_only=True):
-    """A signal in numbers; None where one is not defined, as the level of silence in dB.
+    """Measures of a signal.
 
     Attributes:
-        duration_s: In seconds.
-        sample_rate: In Hz.
-        channels: How many.
-        peak_db: Largest sample.
-        true_peak_db: Largest value between samples.
-        rms_db: Over all channels.
-        loudness_lufs: Integrated.
-        dc_offset: Mean of the channel that is farthest from 0.
-        zero_crossings_per_s: Of the mean of the channels, as all below.
-        spectral_centroid_hz: Centre of the spectrum.
-        bark_band_db: Power in each of 24 critical bands.
-        masking_threshold_db: Below which noise in each is not heard.
+        duration_s: Length of the signal in seconds.
+        sample_rate: Sample rate of the signal in Hz.
+        channels: Number of channels.
+        peak_db: Largest magnitude of a sample, in dB relative to full scale; None for silence.
+        true_peak_db: Largest magnitude at four times the sample rate, in dB relative to full scale; None for silence.
+        rms_db: RMS over all channels, in dB relative to full scale; None for silence.
+        loudness_lufs: Integrated loudness in LUFS; None for less than 0.4 s, or when all is below the gate.
+        dc_offset: Mean of one channel, with its sign: of the channel whose mean is farthest from 0.
+        zero_crossings_per_s: Changes of sign per second of the mean of the channels.
+        spectral_centroid_hz: Center of gravity of the spectrum of the mean of the channels, in Hz; 0 for silence.
+        bark_band_db: Power of the mean of the channels in each of 24 critical bands, in dB.
+        masking_threshold_db: Level in dB below which noise is inaudible beside the mean of the channels, in each of 24
+            critical bands.
     """
 
     duration_s: float
@@ -48,7 +49,7 @@ def analyse(audio: AudioBuffer) -> AudioAnalysis:
     """Measure a signal.
 
     Raises:
-        InputError: There are under 1025 samples, or pyloudnorm is not installed.
+        InputError: The signal has at most 1024 samples, or pyloudnorm is not installed.
     """
     middle = mono(audio.samples)
     rate = audio.sample_rate

@@ -1,4 +1,4 @@
-"""What a chain does to a tone: harmonics, distortion, noise floor, dynamic range."""
+"""Measures of a tone after processing: harmonics, distortion, noise floor, dynamic range."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Harmonics", "dynamic_range_db", "harmonics", "thd_n_percent"]
 
 _LOWEST_HZ = 20.0
 _LEAST_SAMPLES = 4096
-# The skirts of such a line are 200 dB below it, the line itself reaches 9 bins to each side.
+# With this window the side lobes are 200 dB below a line, whose main lobe is 9 bins wide on each side.
 _KAISER_BETA = 28.0
 _LINE_BINS = 10
 _HARMONICS = 10
@@ -23,14 +23,14 @@ _TEST_LEVEL_DB = 60.0
 
 @dataclass(frozen=True)
 class Harmonics:
-    """A tone and what is not it.
+    """Measures of a tone, its harmonics and the remaining noise.
 
     Attributes:
-        frequency_hz: Of the tone, to a bin.
-        level_db: Of the tone, a full-scale sine being 0.
-        harmonics_db: Of its harmonics from the second on, relative to it.
-        noise_floor_db: All that is neither tone nor harmonic, relative to a full-scale sine.
-        thd_n_percent: Root of the power of all that is not the tone over that of the tone, times 100.
+        frequency_hz: Frequency of the tone in Hz, to the resolution of a bin.
+        level_db: Level of the tone in dB relative to a full-scale sine.
+        harmonics_db: Levels of the harmonics from the second to the tenth, in dB relative to the tone.
+        noise_floor_db: Level of everything but the tone and its harmonics, in dB relative to a full-scale sine.
+        thd_n_percent: Amplitude of everything but the tone over that of the tone, in percent.
     """
 
     frequency_hz: float
@@ -41,27 +41,27 @@ class Harmonics:
 
 
 def harmonics(samples: NDArray[np.float32], sample_rate: int) -> Harmonics:
-    """Take a tone apart.
+    """Separate a tone from its harmonics and from noise.
 
-    The strongest line of a spectrum under a Kaiser window is the tone. THD+N as in AES17-2020, section 6.3,
-    from 20 Hz to half the rate.
+    The tone is the strongest line of the spectrum, which is computed with a Kaiser window. THD+N follows AES17-2020,
+    section 6.3, from 20 Hz to half the sample rate.
 
     Args:
-        samples: Float32 [samples], a steady tone.
-        sample_rate: In Hz.
+        samples: A steady tone, float32 [samples], at least 4096.
+        sample_rate: Sample rate of the signal in Hz.
 
     Raises:
-        InputError: There are under 4096 samples, or silence.
+        InputError: The signal has less than 4096 samples, or is silent.
     """
     if samples.ndim != 1 or samples.size < _LEAST_SAMPLES:
         raise InputError(
-            f"a tone is measured on at least {_LEAST_SAMPLES} samples, got shape {samples.shape}"
+            f"a tone needs at least {_LEAST_SAMPLES} samples, got shape {samples.shape}; give a longer signal"
         )
     power = _spectrum(samples.astype(np.float64))
     bin_hz = sample_rate / samples.size
     power[: max(1, round(_LOWEST_HZ / bin_hz))] = 0.0
     if not power.any():
-        raise InputError("a tone is measured on sound, got silence")
+        raise InputError("a tone cannot be measured in silence; give a signal with a tone")
     place = int(np.argmax(power))
     rest = power.copy()
     tone = _take(rest, place)
@@ -77,19 +77,27 @@ def harmonics(samples: NDArray[np.float32], sample_rate: int) -> Harmonics:
 
 
 def thd_n_percent(samples: NDArray[np.float32], sample_rate: int) -> float:
-    """Total harmonic distortion and noise of a tone. See `harmonics`."""
+    """Total harmonic distortion and noise of a steady tone, in percent of its amplitude.
+
+    Args:
+        samples: A steady tone, float32 [samples], at least 4096.
+        sample_rate: Sample rate of the signal in Hz.
+
+    Raises:
+        InputError: The signal has less than 4096 samples, or is silent.
+    """
     return harmonics(samples, sample_rate).thd_n_percent
 
 
 def dynamic_range_db(samples: NDArray[np.float32], sample_rate: int) -> float:
-    """Dynamic range by AES17-2020, section 6.4: of a tone at -60 dB, the level of what is not it, plus 60 dB.
+    """Dynamic range in dB by AES17-2020, section 6.4: full scale over the noise beside a tone at -60 dB.
 
     Args:
-        samples: Float32 [samples], a tone 60 dB below full scale that went through what is measured.
-        sample_rate: In Hz.
+        samples: Output of the system under test for a tone 60 dB below full scale, float32 [samples], at least 4096.
+        sample_rate: Sample rate of the signal in Hz.
 
     Raises:
-        InputError: As `harmonics`, or the tone is not at -60 dB within 1 dB.
+        InputError: The signal has less than 4096 samples, is silent, or its level is not -60 dB within 1 dB.
     """
     found = harmonics(samples, sample_rate)
     if abs(found.level_db + _TEST_LEVEL_DB) > 1.0:
@@ -100,16 +108,16 @@ def dynamic_range_db(samples: NDArray[np.float32], sample_rate: int) -> float:
 
 
 def _spectrum(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Power by bin, such that a line of a full-scale sine sums up to 1."""
+    """Power in each bin, scaled so that the bins of a full-scale sine sum up to 1."""
     window = np.kaiser(samples.size, _KAISER_BETA)
     power = np.abs(np.fft.rfft(samples * window)) ** 2
-    # By Parseval a sine of amplitude 1 puts sum(window^2) / 4 times the length into one side.
+    # By Parseval, the bins of a sine of amplitude 1 sum up to sum(window^2) / 4 times the length.
     scaled: NDArray[np.float64] = power * 4.0 / (samples.size * np.sum(window**2))
     return scaled
 
 
 def _take(power: NDArray[np.float64], place: int) -> float:
-    """The power of a line, which is then gone."""
+    """Sum the power of a line and set its bins to 0."""
     low, high = max(0, place - _LINE_BINS), place + _LINE_BINS + 1
     taken = float(power[low:high].sum())
     power[low:high] = 0.0

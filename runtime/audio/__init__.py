@@ -1,4 +1,4 @@
-"""Audio: in memory, read from files that nobody vouches for, changed, and encoded."""
+"""Audio: buffers in memory, reading of untrusted files, editing, resampling and encoding."""
 
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, array_blocks, mono
 from voirs_vocoder.runtime.audio.encoder import ResampledWarning

@@ -23,10 +23,11 @@ class AudioBuffer:
 
     Attributes:
         samples: Float32 [channels, samples], nominally in [-1, 1] and not clipped.
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz, 1,000 to 768,000.
 
     Raises:
-        InputError: The samples have another type or shape, or channels or rate are beyond reason.
+        InputError: The samples have another type or shape, there are no channels or more than 64, or the sample rate
+            is out of range.
     """
 
     samples: NDArray[np.float32]
@@ -53,22 +54,27 @@ class AudioBuffer:
 
 
 def array_blocks(samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Cut [channels, samples] into views of bounded length."""
+    """Cut [channels, samples] into views of at most 65,536 samples."""
     for start in range(0, samples.shape[1], _BLOCK_SAMPLES):
         yield samples[:, start : start + _BLOCK_SAMPLES]
 
 
 def mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of the channels: [channels, samples] -> [samples]."""
+    """Mean of the channels: float32 [channels, samples] -> [samples]."""
     mean: NDArray[np.float32] = samples.mean(axis=0, dtype=np.float32)
     return mean
 
 
 def check_format(channels: int, sample_rate: int, where: str) -> None:
-    """Refuse a number of channels or a rate beyond reason.
+    """Refuse a number of channels or a sample rate that no audio has.
+
+    Args:
+        channels: Number of channels, 1 to 64.
+        sample_rate: Sample rate in Hz, 1,000 to 768,000.
+        where: Beginning of the error message, such as the path of a file.
 
     Raises:
-        InputError: They are; `where` begins the message.
+        InputError: The number of channels or the sample rate is out of range.
     """
     if not 1 <= channels <= _MAX_CHANNELS:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What FFmpeg reads, through PyAV: AAC in MP4."""
+"""Decoding by FFmpeg, through PyAV: AAC in MP4."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from voirs_vocoder.runtime.errors import InputError
 __all__ = ["AV_ENDINGS", "AvSoundFile"]
 
 AV_ENDINGS = (".m4a",)
-"""Of files that libsndfile does not read and FFmpeg does."""
+"""Endings of the files that FFmpeg decodes, which libsndfile cannot."""
 
 
 class AvSoundFile:
-    """A file that is read from its beginning to its end, as `soundfile.SoundFile` is.
+    """An audio file that is read from its beginning to its end, with the part of `soundfile.SoundFile` that this needs.
 
     Attributes:
-        samplerate: In Hz.
-        channels: How many.
-        frames: How many samples per channel its header declares.
-        format: Of the file.
+        samplerate: Sample rate in Hz.
+        channels: Number of channels.
+        frames: Number of samples per channel that the header declares; always 0.
+        format: Name of the format; always `M4A`.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open it.
+        """Open the file.
 
         Raises:
             InputError: PyAV is not installed, or the file holds no audio that FFmpeg reads.
@@ -37,7 +37,7 @@ class AvSoundFile:
         self._av: Any = import_av(str(path))
         self._path = path
         try:
-            # Only what was asked for: FFmpeg would otherwise guess, and follow playlists to other files.
+            # One fixed format: FFmpeg would otherwise guess, and follow playlists to other files.
             self._container = self._av.open(str(path), format="mp4")
             stream = self._container.streams.audio[0]
             self.samplerate = int(stream.rate)
@@ -53,7 +53,7 @@ class AvSoundFile:
         self._left = np.empty((self.channels, 0), np.float32)
 
     def read(self, frames: int, dtype: str, always_2d: bool) -> NDArray[np.float32]:
-        """The next samples, float32 [samples, channels]; fewer than asked for only at the end.
+        """Decode the next samples, float32 [samples, channels]; fewer than `frames` only at the end.
 
         Raises:
             InputError: The file is damaged.

@@ -1,4 +1,4 @@
-"""What is done to audio in memory: channels, levels, fades, filters, joining and cutting."""
+"""Editing of audio in memory: channels, levels, fades, filters, joining and cutting."""
 
 from __future__ import annotations
 
@@ -30,13 +30,18 @@ __all__ = [
 ]
 
 Fade = Literal["linear", "equal-power"]
-"""Amplitude on a straight line, or on a quarter of a sine, whose square adds up to one when two fades cross."""
+"""Shape of a fade: amplitude on a straight line, or a quarter of a sine: the powers of crossing fades add up to 1."""
 
 _FILTER_ORDER = 4
 
 
 def resampled(audio: AudioBuffer, sample_rate: int) -> AudioBuffer:
-    """The same at another rate in Hz (soxr, VHQ)."""
+    """Convert audio to another sample rate (soxr, VHQ).
+
+    Args:
+        audio: The audio to convert.
+        sample_rate: The new sample rate in Hz; that of the audio returns the audio itself.
+    """
     if sample_rate == audio.sample_rate:
         return audio
     rows = [resample(np.ascontiguousarray(row), audio.sample_rate, sample_rate) for row in audio.samples]
@@ -44,22 +49,22 @@ def resampled(audio: AudioBuffer, sample_rate: int) -> AudioBuffer:
 
 
 def mixed_to_mono(audio: AudioBuffer) -> AudioBuffer:
-    """One channel, the mean of all."""
+    """Mix all channels down to one, their mean."""
     return AudioBuffer(mono(audio.samples)[np.newaxis], audio.sample_rate)
 
 
 def split_channels(audio: AudioBuffer) -> list[AudioBuffer]:
-    """Each channel for itself."""
+    """Split audio into its channels, one buffer each."""
     return [AudioBuffer(row[np.newaxis].copy(), audio.sample_rate) for row in audio.samples]
 
 
 def merged(parts: Sequence[AudioBuffer]) -> AudioBuffer:
-    """The channels of all, side by side.
+    """Merge the channels of several buffers into one buffer.
 
     Raises:
-        InputError: There are none, or rates or lengths differ.
+        InputError: There are no buffers, or their sample rates or lengths differ.
     """
-    _require_alike(parts)
+    _require_equal_rates(parts)
     lengths = {part.samples.shape[1] for part in parts}
     if len(lengths) > 1:
         raise InputError(f"channels must be equally long, got {sorted(lengths)} samples; cut or pad them")
@@ -67,67 +72,72 @@ def merged(parts: Sequence[AudioBuffer]) -> AudioBuffer:
 
 
 def concatenated(parts: Sequence[AudioBuffer]) -> AudioBuffer:
-    """One after the other.
+    """Join buffers one after the other.
 
     Raises:
-        InputError: There are none, or rates or channels differ.
+        InputError: There are no buffers, or their sample rates or numbers of channels differ.
     """
-    _require_alike(parts)
+    _require_equal_rates(parts)
     channels = {part.channels for part in parts}
     if len(channels) > 1:
-        raise InputError(f"parts must have as many channels, got {sorted(channels)}; mix them")
+        raise InputError(f"parts must have equally many channels, got {sorted(channels)}; mix them down")
     return AudioBuffer(np.concatenate([part.samples for part in parts], axis=1), parts[0].sample_rate)
 
 
 def chunks(audio: AudioBuffer, samples: int) -> Iterator[AudioBuffer]:
-    """Pieces of so many samples, the last may be shorter.
+    """Cut audio into pieces of `samples` samples; the last may be shorter. The pieces are views.
 
     Raises:
         InputError: `samples` is not positive.
     """
     if samples < 1:
-        raise InputError(f"a chunk has at least one sample, got {samples}")
+        raise InputError(f"samples must be at least 1, got {samples}")
     for start in range(0, audio.samples.shape[1], samples):
         yield AudioBuffer(audio.samples[:, start : start + samples], audio.sample_rate)
 
 
 def with_gain_db(audio: AudioBuffer, gain_db: float) -> AudioBuffer:
-    """Louder or softer."""
+    """Apply a constant gain in dB; the result is not clipped.
+
+    Raises:
+        InputError: The gain is not finite.
+    """
     if not math.isfinite(gain_db):
         raise InputError(f"gain_db must be finite, got {gain_db}")
     return AudioBuffer(audio.samples * np.float32(10.0 ** (gain_db / 20.0)), audio.sample_rate)
 
 
 def normalized_peak(audio: AudioBuffer, peak_db: float = -1.0) -> AudioBuffer:
-    """The largest sample brought to a level in dB relative to full scale; silence stays silence."""
+    """Bring the largest magnitude to `peak_db`, in dB relative to full scale; silence is returned unchanged."""
     peak = float(np.max(np.abs(audio.samples), initial=0.0))
     return with_gain_db(audio, peak_db - 20.0 * math.log10(peak)) if peak > 0.0 else audio
 
 
 def normalized_rms(audio: AudioBuffer, rms_db: float = -20.0) -> AudioBuffer:
-    """The RMS over all channels brought to a level in dB relative to full scale; silence stays silence.
+    """Bring the RMS over all channels to `rms_db`, in dB relative to full scale; silence is returned unchanged.
 
-    Samples may then be beyond [-1, 1].
+    The result is not clipped, so its samples may be beyond [-1, 1].
     """
     power = float(np.mean(audio.samples.astype(np.float64) ** 2)) if audio.samples.size else 0.0
     return with_gain_db(audio, rms_db - 10.0 * math.log10(power)) if power > 0.0 else audio
 
 
 def faded(audio: AudioBuffer, in_ms: float = 0.0, out_ms: float = 0.0, shape: Fade = "linear") -> AudioBuffer:
-    """Faded in at the beginning and out at the end.
+    """Fade audio in at the beginning and out at the end.
 
     Args:
-        audio: What to fade.
-        in_ms: Length of the fade in; longer than the audio is as long as it.
-        out_ms: Of the fade out.
-        shape: Of both.
+        audio: The audio to fade.
+        in_ms: Length of the fade-in in ms, limited to the length of the audio.
+        out_ms: Length of the fade-out in ms, limited to the length of the audio.
+        shape: Shape of both fades: `linear` or `equal-power`.
 
     Raises:
-        InputError: A length is negative or the shape unknown.
+        InputError: A length is negative or the shape is unknown.
     """
     if min(in_ms, out_ms) < 0 or shape not in ("linear", "equal-power"):
         raise InputError(
-            f"fades must not be negative, their shape linear or equal-power, got {in_ms:g}, {out_ms:g} ms, {shape!r}"
+            f"in_ms and out_ms must not be negative, shape must be linear or equal-power, got {in_ms:g}, {out_ms:g}, "
+            f"{shape!r}"
         )
     length = audio.samples.shape[1]
     gain = np.ones(length)
@@ -139,19 +149,19 @@ def faded(audio: AudioBuffer, in_ms: float = 0.0, out_ms: float = 0.0, shape: Fa
 
 
 def low_passed(audio: AudioBuffer, cutoff_hz: float) -> AudioBuffer:
-    """Through a Butterworth low-pass of 24 dB per octave, -3 dB at `cutoff_hz`.
+    """Filter with a Butterworth low-pass of 24 dB per octave, -3 dB at `cutoff_hz`.
 
     Raises:
-        InputError: The rate cannot hold the frequency, or scipy is not installed.
+        InputError: The cutoff is not between 0 and half the sample rate, or scipy is not installed.
     """
     return _filtered(audio, "lowpass", cutoff_hz)
 
 
 def high_passed(audio: AudioBuffer, cutoff_hz: float) -> AudioBuffer:
-    """Through a Butterworth high-pass of 24 dB per octave, -3 dB at `cutoff_hz`.
+    """Filter with a Butterworth high-pass of 24 dB per octave, -3 dB at `cutoff_hz`.
 
     Raises:
-        InputError: As `low_passed`.
+        InputError: The cutoff is not between 0 and half the sample rate, or scipy is not installed.
     """
     return _filtered(audio, "highpass", cutoff_hz)
 
@@ -166,7 +176,7 @@ def _filtered(audio: AudioBuffer, kind: str, cutoff_hz: float) -> AudioBuffer:
     return AudioBuffer(filtered.astype(np.float32), audio.sample_rate)
 
 
-def _require_alike(parts: Sequence[AudioBuffer]) -> None:
+def _require_equal_rates(parts: Sequence[AudioBuffer]) -> None:
     rates = {part.sample_rate for part in parts}
     if len(rates) != 1:
         raise InputError(f"parts must have one sample rate, got {sorted(rates) or 'no parts'}; resample them")

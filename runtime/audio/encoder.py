@@ -1,4 +1,4 @@
-"""Encoding: float samples in, bytes of a format out, into a file or as they come."""
+"""Encoding: float samples in, bytes of a format out, to a file or a stream."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["AudioEncoder", "ResampledWarning"]
 
 
 class ResampledWarning(UserWarning):
-    """A format lacks the audio's sample rate, so it is written at another."""
+    """A format does not support the audio's sample rate, so the audio is resampled."""
 
 
 class AudioEncoder:
     """Encodes audio that comes in blocks.
 
     Attributes:
-        format: What is written.
-        file_rate: Its sample rate in Hz; another than that of the audio where the format lacks it.
-        saturated_samples: How many samples so far were beyond [-1, 1] and were limited.
+        format: Format of the output.
+        file_rate: Sample rate of the output in Hz; it differs from that of the audio where the format does not support
+            the latter.
     """
 
     def __init__(
@@ -43,19 +43,20 @@ class AudioEncoder:
         tags: AudioTags | None = None,
         where: str = "audio",
     ) -> None:
-        """Check what is asked for; nothing is written yet.
+        """Check the arguments; nothing is written yet.
 
         Args:
-            audio_format: What to write.
-            sample_rate: Of the audio, in Hz; a rate that the format lacks is changed, with a `ResampledWarning`.
-            channels: Of the audio.
-            samples: Bits, or `float`; None takes the format's default.
-            dither_seed: Of TPDF dither of 16 or 24 bits; None adds none.
-            tags: What the file says of itself; None says nothing.
-            where: Named in errors.
+            audio_format: Format of the output.
+            sample_rate: Sample rate of the audio in Hz; audio at a rate that the format does not support is resampled,
+                with a `ResampledWarning`.
+            channels: Number of channels of the audio.
+            samples: Bits per sample, or `float`; None uses the format's default.
+            dither_seed: Seed of TPDF dither, for 16 or 24 bits; None adds no dither.
+            tags: Tags to write into the output; None writes none.
+            where: Beginning of error messages, such as the path of the file.
 
         Raises:
-            InputError: The format cannot hold it.
+            InputError: The format does not support these samples, or dither was asked for without 16 or 24 bits.
         """
         self.format = audio_format
         self._where = where
@@ -66,7 +67,7 @@ class AudioEncoder:
         bits = self._samples if isinstance(self._samples, int) else None
         if dither_seed is not None and bits not in (16, 24):
             raise InputError(
-                f"{where}: dither is for 16 or 24 bits, got {self._samples or 'a lossy format'}; drop it"
+                f"{where}: dither needs 16 or 24 bits, got {self._samples or 'a lossy format'}; leave dither_seed out"
             )
         self._quantizer = None if bits is None else PcmQuantizer(bits, dither_seed)
         self._saturated = 0
@@ -84,23 +85,23 @@ class AudioEncoder:
 
     @property
     def saturated_samples(self) -> int:
-        """See the class."""
+        """Number of samples so far that were beyond [-1, 1] and were limited."""
         return self._saturated + (0 if self._quantizer is None else self._quantizer.saturated_samples)
 
     @property
     def sample_bytes(self) -> int:
-        """Of one sample of one channel, before any compression."""
+        """Bytes of one sample of one channel, before any compression."""
         return self._samples // 8 if isinstance(self._samples, int) else 4
 
     def open(self, target: ByteTarget, *, streamed: bool) -> None:
         """Begin to write.
 
         Args:
-            target: Where the bytes go.
-            streamed: Whether what was written cannot be changed any more.
+            target: Target of the bytes.
+            streamed: Whether bytes that were written cannot be changed any more.
 
         Raises:
-            InputError: The format cannot hold so many channels, or its library is not installed.
+            InputError: The format does not support this number of channels, or its library is not installed.
         """
         self._backend = self._backend_for(target, streamed)
 
@@ -111,7 +112,7 @@ class AudioEncoder:
             samples: Float32 [channels, samples], or [samples] for one channel.
 
         Raises:
-            InputError: They are not finite, or of another shape.
+            InputError: The samples are not finite, or have another shape.
         """
         block = samples[np.newaxis] if samples.ndim == 1 else samples
         if block.ndim != 2 or block.shape[0] != self._channels:
@@ -129,7 +130,7 @@ class AudioEncoder:
         self._encode(block)
 
     def finish(self) -> None:
-        """Encode what is left and end."""
+        """Encode the remaining samples and end the output."""
         if self._resamplers:
             self._encode(np.stack([resampler.finish() for resampler in self._resamplers]))
         self._backend.close()

@@ -1,4 +1,4 @@
-"""The runtime's one door to FFmpeg: PyAV."""
+"""The only module of the runtime that imports PyAV, the binding to FFmpeg."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["aac_problem", "import_av"]
 
 
 def import_av(where: str) -> Any:
-    """The module `av`.
+    """Import the module `av`.
 
     Args:
-        where: What needs it, which begins the message.
+        where: Beginning of the error message: what needs PyAV, such as the path of a file.
 
     Raises:
         InputError: PyAV is not installed.
@@ -23,7 +23,7 @@ def import_av(where: str) -> Any:
 
 
 def aac_problem() -> str | None:
-    """Why AAC cannot be written here; None where it can."""
+    """Reason why this machine cannot encode AAC; None where it can."""
     try:
         codecs = import_av("m4a").codecs_available
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The formats that audio is written in: one table."""
+"""The table of the formats that audio is written in."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from voirs_vocoder.runtime.errors import InputError
 __all__ = ["AUDIO_FORMATS", "AudioFormat", "SampleFormat", "format_named", "format_of_file"]
 
 SampleFormat = BitDepth | Literal["float"]
-"""Bits of whole numbers, or float32."""
+"""Bits of integer samples, or `float` for float32."""
 
 _MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """A format.
+    """A format that audio is written in.
 
     Attributes:
-        name: Such as `flac`.
-        endings: Of its files.
-        samples: What its samples can be, the first by default; none for lossy ones.
-        library: What writes it.
-        container: Its name there.
-        codec: Likewise, for lossy ones.
-        rates: Sample rates in Hz that it has; None for any up to `highest_rate`.
-        highest_rate: In Hz.
+        name: Name of the format, such as `flac`.
+        endings: Endings of its files, such as `.flac`; the format is chosen by them.
+        samples: Sample formats that it supports, the default first; empty for a lossy format.
+        library: Library that writes it; `pcm` needs none.
+        container: Name of the container in that library.
+        codec: Name of a lossy format's codec in that library; empty for a lossless format.
+        rates: Sample rates in Hz that it supports, in order; None supports every rate up to `highest_rate`.
+        highest_rate: Highest sample rate in Hz where `rates` is None.
     """
 
     name: str
@@ -42,17 +42,24 @@ class AudioFormat:
     highest_rate: int = 655_350
 
     def rate_for(self, sample_rate: int) -> int:
-        """The rate that a file gets: the same if the format has it, else the next higher, else the highest."""
+        """Sample rate of a file in Hz: that of the audio if supported, else the next higher one, else the highest."""
         if self.rates is None:
             return min(sample_rate, self.highest_rate)
         higher = [rate for rate in self.rates if rate >= sample_rate]
         return higher[0] if higher else self.rates[-1]
 
     def checked_samples(self, samples: SampleFormat | None, where: str) -> SampleFormat | None:
-        """What samples are written as; None for a lossy format.
+        """Sample format of a file.
+
+        Args:
+            samples: Sample format that is wanted; None uses the format's default.
+            where: Beginning of the error message, such as the path of the file.
+
+        Returns:
+            The sample format; None for a lossy format.
 
         Raises:
-            InputError: The format cannot hold them.
+            InputError: The format does not support the sample format.
         """
         if samples is None:
             return self.samples[0] if self.samples else None
@@ -78,14 +85,14 @@ _FORMATS = (
 )
 
 AUDIO_FORMATS: dict[str, AudioFormat] = {each.name: each for each in _FORMATS}
-"""By name."""
+"""Formats by their names."""
 
 
 def format_named(name: str) -> AudioFormat:
-    """The format of that name.
+    """Get a format by its name, a key of `AUDIO_FORMATS`.
 
     Raises:
-        InputError: There is none.
+        InputError: No format has this name.
     """
     if name not in AUDIO_FORMATS:
         raise InputError(f"unknown audio format {name!r}; known: {', '.join(AUDIO_FORMATS)}")
@@ -93,10 +100,10 @@ def format_named(name: str) -> AudioFormat:
 
 
 def format_of_file(path: Path) -> AudioFormat:
-    """The format that a file's ending stands for.
+    """Get the format of a file by the ending of its name.
 
     Raises:
-        InputError: It stands for none.
+        InputError: No format has this ending.
     """
     ending = path.suffix.lower()
     for each in _FORMATS:

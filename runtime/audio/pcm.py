@@ -1,4 +1,4 @@
-"""Samples as whole numbers: rounding, saturation, dither, packing."""
+"""Integer samples: rounding, saturation, dither, packing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEPTHS = (16, 24, 32)
 
 
 class PcmQuantizer:
-    """Turns float samples that come in blocks into whole numbers.
+    """Converts float samples that come in blocks to integers.
 
     round(x 2^(bits-1)), halves to the even number, limited to [-2^(bits-1), 2^(bits-1) - 1]. With dither, triangular
     noise of two steps' width is added before rounding, which makes the error noise that does not depend on the signal
@@ -24,16 +24,16 @@ class PcmQuantizer:
     sample, so the result does not depend on the blocks.
 
     Attributes:
-        bits: Of the numbers.
-        saturated_samples: How many so far were beyond [-1, 1] and were limited.
+        bits: Bits of an integer: 16, 24 or 32.
+        saturated_samples: Number of samples so far that were beyond [-1, 1] and were limited.
     """
 
     def __init__(self, bits: BitDepth, dither_seed: int | None = None) -> None:
-        """At the beginning of a signal.
+        """Begin a signal.
 
         Args:
-            bits: 16, 24 or 32.
-            dither_seed: Of the dither, not negative; None adds none.
+            bits: Bits of an integer: 16, 24 or 32.
+            dither_seed: Seed of the dither, not negative; None adds no dither.
 
         Raises:
             InputError: An argument is out of range.
@@ -46,13 +46,13 @@ class PcmQuantizer:
         self._random = None if dither_seed is None else np.random.default_rng(dither_seed)
 
     def quantize(self, samples: NDArray[np.float32]) -> NDArray[np.int32]:
-        """The next samples.
+        """Convert the next samples.
 
         Args:
             samples: Float32 [channels, samples], finite.
 
         Returns:
-            Int32 [channels, samples], of `bits` bits.
+            Int32 [channels, samples] in the range of `bits` bits.
         """
         self.saturated_samples += int(np.count_nonzero(np.abs(samples) > 1))
         full_scale = 2.0 ** (self.bits - 1)
@@ -69,16 +69,34 @@ class PcmQuantizer:
 def pcm_from_float(
     samples: NDArray[np.float32], bits: BitDepth, dither_seed: int | None = None
 ) -> NDArray[np.int32]:
-    """A whole signal as `PcmQuantizer` turns it: float32 [channels, samples] -> int32 of `bits` bits."""
+    """Convert a whole signal to integers, as `PcmQuantizer` does.
+
+    Args:
+        samples: Float32 [channels, samples], finite.
+        bits: Bits of an integer: 16, 24 or 32.
+        dither_seed: Seed of TPDF dither, not negative; None adds no dither.
+
+    Returns:
+        Int32 [channels, samples] in the range of `bits` bits.
+
+    Raises:
+        InputError: An argument is out of range.
+    """
     return PcmQuantizer(bits, dither_seed).quantize(samples)
 
 
 def float_from_pcm(values: NDArray[np.integer], bits: BitDepth) -> NDArray[np.float32]:
-    """The reverse: x / 2^(bits-1), exact for 16 and 24 bits.
+    """Convert integers to float samples: x / 2^(bits-1), exact for 16 and 24 bits.
 
     Args:
         values: Integers of any shape, in the range of `bits` bits.
-        bits: 16, 24 or 32.
+        bits: Bits of an integer: 16, 24 or 32.
+
+    Returns:
+        Float32 of the same shape, in [-1, 1].
+
+    Raises:
+        InputError: `bits` is out of range.
     """
     _require_depth(bits)
     samples: NDArray[np.float32] = (values / 2.0 ** (bits - 1)).astype(np.float32)
@@ -86,11 +104,17 @@ def float_from_pcm(values: NDArray[np.integer], bits: BitDepth) -> NDArray[np.fl
 
 
 def packed(values: NDArray[np.int32], bits: BitDepth) -> bytes:
-    """Numbers as raw PCM: little-endian, channels interleaved, 24 bits in three bytes.
+    """Pack integers as raw PCM: little-endian, channels interleaved, 24 bits in three bytes.
 
     Args:
-        values: Int32 [channels, samples].
-        bits: 16, 24 or 32.
+        values: Int32 [channels, samples] in the range of `bits` bits.
+        bits: Bits of an integer: 16, 24 or 32.
+
+    Returns:
+        Raw PCM.
+
+    Raises:
+        InputError: `bits` is out of range.
     """
     _require_depth(bits)
     interleaved = np.ascontiguousarray(values.T)
@@ -102,18 +126,18 @@ def packed(values: NDArray[np.int32], bits: BitDepth) -> bytes:
 
 
 def unpacked(data: bytes, bits: BitDepth, channels: int = 1) -> NDArray[np.int32]:
-    """The reverse of `packed`.
+    """Unpack raw PCM to integers; the inverse of `packed`.
 
     Args:
-        data: Whole samples of all channels.
-        bits: 16, 24 or 32.
-        channels: How many are interleaved.
+        data: Raw PCM: whole samples of all channels.
+        bits: Bits of an integer: 16, 24 or 32.
+        channels: Number of interleaved channels.
 
     Returns:
         Int32 [channels, samples].
 
     Raises:
-        InputError: The data ends within a sample.
+        InputError: The data ends within a sample, or `bits` is out of range.
     """
     _require_depth(bits)
     width = bits // 8
@@ -123,7 +147,7 @@ def unpacked(data: bytes, bits: BitDepth, channels: int = 1) -> NDArray[np.int32
             f"{len(data)}; give whole samples"
         )
     raw = np.frombuffer(data, np.uint8).reshape(-1, width)
-    # The bytes go to the top of 32 bits; shifting them down again keeps the sign.
+    # The bytes fill the top of 32 bits; an arithmetic shift down extends the sign.
     wide = np.zeros((len(raw), 4), np.uint8)
     wide[:, 4 - width :] = raw
     values = wide.view("<i4")[:, 0] >> (32 - bits)

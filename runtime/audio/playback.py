@@ -1,4 +1,4 @@
-"""Plays audio on this machine's default output, through sounddevice (PortAudio)."""
+"""Playback on this machine's default output, through sounddevice (PortAudio)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Player:
     """Plays pieces of audio one after the other. Use it as a context manager.
 
     Args:
-        sample_rate: In Hz.
-        channels: Of what is played.
+        sample_rate: Sample rate of the audio in Hz.
+        channels: Number of channels of the audio.
 
     Raises:
-        ProviderError: sounddevice is not installed, or there is no output that plays this.
+        ProviderError: sounddevice is not installed, or no output plays this number of channels at this rate.
     """
 
     def __init__(self, sample_rate: int, channels: int = 1) -> None:
-        """Find the output; nothing is played yet."""
+        """Open the output; nothing is played yet."""
         sounddevice = import_optional(
             "sounddevice",
             purpose="playing",
@@ -44,7 +44,7 @@ class Player:
             ) from error
 
     def write(self, samples: NDArray[np.float32]) -> None:
-        """Play [channels, samples]; returns when there is room for more."""
+        """Play float32 [channels, samples], limited to [-1, 1]; waits until the output's buffer has room for them."""
         self._stream.write(np.ascontiguousarray(np.clip(samples.T, -1.0, 1.0)))
 
     def __enter__(self) -> Self:
@@ -54,7 +54,7 @@ class Player:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # stop() waits for what was written, abort() does not.
+        # stop() waits until everything written has been played, abort() does not.
         if kind is None:
             self._stream.stop()
         else:

@@ -1,4 +1,4 @@
-"""Recordings read whole or in blocks, from files that nobody vouches for."""
+"""Reading of recordings, whole or in blocks, from untrusted files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from voirs_vocoder.runtime.files import require_file
 __all__ = ["AUDIO_ENDINGS", "AudioInfo", "SequentialSoundFile", "audio_blocks", "audio_info", "read_audio"]
 
 AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", *AV_ENDINGS)
-"""Of the files in a folder that are taken for recordings."""
+"""Endings of the files that are read as recordings when a folder is given."""
 
 _MAX_VALUES = 2**28  # 1 GiB of float32: 3.4 hours of mono at 22,050 Hz
 _BLOCK_SAMPLES = 1 << 16
@@ -28,12 +28,12 @@ _UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's SF_COUNT_MAX, for streamed FLAC
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What decoding a file showed.
+    """Size of a recording, found by decoding it.
 
     Attributes:
-        sample_rate: In Hz.
+        sample_rate: Sample rate in Hz.
         channels: Number of channels.
-        samples: Per channel, counted rather than taken from the header.
+        samples: Number of samples per channel, counted and not taken from the header.
     """
 
     sample_rate: int
@@ -42,26 +42,29 @@ class AudioInfo:
 
 
 class SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile is not checked
-    """A sound file that is never sought in.
+    """A sound file without seeking.
 
     soundfile otherwise seeks after every read and write to keep its position, which fails at the end of a FLAC stream
     of unknown length, and costs time.
     """
 
     def seekable(self) -> bool:
-        """Never, whatever the file could do."""
+        """Whether soundfile may seek in the file: never."""
         return False
 
 
 def read_audio(path: Path | str) -> AudioBuffer:
-    """Read a recording: WAV, FLAC, OGG, Opus, MP3 or what else libsndfile knows, and AAC in MP4 (extra `codecs`).
+    """Read a recording: WAV, FLAC, OGG, Opus, MP3 or another format of libsndfile, or AAC in MP4 (extra `codecs`).
 
     Args:
-        path: A regular file.
+        path: Path of a regular file.
+
+    Returns:
+        The whole recording, not clipped.
 
     Raises:
-        InputError: The file is missing, empty, not audio, damaged, without samples, holds NaN or infinity, declares
-            channels or a rate beyond reason, or is too long to hold in memory.
+        InputError: The file is missing, empty, not audio, damaged, without samples, holds NaN or infinity, has a
+            number of channels or a sample rate out of range, or is longer than 2^28 samples over all channels.
     """
     path = Path(path)
     values = 0
@@ -78,10 +81,11 @@ def read_audio(path: Path | str) -> AudioBuffer:
 
 
 def audio_info(path: Path | str) -> AudioInfo:
-    """Decode a recording from beginning to end, keeping only its size.
+    """Decode a recording from beginning to end to find its size.
 
     Raises:
-        InputError: As `read_audio`, but for the length.
+        InputError: The file is missing, empty, not audio, damaged, without samples, holds NaN or infinity, or has a
+            number of channels or a sample rate out of range.
     """
     path = Path(path)
     samples = sum(block.shape[1] for block in audio_blocks(path))
@@ -92,13 +96,14 @@ def audio_info(path: Path | str) -> AudioInfo:
 def audio_blocks(path: Path | str) -> Iterator[NDArray[np.float32]]:
     """Decode a recording in blocks.
 
-    An MP3 file may hold fewer samples than its header estimates; any other that does is damaged.
+    An MP3 file may hold fewer samples than its header estimates; a file of another format is then refused as damaged.
 
     Yields:
-        Float32 [channels, samples], at least one sample each.
+        Consecutive float32 [channels, samples], at least one sample each.
 
     Raises:
-        InputError: As `read_audio`, but for the length.
+        InputError: The file is missing, empty, not audio, damaged, without samples, holds NaN or infinity, or has a
+            number of channels or a sample rate out of range.
     """
     path = Path(path)
     position = 0
@@ -116,7 +121,7 @@ def audio_blocks(path: Path | str) -> Iterator[NDArray[np.float32]]:
             if bad.any():
                 sample = position + int(np.argmax(bad))
                 raise InputError(
-                    f"{path}: audio must be finite, sample {sample} is NaN or infinite; mend the file"
+                    f"{path}: audio must be finite, sample {sample} is NaN or infinite; fix the file"
                 )
             position += len(block)
             yield np.ascontiguousarray(block.T)
@@ -135,7 +140,7 @@ def _open_audio(path: Path) -> SequentialSoundFile | AvSoundFile:
         raise InputError(f"{path}: raw PCM declares no rate or channels; wrap it in a .wav file")
     in_mp4 = path.suffix.lower() in AV_ENDINGS
     try:
-        # As bytes, since soundfile cannot encode names that are not UTF-8.
+        # The path as bytes, since soundfile cannot encode names that are not UTF-8.
         sound = AvSoundFile(path) if in_mp4 else SequentialSoundFile(os.fsencode(path))
     except (soundfile.LibsndfileError, TypeError) as error:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Another sample rate, by soxr."""
+"""Conversion of the sample rate, by soxr."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["BlockResampler", "resample", "resampled_blocks", "resampled_length"]
 
 
 class BlockResampler:
-    """Changes the rate of mono audio that is pushed (soxr, VHQ); the result does not depend on the blocks."""
+    """Resamples mono audio that comes in blocks (soxr, VHQ); the result does not depend on the blocks."""
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
-        """Begin.
+        """Begin a signal.
 
         Args:
-            from_rate: Of what comes, in Hz.
-            to_rate: The rate wanted, in Hz; the same changes nothing.
+            from_rate: Sample rate of the input in Hz.
+            to_rate: Sample rate of the output in Hz; that of the input changes nothing.
         """
         self._stream = (
             None
@@ -30,14 +30,14 @@ class BlockResampler:
         )
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take [samples], give what is ready."""
+        """Resample the next samples, float32 [samples]; returns those that are finished, [samples]."""
         if self._stream is None:
             return block
         ready: NDArray[np.float32] = self._stream.resample_chunk(block)
         return ready
 
     def finish(self) -> NDArray[np.float32]:
-        """The rest."""
+        """End the signal; returns its remaining samples, float32 [samples]."""
         rest: NDArray[np.float32] = np.empty(0, np.float32)
         if self._stream is not None:
             rest = self._stream.resample_chunk(rest, last=True)
@@ -47,15 +47,16 @@ class BlockResampler:
 def resampled_blocks(
     blocks: Iterable[NDArray[np.float32]], from_rate: int, to_rate: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Change the rate of mono audio that arrives in blocks (soxr, VHQ).
+    """Resample mono audio that arrives in blocks (soxr, VHQ).
 
     Args:
-        blocks: Consecutive [samples] of any length.
-        from_rate: Their rate in Hz.
-        to_rate: The rate wanted, in Hz.
+        blocks: Consecutive blocks, float32 [samples], of any length.
+        from_rate: Sample rate of the blocks in Hz.
+        to_rate: Sample rate of the result in Hz.
 
     Yields:
-        Consecutive [samples], together `resampled_length` of them, the same for any blocks.
+        Consecutive blocks, float32 [samples], with `resampled_length` samples in all. Their values do not depend on how
+        the input was cut.
     """
     if from_rate == to_rate:
         yield from blocks
@@ -73,6 +74,6 @@ def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
 
 
 def resample(samples: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
-    """Change the rate of mono audio [samples] in memory."""
+    """Resample mono audio in memory (soxr, VHQ): float32 [samples] -> float32 [samples]. Rates are in Hz."""
     blocks = (block[0] for block in array_blocks(samples[np.newaxis]))
     return np.concatenate([np.empty(0, np.float32), *resampled_blocks(blocks, from_rate, to_rate)])

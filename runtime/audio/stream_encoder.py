@@ -1,4 +1,4 @@
-"""Encoding a live signal: bytes as soon as they are finished."""
+"""Encoding of a live signal: bytes as soon as they are finished."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["StreamEncoder"]
 
 
 class StreamEncoder:
-    """Encodes a live signal: each call gives the bytes that are finished, the first long before the last chunk exists.
+    """Encodes a live signal; each call returns the bytes that are finished. Not thread-safe.
 
     Example:
         encoder = StreamEncoder("opus", 22050)
@@ -34,18 +34,21 @@ class StreamEncoder:
         dither_seed: int | None = None,
         tags: AudioTags | None = None,
     ) -> None:
-        """Begin.
+        """Begin a signal.
 
         Args:
-            format_name: A key of `AUDIO_FORMATS`. A WAV header says that its length is unknown; MP4 is fragmented.
-            sample_rate: As of `AudioEncoder`.
-            channels: Likewise.
-            samples: Likewise.
-            dither_seed: Likewise.
-            tags: Likewise; a streamed WAV has none.
+            format_name: Name of the format, a key of `AUDIO_FORMATS`. A WAV header states an unknown length; MP4 is
+                fragmented.
+            sample_rate: Sample rate of the audio in Hz; audio at a rate that the format does not support is resampled,
+                with a `ResampledWarning`.
+            channels: Number of channels of the audio.
+            samples: Bits per sample, or `float`; None uses the format's default.
+            dither_seed: Seed of TPDF dither, for 16 or 24 bits; None adds no dither.
+            tags: Tags to write into the output; None writes none. A streamed WAV has none.
 
         Raises:
-            InputError: The format is unknown, cannot hold it, or its library is not installed.
+            InputError: The format is unknown, does not support these samples or channels, or its library is not
+                installed.
         """
         self._encoder = AudioEncoder(
             format_named(format_name),
@@ -61,31 +64,37 @@ class StreamEncoder:
 
     @property
     def file_rate(self) -> int:
-        """Sample rate of what comes out, in Hz."""
+        """Sample rate of the output in Hz."""
         return self._encoder.file_rate
 
     @property
     def saturated_samples(self) -> int:
-        """How many samples so far were beyond [-1, 1] and were limited."""
+        """Number of samples so far that were beyond [-1, 1] and were limited."""
         return self._encoder.saturated_samples
 
     def encode(self, samples: NDArray[np.float32]) -> bytes:
-        """Take the next samples, float32 [channels, samples] or [samples], and give what is finished.
+        """Encode the next samples.
+
+        Args:
+            samples: Float32 [channels, samples], or [samples] for one channel.
+
+        Returns:
+            The bytes that are finished, which may be none.
 
         Raises:
-            InputError: As `AudioEncoder.write`.
+            InputError: The samples are not finite, or have another shape.
         """
         self._encoder.write(samples)
         return self._spool.drain()
 
     def finish(self) -> bytes:
-        """The rest."""
+        """End the signal; returns its remaining bytes."""
         self._encoder.finish()
         return self._spool.drain()
 
 
 class _Spool:
-    """Bytes on their way out. Libraries go back to mend headers; what has gone out stays as it was."""
+    """Buffer between an encoder and the caller. Libraries seek back to complete headers; drained bytes stay."""
 
     def __init__(self) -> None:
         self._kept = bytearray()

@@ -1,4 +1,4 @@
-"""Writing recordings, all or nothing: a temporary sibling first, a rename when every byte is on disk."""
+"""Writing of recordings, whole or not at all: a temporary sibling first, a rename when every byte is on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WAV_MAX_BYTES = 2**32 - 2**16  # the RIFF size field, less room for the header
 
 
 class AudioWriter:
-    """Writes a recording piece by piece. Use it as a context manager.
+    """Writes a recording piece by piece. Use it as a context manager. Not thread-safe.
 
     The target appears, or is replaced, only when the block ends without an exception; otherwise nothing is left
     behind and an existing target stays as it was.
@@ -45,16 +45,18 @@ class AudioWriter:
         dither_seed: int | None = None,
         tags: AudioTags | None = None,
     ) -> None:
-        """Check what is asked for; nothing is created yet.
+        """Check the arguments; no file is created yet.
 
         Args:
-            path: Ends in .wav, .flac, .ogg (Vorbis), .opus, .mp3, .m4a (AAC; needs the extra `codecs`), or .pcm or .raw
-                (little-endian, interleaved, no header).
-            sample_rate: In Hz; one that the format lacks is changed, with a `ResampledWarning`.
-            channels: Number of channels.
-            bits: 16, 24, 32 or `float` (FLAC: 16 or 24); None takes 16, and is the only choice for lossy formats.
-            dither_seed: Of TPDF dither of 16 or 24 bits; None adds none.
-            tags: What the file says of itself; None says nothing.
+            path: Path of the file, which ends in .wav, .flac, .ogg (Vorbis), .opus, .mp3, .m4a (AAC; needs the extra
+                `codecs`), or .pcm or .raw (little-endian, interleaved, no header).
+            sample_rate: Sample rate of the audio in Hz; audio at a rate that the format does not support is resampled,
+                with a `ResampledWarning`.
+            channels: Number of channels of the audio.
+            bits: Bits per sample: 16, 24, 32 or `float` (FLAC: 16 or 24). None uses 16, and is the only choice for
+                lossy formats.
+            dither_seed: Seed of TPDF dither, for 16 or 24 bits; None adds no dither.
+            tags: Tags to write into the file; None writes none.
 
         Raises:
             InputError: The ending or bit depth cannot be written, or the target is no regular file.
@@ -86,7 +88,7 @@ class AudioWriter:
 
     @property
     def saturated_samples(self) -> int:
-        """How many samples so far were beyond [-1, 1] and were limited to it."""
+        """Number of samples so far that were beyond [-1, 1] and were limited."""
         return self._encoder.saturated_samples
 
     def __enter__(self) -> Self:
@@ -121,7 +123,7 @@ class AudioWriter:
             self._encoder.write(samples)
         except InputError:
             raise
-        except Exception as error:  # whatever the encoder's library raises when the disk is full
+        except Exception as error:  # libraries raise errors of their own when the disk is full
             raise self._failure(self._file.error or error) from error
         self._raise_recorded()
 
@@ -163,7 +165,7 @@ class AudioWriter:
 
 
 class _RecordingFile:
-    """The file that encoders write to, which keeps the error that libsndfile would hide.
+    """The file that encoders write to; it keeps an error that libsndfile would hide.
 
     An exception in one of soundfile's callbacks is printed and forgotten, and a failed write at close goes unnoticed.
     """
@@ -204,20 +206,21 @@ def write_audio(
     dither_seed: int | None = None,
     tags: AudioTags | None = None,
 ) -> int:
-    """Write a whole recording.
+    """Write a whole recording; on an error nothing is left behind and an existing file stays unchanged.
 
     Args:
-        path: As in `AudioWriter`.
-        audio: What to write.
-        bits: As in `AudioWriter`.
-        dither_seed: Likewise.
-        tags: Likewise.
+        path: Path of the file, whose ending selects the format, as in `AudioWriter`.
+        audio: The recording.
+        bits: Bits per sample: 16, 24, 32 or `float`; None uses 16, and is the only choice for lossy formats.
+        dither_seed: Seed of TPDF dither, for 16 or 24 bits; None adds no dither.
+        tags: Tags to write into the file; None writes none.
 
     Returns:
-        How many samples were beyond [-1, 1] and were limited to it.
+        Number of samples that were beyond [-1, 1] and were limited.
 
     Raises:
-        InputError: As `AudioWriter`.
+        InputError: The ending, bit depth or samples cannot be written, or the target is no regular file or cannot be
+            written, as on a full disk.
     """
     with AudioWriter(
         path, audio.sample_rate, audio.channels, bits=bits, dither_seed=dither_seed, tags=tags

@@ -1,4 +1,4 @@
-"""DSP after the vocoder: effects that give the same whole or in chunks, and chains of them."""
+"""DSP after the vocoder: effects and chains of effects, whose output does not depend on how the signal is cut."""
 
 from voirs_vocoder.runtime.effects.chain import Automation, ChainStream, EffectChain, Link
 from voirs_vocoder.runtime.effects.chain_toml import chain_from_toml, read_chain, toml_from_chain

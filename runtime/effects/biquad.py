@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 
 __all__ = ["high_shelf", "low_shelf", "peak"]
 
-_SLOPE = 1.0  # of shelves: as steep as can be without a bump
+_SLOPE = 1.0  # the steepest shelf whose gain stays monotonic
 
 Section = NDArray[np.float64]
 
 
 def peak(frequency_hz: float, gain_db: float, q: float, sample_rate: int) -> Section:
-    """`peakingEQ`: `gain_db` at the frequency, 0 dB far from it.
+    """`peakingEQ`: `gain_db` at the center frequency, 0 dB far from it.
 
     Args:
-        frequency_hz: Of the middle.
-        gain_db: There.
-        q: Quality: frequency over bandwidth.
-        sample_rate: In Hz.
+        frequency_hz: Center frequency in Hz, below half the sample rate.
+        gain_db: Gain in dB at the center frequency.
+        q: Quality: center frequency over bandwidth.
+        sample_rate: Sample rate of the signal in Hz.
 
     Returns:
-        Float64 [6]: b0, b1, b2, a0 = 1, a1, a2, as scipy.signal.sosfilt takes them.
+        One section, float64 [6]: b0, b1, b2, a0 = 1, a1, a2, the layout of scipy.signal.sosfilt.
     """
     amplitude, cosine, sine = _parts(frequency_hz, gain_db, sample_rate)
     alpha = sine / (2.0 * q)
@@ -38,12 +38,30 @@ def peak(frequency_hz: float, gain_db: float, q: float, sample_rate: int) -> Sec
 
 
 def low_shelf(frequency_hz: float, gain_db: float, sample_rate: int) -> Section:
-    """`lowShelf` with S = 1: `gain_db` below the frequency, half of it there, 0 dB above. See `peak`."""
+    """`lowShelf` with S = 1: `gain_db` below the corner frequency, half of it there, 0 dB above.
+
+    Args:
+        frequency_hz: Corner frequency in Hz, below half the sample rate.
+        gain_db: Gain in dB far below the corner.
+        sample_rate: Sample rate of the signal in Hz.
+
+    Returns:
+        One section, float64 [6], in the layout of `peak`.
+    """
     return _shelf(frequency_hz, gain_db, sample_rate, sign=1.0)
 
 
 def high_shelf(frequency_hz: float, gain_db: float, sample_rate: int) -> Section:
-    """`highShelf` with S = 1: `gain_db` above the frequency, half of it there, 0 dB below. See `peak`."""
+    """`highShelf` with S = 1: `gain_db` above the corner frequency, half of it there, 0 dB below.
+
+    Args:
+        frequency_hz: Corner frequency in Hz, below half the sample rate.
+        gain_db: Gain in dB far above the corner.
+        sample_rate: Sample rate of the signal in Hz.
+
+    Returns:
+        One section, float64 [6], in the layout of `peak`.
+    """
     return _shelf(frequency_hz, gain_db, sample_rate, sign=-1.0)
 
 

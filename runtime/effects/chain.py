@@ -1,4 +1,4 @@
-"""Effects one after the other: bypassed, mixed with the dry signal, automated, and in time with what went in."""
+"""Chains of effects: bypass, mix with the dry signal, automation, and compensation of the latency."""
 
 from __future__ import annotations
 
@@ -24,18 +24,21 @@ _MAX_LINKS = 64
 
 @dataclass(frozen=True)
 class Automation:
-    """A parameter that moves: on straight lines between points, before the first and after the last as there.
+    """A parameter that moves on straight lines between points and is constant before the first and after the last.
 
     Attributes:
-        parameter: `wet`, or one of the effect's `MOVING`.
-        points: Time in seconds and value, in order.
+        parameter: Name of the parameter: `wet`, or one of the effect's `MOVING`.
+        points: Pairs of a time in seconds, from the beginning of the signal, and a value; 1 to 10,000 in order of time.
+
+    Raises:
+        InputError: The points are none, too many, out of order, or at a time that is negative or not finite.
     """
 
     parameter: str
     points: tuple[tuple[float, float], ...]
 
     def __post_init__(self) -> None:
-        """Check the order."""
+        """Check number and order of the points."""
         times = [time for time, _ in self.points]
         # NaN compares as false and so is in no order.
         ordered = all(before < after for before, after in pairwise((*times, math.inf)))
@@ -46,7 +49,7 @@ class Automation:
             )
 
     def curve(self, first_sample: int, count: int, sample_rate: int) -> NDArray[np.float64]:
-        """The values of `count` samples from one on: float64 [count]."""
+        """The values of `count` samples, beginning with sample `first_sample`: float64 [count]."""
         times, values = zip(*self.points, strict=True)
         curve: NDArray[np.float64] = np.interp((first_sample + np.arange(count)) / sample_rate, times, values)
         return curve
@@ -57,10 +60,13 @@ class Link:
     """An effect in a chain.
 
     Attributes:
-        effect: What it does.
-        bypass: Whether it is left out.
-        wet: Share of its result, in [0, 1]; the rest is what went in, in time with it.
-        automation: Parameters that move.
+        effect: The effect and its settings.
+        bypass: Whether the chain leaves the effect out.
+        wet: Share of the processed signal in [0, 1]; the rest is the dry signal, delayed by the effect's latency.
+        automation: Parameters that move, each at most once.
+
+    Raises:
+        InputError: A number is out of range, or a parameter cannot be automated or is automated twice.
     """
 
     effect: Effect
@@ -69,7 +75,7 @@ class Link:
     automation: tuple[Automation, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check ranges, also of what moves."""
+        """Check ranges, including those of the automation."""
         name = self.effect.NAME
         ranges = {_WET: (0.0, 1.0), **self.effect.RANGES}
         check_ranges(name, self, {_WET: ranges[_WET]})
@@ -88,7 +94,7 @@ class Link:
         moving = [each.parameter for each in self.automation]
         if len(set(moving)) != len(moving):
             raise InputError(
-                f"{name}: each parameter has one automation, got {', '.join(moving)}; merge them"
+                f"{name}: each parameter may have one automation, got {', '.join(moving)}; merge them"
             )
 
 
@@ -97,8 +103,11 @@ class EffectChain:
     """A chain of effects.
 
     Attributes:
-        links: In the order in which the signal meets them.
-        name: What it is called.
+        links: The effects, 1 to 64, in the order of processing.
+        name: Name of the chain, which may be empty.
+
+    Raises:
+        InputError: There are no links, or more than 64.
 
     Example:
         chain = load_chain("speech")
@@ -109,7 +118,7 @@ class EffectChain:
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Check the length."""
+        """Check the number of effects."""
         if not 1 <= len(self.links) <= _MAX_LINKS:
             raise InputError(
                 f"a chain has 1 to {_MAX_LINKS} effects, got {len(self.links)}; leave it out instead"
@@ -117,31 +126,34 @@ class EffectChain:
 
     @property
     def active(self) -> tuple[Link, ...]:
-        """Those that are not bypassed."""
+        """The links that are not bypassed."""
         return tuple(link for link in self.links if not link.bypass)
 
     def latency_samples(self, sample_rate: int) -> int:
-        """How long a stream waits for the first sample; `apply` makes up for it."""
+        """Delay of a stream's output at this sample rate, in samples; `apply` compensates for it."""
         return sum(link.effect.latency_samples(sample_rate) for link in self.active)
 
     def channels(self, channels: int) -> int:
-        """How many channels come out where so many go in."""
+        """Number of output channels for a number of input channels."""
         for link in self.active:
             channels = link.effect.channels(channels)
         return channels
 
     @property
     def tail_s(self) -> float:
-        """How long it sounds on after its input has ended."""
+        """Longest time in seconds that the output lasts beyond the end of the input."""
         return sum(link.effect.tail_s() for link in self.active)
 
     def open(self, sample_rate: int, channels: int = 1, *, tail: bool = False) -> ChainStream:
-        """A signal that comes in blocks.
+        """Process a signal that comes in blocks.
 
         Args:
-            sample_rate: In Hz.
-            channels: Of what goes in.
-            tail: Whether the end is let sound on for `tail_s`; otherwise as much comes out as went in.
+            sample_rate: Sample rate of the signal in Hz.
+            channels: Number of input channels.
+            tail: Whether the output lasts `tail_s` longer than the input; otherwise both are equally long.
+
+        Returns:
+            A stream at the beginning of a signal.
 
         Raises:
             InputError: An effect cannot work at this rate or on so many channels, or scipy is not installed.
@@ -149,14 +161,18 @@ class EffectChain:
         return ChainStream(self, sample_rate, channels, tail=tail)
 
     def apply(self, audio: AudioBuffer, *, tail: bool = False) -> AudioBuffer:
-        """A whole signal, the same as in any blocks.
+        """Process a whole signal; the result equals that of a stream, in blocks of any size.
 
         Args:
-            audio: What goes in.
-            tail: See `open`.
+            audio: The dry signal.
+            tail: Whether the output lasts `tail_s` longer than the input; otherwise both are equally long.
+
+        Returns:
+            The processed signal, in time with the dry one.
 
         Raises:
-            InputError: As `open`.
+            InputError: An effect cannot work at this rate or on so many channels, scipy is not installed, or the
+                samples are not finite.
         """
         stream = self.open(audio.sample_rate, audio.channels, tail=tail)
         blocks = list(stream.over(array_blocks(audio.samples)))
@@ -164,11 +180,11 @@ class EffectChain:
 
 
 class ChainStream:
-    """A signal on its way through a chain.
+    """State of a chain for one signal. Not thread-safe.
 
     Attributes:
-        latency_samples: How much is held back until `finish`.
-        channels: Of what comes out.
+        latency_samples: Number of samples that are held back until `finish`.
+        channels: Number of output channels.
     """
 
     def __init__(self, chain: EffectChain, sample_rate: int, channels: int, *, tail: bool) -> None:
@@ -186,14 +202,17 @@ class ChainStream:
         self._tail_samples = round(chain.tail_s * sample_rate) if tail else 0
 
     def process(self, block: Samples) -> Samples:
-        """Take the next samples, give what is finished.
+        """Process the next samples.
 
         Args:
-            block: Float32 [channels, samples], any number of samples.
+            block: Float32 [channels, samples] with any number of samples.
+
+        Returns:
+            The samples that are finished, float32 [channels, samples]; at first fewer than went in.
 
         Raises:
-            InputError: There are other channels than were said, another type, or samples that are not finite, which
-                filters would never forget. The stream is as it was before.
+            InputError: The block has another number of channels than the stream, another type, or samples that are not
+                finite, which would stay in the filters' state. The stream is unchanged.
         """
         if block.ndim != 2 or block.shape[0] != self._channels_in:
             raise InputError(
@@ -202,7 +221,7 @@ class ChainStream:
         if block.dtype != np.float32:
             raise InputError(f"a block must be float32, got {block.dtype}; convert with .astype(np.float32)")
         if not np.isfinite(block).all():
-            raise InputError("audio must be finite, got NaN or infinity; check where it comes from")
+            raise InputError("audio must be finite, got NaN or infinity; check the source of the audio")
         for run in self._runs:
             block = run.process(block)
         skipped = min(self._to_skip, block.shape[1])
@@ -210,19 +229,24 @@ class ChainStream:
         return block[:, skipped:]
 
     def finish(self) -> Samples:
-        """The rest: together with what `process` gave, as many samples as went in, and the tail if it was asked for."""
+        """End the signal.
+
+        Returns:
+            The remaining samples, float32 [channels, samples]: with those of `process` as many as went in, and the tail
+            when the stream was opened with it.
+        """
         rest = self.latency_samples + self._tail_samples
         return self.process(np.zeros((self._channels_in, rest), np.float32))
 
     def over(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
-        """All of a signal, block by block."""
+        """Process all blocks of a signal and end it; yields one block for each, and the rest."""
         for block in blocks:
             yield self.process(block)
         yield self.finish()
 
 
 class _Run:
-    """A link with its state."""
+    """State of one link of a chain."""
 
     def __init__(self, link: Link, sample_rate: int, channels: int, late_samples: int) -> None:
         effect = link.effect
@@ -233,7 +257,8 @@ class _Run:
         self._mixed = link.wet != 1.0 or _WET in self._automation
         self._dry = Delay(channels, latency)
         self._sample_rate = sample_rate
-        # Automation is told in the time of what went into the chain.
+        # Automation counts time from the beginning of the chain's input: the effect runs late by the latency of those
+        # before it, and its output by its own latency too.
         self._inside = -late_samples
         self._outside = -late_samples - latency
 

@@ -1,4 +1,4 @@
-"""Chains as TOML files: what a person writes, and what an artifact keeps."""
+"""Chains as TOML files, written by hand or kept in an artifact."""
 
 from __future__ import annotations
 
@@ -27,32 +27,40 @@ def read_chain(path: Path) -> EffectChain:
     """Read a chain from a file.
 
     Raises:
-        InputError: It is missing, too large, no TOML, or as `chain_from_toml`.
+        InputError: The file is missing, larger than 1 MiB or no TOML, a key is unknown or missing, or a value is of
+            another type or out of range.
     """
     return chain_from_toml(read_bounded(path, _MAX_BYTES), str(path))
 
 
 def chain_from_toml(data: bytes, where: str) -> EffectChain:
-    """A chain from the text of a file: `name`, and an `[[effect]]` table for each effect, in order.
+    """Parse a chain: `name`, and an `[[effect]]` table for each effect, in order.
 
     Args:
-        data: UTF-8.
-        where: Named in errors.
+        data: TOML in UTF-8, at most 1 MiB.
+        where: Beginning of error messages, such as the path of the file.
+
+    Returns:
+        The chain.
 
     Raises:
-        InputError: It is no TOML, a key is unknown or missing, or a value is of another type or out of range.
+        InputError: The data is no TOML, a key is unknown or missing, or a value is of another type or out of range.
     """
     if len(data) > _MAX_BYTES:
-        raise InputError(f"{where}: a chain takes at most {_MAX_BYTES} bytes, got more; this is another file")
+        raise InputError(
+            f"{where}: a chain takes at most {_MAX_BYTES} bytes, got more; give the TOML file of a chain"
+        )
     try:
         document = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{where}: not TOML ({error}); mend the file") from error
+        raise InputError(f"{where}: not TOML ({error}); fix the file") from error
     _require_known(document, ("name", "effect"), where)
     tables = document.get("effect", [])
     name = document.get("name", "")
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise InputError(f"{where}: effects are tables [[effect]], got {tables!r}; write each as one")
+        raise InputError(
+            f"{where}: effects must be tables [[effect]], got {tables!r}; write one for each effect"
+        )
     if not isinstance(name, str):
         raise InputError(f"{where}: name must be a text, got {name!r}")
     links = tuple(_link(table, f"{where}: effect {number}") for number, table in enumerate(tables, 1))
@@ -63,7 +71,7 @@ def chain_from_toml(data: bytes, where: str) -> EffectChain:
 
 
 def toml_from_chain(chain: EffectChain) -> bytes:
-    """A file that `read_chain` gives the chain from."""
+    """Format a chain as TOML in UTF-8, which `chain_from_toml` parses to an equal chain."""
     lines = [f"name = {_literal(chain.name)}"]
     for link in chain.links:
         lines += ["", "[[effect]]", f"type = {_literal(link.effect.NAME)}"]
@@ -115,7 +123,7 @@ class _LinkTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     automation: tuple[_AutomationTable, ...] = ()
 
 
-# Of the tables inside an effect's own.
+# Keys of the tables inside the table of an effect.
 _KEYS_WITHIN = {"peaks": Peak.__struct_fields__, "automation": _AutomationTable.__struct_fields__}
 
 

@@ -1,4 +1,4 @@
-"""Gains that follow a level, on a grid of their own, so that it does not matter how the signal is cut."""
+"""Gains that follow a level, on a fixed grid of blocks, so that the result does not depend on how the signal is cut."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from voirs_vocoder.runtime.effects.effect import Samples
 __all__ = ["BLOCK_SAMPLES", "BlockGain", "Delay", "Levels", "smoothed", "to_db", "to_gain"]
 
 BLOCK_SAMPLES = 32
-"""A level, and a gain, for so many samples: 1.5 ms at 22,050 Hz."""
+"""Samples per level and gain: 1.5 ms at 22,050 Hz."""
 
 _FLOOR = 1e-10
 _SHARES = np.arange(1, BLOCK_SAMPLES + 1, dtype=np.float32) / np.float32(BLOCK_SAMPLES)
 
 Levels = NDArray[np.float64]
-"""One number for each block: float64 [blocks]."""
+"""Levels or gains, one for each block: float64 [blocks]."""
 
 
 def to_db(level: Levels) -> Levels:
-    """Amplitudes in dB relative to 1, silence being -200."""
+    """Convert amplitudes to dB relative to 1; at least -200."""
     return 20.0 * np.log10(np.maximum(level, _FLOOR))
 
 
 def to_gain(level_db: Levels) -> Levels:
-    """The reverse."""
+    """Convert levels in dB relative to 1 to amplitudes."""
     return 10.0 ** (level_db / 20.0)
 
 
 def smoothed(
     values: Levels, state: float, attack_ms: float, release_ms: float, sample_rate: int
 ) -> tuple[Levels, float]:
-    """One pole that follows rises in `attack_ms` and falls in `release_ms`, to 1 - 1/e.
+    """Smooth levels with one pole that covers 1 - 1/e of a rise in `attack_ms` and of a fall in `release_ms`.
 
     D. Giannoulis, M. Massberg and J. Reiss, Digital dynamic range compressor design, JAES 60(6), 2012, equation 16
     (the branching detector), on blocks.
 
     Args:
-        values: What is followed.
-        state: Where the last block ended.
-        attack_ms: For rises.
-        release_ms: For falls.
-        sample_rate: In Hz.
+        values: Levels of the next blocks, float64 [blocks].
+        state: Smoothed value of the block before them.
+        attack_ms: Time constant of rises in ms.
+        release_ms: Time constant of falls in ms.
+        sample_rate: Sample rate of the signal in Hz.
 
     Returns:
-        The smooth values and the state after them.
+        The smoothed values, float64 [blocks], and the last of them.
     """
     rise = math.exp(-1000.0 * BLOCK_SAMPLES / (attack_ms * sample_rate))
     fall = math.exp(-1000.0 * BLOCK_SAMPLES / (release_ms * sample_rate))
@@ -61,20 +61,20 @@ def smoothed(
 
 
 class BlockGain:
-    """Applies a gain for each block of the signal, on straight lines between blocks.
+    """Applies one gain for each block of the signal, with straight lines between the gains.
 
-    A block's gain is known when the block is complete, so the signal waits for it: `BLOCK_SAMPLES` late, and as many
-    blocks later as the gains look ahead.
+    The gain of a block is known when the block is complete, so the output is late by `BLOCK_SAMPLES`, and by the number
+    of blocks that the gains look ahead.
     """
 
     def __init__(self, gains: Callable[[Levels], Levels], channels: int, ahead_blocks: int = 0) -> None:
-        """At the beginning of a signal.
+        """Begin a signal.
 
         Args:
-            gains: From the levels of the next blocks to gains; the first `ahead_blocks` gains that it ever gives are
-                for the blocks before the signal.
-            channels: Of the signal.
-            ahead_blocks: How many blocks of levels it takes before it gives the gain of the first.
+            gains: Function from the levels of the next blocks to as many gains; the first `ahead_blocks` gains belong
+                to blocks before the signal.
+            channels: Number of channels of the signal.
+            ahead_blocks: Number of blocks by which a gain follows the level of its block.
         """
         self._gains = gains
         self._followed = np.empty((1, 0), np.float32)
@@ -85,16 +85,26 @@ class BlockGain:
         self._lead_samples = BLOCK_SAMPLES * (1 + ahead_blocks)
 
     def process(self, block: Samples, followed: Samples) -> Samples:
-        """The signal, late and with its gains.
+        """Delay the next samples and apply their gains.
 
         Args:
-            block: [channels, samples].
-            followed: [channels, samples], whose peaks are the levels.
+            block: Samples of the signal, float32 [channels, samples].
+            followed: Float32 [channels, samples], whose peaks in each block are the levels.
+
+        Returns:
+            Float32 [channels, samples], as many samples as went in.
         """
         return self._signal.process(block) * self.gain(followed)
 
     def gain(self, followed: Samples) -> NDArray[np.float32]:
-        """The gains alone, as late as the signal would be: float32 [samples]."""
+        """Gains of the next samples, with the latency of `process`.
+
+        Args:
+            followed: Float32 [channels, samples], whose peaks in each block are the levels.
+
+        Returns:
+            Float32 [samples], one gain for each sample that went in.
+        """
         self._followed = np.concatenate(
             (self._followed, np.max(np.abs(followed), axis=0)[np.newaxis]), axis=1
         )
@@ -125,19 +135,19 @@ class BlockGain:
 
 
 class Delay:
-    """The same signal later."""
+    """Delays a signal."""
 
     def __init__(self, channels: int, samples: int) -> None:
-        """With silence in it.
+        """Begin a signal; silence comes before it.
 
         Args:
-            channels: Of the signal.
-            samples: By how much.
+            channels: Number of channels of the signal.
+            samples: Delay in samples.
         """
         self._kept = np.zeros((channels, samples), np.float32)
 
     def process(self, block: Samples) -> Samples:
-        """A block as long, from before."""
+        """Delay the next samples, float32 [channels, samples]; returns as many as went in."""
         if not self._kept.shape[1]:
             return block
         joined = np.concatenate((self._kept, block), axis=1)

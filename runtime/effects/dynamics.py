@@ -25,16 +25,19 @@ _RELEASE_MS = (1.0, 5_000.0)
 
 
 def reduction_db(level_db: Levels, threshold_db: float, ratio: float, knee_db: float) -> Levels:
-    """By how many dB a compressor turns a level down.
+    """Gain reduction of a compressor in dB, not negative.
 
     D. Giannoulis, M. Massberg and J. Reiss, Digital dynamic range compressor design, JAES 60(6), 2012, equation 4: the
     static curve with a quadratic knee.
 
     Args:
-        level_db: Float64 [blocks].
-        threshold_db: Where it begins, in the middle of the knee.
-        ratio: Input change over output change above it.
-        knee_db: Width of the knee.
+        level_db: Levels in dB, float64 [blocks].
+        threshold_db: Level in dB at the middle of the knee.
+        ratio: Change of the input level over that of the output level, above the knee.
+        knee_db: Width of the knee in dB; 0 is a sharp bend.
+
+    Returns:
+        Reduction of each level in dB, float64 [blocks].
     """
     above = level_db - threshold_db
     slope = 1.0 - 1.0 / ratio
@@ -45,24 +48,33 @@ def reduction_db(level_db: Levels, threshold_db: float, ratio: float, knee_db: f
 
 
 class LevelEffect(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An effect whose gain follows the signal's own level."""
+    """An effect whose gain follows the level of the signal itself."""
 
     def gains(self, sample_rate: int) -> Callable[[Levels], Levels]:
-        """What turns the levels of the next blocks into gains, at the beginning of a signal."""
+        """Make a function from the levels of the next blocks to their gains, for a signal that begins."""
         raise NotImplementedError
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; any sample rate and any number of channels will do."""
         return _Following(BlockGain(self.gains(sample_rate), channels))
 
     def latency_samples(self, sample_rate: int) -> int:
-        """See `Effect.latency_samples`."""
+        """Latency in samples: one block."""
         del sample_rate
         return BLOCK_SAMPLES
 
 
 class Compressor(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Turns loud passages down: peaks of 1.5 ms, the curve of `reduction_db`, its result smoothed in dB."""
+    """Reduces the level of loud passages: the peaks of blocks pass the curve of `reduction_db`, smoothed in dB.
+
+    Attributes:
+        threshold_db: Level in dB above which the signal is reduced, in the middle of the knee.
+        ratio: Change of the input level over that of the output level, above the knee.
+        knee_db: Width in dB of the bend around the threshold; 0 is a sharp bend.
+        attack_ms: Time constant in ms with which the reduction rises.
+        release_ms: Time constant in ms with which the reduction falls.
+        make_up_db: Constant gain in dB after the reduction.
+    """
 
     NAME: ClassVar[str] = "compressor"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
@@ -82,7 +94,7 @@ class Compressor(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=T
     make_up_db: float = 0.0
 
     def gains(self, sample_rate: int) -> Callable[[Levels], Levels]:
-        """See `LevelEffect.gains`."""
+        """Make a function from the levels of the next blocks to the gains of the compressor."""
         state = 0.0
 
         def follow(levels: Levels) -> Levels:
@@ -95,9 +107,18 @@ class Compressor(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Gate(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Turns pauses down by `range_db`.
+    """Reduces the level of pauses.
 
-    Opens above the threshold, closes when the level has been `hysteresis_db` below it for `hold_ms` on end.
+    The gate opens when the level reaches the threshold, and closes when it has stayed more than `hysteresis_db` below
+    the threshold for `hold_ms`.
+
+    Attributes:
+        threshold_db: Level in dB at which the gate opens.
+        hysteresis_db: Distance in dB from the threshold down to the level below which the gate may close.
+        range_db: Reduction in dB while the gate is closed.
+        hold_ms: Time in ms for which the level must stay low before the gate closes.
+        attack_ms: Time constant of the opening in ms.
+        release_ms: Time constant of the closing in ms.
     """
 
     NAME: ClassVar[str] = "gate"
@@ -118,7 +139,7 @@ class Gate(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     release_ms: float = 100.0
 
     def gains(self, sample_rate: int) -> Callable[[Levels], Levels]:
-        """See `LevelEffect.gains`."""
+        """Make a function from the levels of the next blocks to the gains of the gate."""
         hold_blocks = math.ceil(self.hold_ms * sample_rate / 1000.0 / BLOCK_SAMPLES)
         left_open = 0
         is_open = False
@@ -136,7 +157,7 @@ class Gate(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 else:
                     left_open = hold_blocks
                 wanted.append(0.0 if is_open else -self.range_db)
-            # Opening is a rise.
+            # Opening raises the gain, so the attack is its time constant.
             made, state = smoothed(np.array(wanted), state, self.attack_ms, self.release_ms, sample_rate)
             return to_gain(made)
 
@@ -144,9 +165,14 @@ class Gate(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class GainControl(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Automatic gain control: brings the peaks of speech slowly to `target_db`, and lets pauses be.
+    """Automatic gain control: brings the peaks of speech slowly to a level; the gain is kept during pauses.
 
-    Up to `max_gain_db` either way; below `floor_db` the gain stays where it is.
+    Attributes:
+        target_db: Peak level in dB that speech is brought to.
+        max_gain_db: Largest gain and largest reduction in dB.
+        floor_db: Level in dB below which a block counts as a pause.
+        attack_ms: Time constant in ms with which the measured level rises.
+        release_ms: Time constant in ms with which the measured level falls.
     """
 
     NAME: ClassVar[str] = "gain_control"
@@ -165,7 +191,7 @@ class GainControl(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=
     release_ms: float = 1_500.0
 
     def gains(self, sample_rate: int) -> Callable[[Levels], Levels]:
-        """See `LevelEffect.gains`."""
+        """Make a function from the levels of the next blocks to the gains that bring them to the target."""
         state = self.target_db
 
         def follow(levels: Levels) -> Levels:
@@ -176,7 +202,7 @@ class GainControl(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=
             followed[loud], ended = smoothed(
                 level_db[loud], state, self.attack_ms, self.release_ms, sample_rate
             )
-            # In pauses, what was followed before them.
+            # A pause keeps the level that was measured before it.
             last = np.maximum.accumulate(np.where(loud, np.arange(loud.size), -1))
             followed = np.where(last >= 0, followed[np.maximum(last, 0)], state)
             state = ended
@@ -186,7 +212,13 @@ class GainControl(LevelEffect, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Limiter(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lets no sample beyond `ceiling_db`, and begins to turn down `look_ahead_ms` before one would be."""
+    """Limits the magnitude of every sample, with a gain that falls before the peak that needs it.
+
+    Attributes:
+        ceiling_db: Largest magnitude of a sample in dB relative to full scale.
+        look_ahead_ms: Time in ms over which the gain falls before a peak, and the latency but for one block.
+        release_ms: Time constant in ms with which the gain rises again.
+    """
 
     NAME: ClassVar[str] = "limiter"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
@@ -200,11 +232,11 @@ class Limiter(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     release_ms: float = 80.0
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; any sample rate and any number of channels will do."""
         return _Limiting(self, self._ahead_blocks(sample_rate), sample_rate, channels)
 
     def latency_samples(self, sample_rate: int) -> int:
-        """See `Effect.latency_samples`."""
+        """Latency in samples: the look-ahead in whole blocks, and one block."""
         return BLOCK_SAMPLES * (1 + self._ahead_blocks(sample_rate))
 
     def _ahead_blocks(self, sample_rate: int) -> int:
@@ -212,22 +244,21 @@ class Limiter(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Following:
-    """A signal on its way through a `LevelEffect`."""
+    """State of a `LevelEffect` for one signal."""
 
     def __init__(self, gain: BlockGain) -> None:
         self._gain = gain
 
     def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
         del moving
         return self._gain.process(block, block)
 
 
 class _Limiting:
-    """A block's gain is the mean over W blocks of the least that any of the W blocks after each needs.
+    """State of a `Limiter` for one signal, with a look-ahead of W blocks.
 
-    Each of these minima covers the block and the one after it, so the straight line between two gains stays below what
-    its block needs.
+    A block needs the gain that brings its peak down to the ceiling. The gain that it gets is a moving average, over W
+    blocks, of moving minima, over W + 1 blocks, of the gains needed.
     """
 
     def __init__(self, limiter: Limiter, ahead_blocks: int, sample_rate: int, channels: int) -> None:
@@ -240,13 +271,17 @@ class _Limiting:
         self._gain = BlockGain(self._gains, channels, ahead_blocks)
 
     def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
         del moving
         limited = self._gain.process(block, block)
         # Rounding to float32 may lift a sample by one step.
         return np.clip(limited, -self._ceiling, self._ceiling)
 
     def _gains(self, levels: Levels) -> Levels:
+        # Each minimum ranges over a block and the W blocks after it, and the average over the minima of a block and of
+        # the W - 1 blocks before it. So all W minima in the average contain the block and the one after it: the average
+        # is at most what either needs, and so is each point of the straight line between two gains.
+        # The average falls over W blocks before a peak instead of at once. Two tails, of W needed gains and of W - 1
+        # minima, are all that is kept between calls.
         ceiling = float(self._ceiling)
         needed = self._with_release(np.minimum(1.0, ceiling / np.maximum(levels, ceiling)))
         joined = np.concatenate((self._needed, needed))
@@ -258,7 +293,7 @@ class _Limiting:
         return gains
 
     def _with_release(self, needed: Levels) -> Levels:
-        """At once down, slowly up again."""
+        """Let the gain fall at once and rise with the time constant of the release."""
         if self._released == 1.0 and (needed == 1.0).all():
             return needed
         made = []

@@ -1,4 +1,4 @@
-"""Effects on frequency that are filters and nothing more."""
+"""Effects that are linear filters: high-pass, low-pass, removal of an offset, equalizers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ _FREQUENCY_HZ = (10.0, 20_000.0)
 
 
 class HighPass(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A Butterworth high-pass: -3 dB at `cutoff_hz`, 6 dB per octave and `order` below."""
+    """A Butterworth high-pass.
+
+    Attributes:
+        cutoff_hz: Frequency in Hz at which the response is -3 dB.
+        order: Order of the filter; the response falls by 6 dB per octave for each, below the cutoff.
+    """
 
     NAME: ClassVar[str] = "high_pass"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {"cutoff_hz": (5.0, 20_000.0), "order": (1, 8)}
@@ -33,13 +38,18 @@ class HighPass(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     order: int = 2
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; the cutoff must be below half the sample rate."""
         cutoff_hz = self.require_below_nyquist("cutoff_hz", sample_rate)
         return Sections(butterworth("highpass", cutoff_hz, self.order, sample_rate), channels)
 
 
 class LowPass(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A Butterworth low-pass: -3 dB at `cutoff_hz`, 6 dB per octave and `order` above."""
+    """A Butterworth low-pass.
+
+    Attributes:
+        cutoff_hz: Frequency in Hz at which the response is -3 dB.
+        order: Order of the filter; the response falls by 6 dB per octave for each, above the cutoff.
+    """
 
     NAME: ClassVar[str] = "low_pass"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {"cutoff_hz": _FREQUENCY_HZ, "order": (1, 8)}
@@ -48,13 +58,17 @@ class LowPass(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     order: int = 4
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; the cutoff must be below half the sample rate."""
         cutoff_hz = self.require_below_nyquist("cutoff_hz", sample_rate)
         return Sections(butterworth("lowpass", cutoff_hz, self.order, sample_rate), channels)
 
 
 class DcRemoval(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Takes a constant offset off: a first-order high-pass at `cutoff_hz`, far below speech."""
+    """Removes a constant offset with a first-order high-pass.
+
+    Attributes:
+        cutoff_hz: Frequency in Hz at which the response is -3 dB, far below speech.
+    """
 
     NAME: ClassVar[str] = "dc_removal"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {"cutoff_hz": (1.0, 60.0)}
@@ -62,17 +76,17 @@ class DcRemoval(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cutoff_hz: float = 10.0
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; any number of channels will do."""
         return Sections(butterworth("highpass", self.cutoff_hz, 1, sample_rate), channels)
 
 
 class Peak(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A bell of an equalizer.
+    """A peak of an equalizer's response.
 
     Attributes:
-        frequency_hz: Of its middle.
-        gain_db: There.
-        q: Frequency over bandwidth.
+        frequency_hz: Center frequency in Hz.
+        gain_db: Gain in dB at the center frequency.
+        q: Quality: center frequency over bandwidth.
     """
 
     frequency_hz: float
@@ -81,7 +95,16 @@ class Peak(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Equalizer(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A shelf below, any number of peaks, a shelf above (`biquad`)."""
+    """A low shelf, any number of peaks and a high shelf.
+
+    Attributes:
+        low_shelf_hz: Corner frequency of the low shelf in Hz.
+        low_shelf_db: Gain in dB far below the corner of the low shelf; 0 leaves the shelf out.
+        peaks: Peaks between the shelves.
+        high_shelf_hz: Corner frequency of the high shelf in Hz.
+        high_shelf_db: Gain in dB far above the corner of the high shelf; 0 leaves the shelf out.
+        PEAK_RANGES: Lowest and highest value of each number of a peak.
+    """
 
     NAME: ClassVar[str] = "equalizer"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
@@ -103,13 +126,13 @@ class Equalizer(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     high_shelf_db: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the ranges, those of the peaks too."""
+        """Check the ranges, including those of the peaks."""
         Effect.__post_init__(self)
         for bell in self.peaks:
             check_ranges(f"{self.NAME}: peak", bell, self.PEAK_RANGES)
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; every frequency in use must be below half the sample rate."""
         sections = []
         if self.low_shelf_db:
             frequency_hz = self.require_below_nyquist("low_shelf_hz", sample_rate)
@@ -125,7 +148,12 @@ class Equalizer(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Presence(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Brings a voice forward: a broad peak where consonants lie."""
+    """Makes a voice more present: a broad peak in the range of the consonants.
+
+    Attributes:
+        frequency_hz: Center frequency of the peak in Hz.
+        gain_db: Gain in dB at the center frequency.
+    """
 
     NAME: ClassVar[str] = "presence"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
@@ -137,6 +165,6 @@ class Presence(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gain_db: float = 2.0
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; the center frequency must be below half the sample rate."""
         frequency_hz = self.require_below_nyquist("frequency_hz", sample_rate)
         return Sections(biquad.peak(frequency_hz, self.gain_db, 0.8, sample_rate)[np.newaxis], channels)

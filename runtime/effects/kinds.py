@@ -1,4 +1,4 @@
-"""Every effect by its name."""
+"""The table of effects, by their names in TOML files."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ _KINDS: tuple[type[Effect], ...] = (
 )
 
 EFFECTS: dict[str, type[Effect]] = {kind.NAME: kind for kind in _KINDS}
-"""Name in files -> effect."""
+"""Kinds of effects by their names in TOML files."""

@@ -1,4 +1,4 @@
-"""Chains that come with the program."""
+"""Presets: chains of effects that are part of the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voirs_vocoder.runtime.errors import InputError
 __all__ = ["PRESETS", "load_chain"]
 
 _CHAINS = (
-    # Even level, no rumble, no hiss, nothing beyond -1 dB: for most speech.
+    # Even level, less rumble and sibilance, no sample beyond -1 dB: for most speech.
     EffectChain(
         (
             Link(HighPass(cutoff_hz=70.0)),
@@ -45,7 +45,7 @@ _CHAINS = (
     EffectChain(
         (Link(HighPass(cutoff_hz=60.0)), Link(Warmth()), Link(Compressor()), Link(Limiter())), "warm"
     ),
-    # The band of a telephone line (ITU-T G.712: 300 to 3,400 Hz), and its honk.
+    # The band of a telephone line (ITU-T G.712: 300 to 3,400 Hz), with the resonance of a handset.
     EffectChain(
         (
             Link(HighPass(cutoff_hz=300.0, order=4)),
@@ -62,14 +62,20 @@ _CHAINS = (
 )
 
 PRESETS: dict[str, EffectChain] = {chain.name: chain for chain in _CHAINS}
-"""Name -> chain."""
+"""Chains by their names."""
 
 
 def load_chain(name_or_path: str | Path) -> EffectChain:
-    """A preset by its name, or a chain from a TOML file.
+    """Take a preset, or read a chain from a TOML file.
+
+    Args:
+        name_or_path: Name of a preset (a key of `PRESETS`), or path of a .toml file.
+
+    Returns:
+        The chain.
 
     Raises:
-        InputError: It is neither, or the file is at fault.
+        InputError: The argument is neither, or the file is missing or no valid chain.
     """
     if str(name_or_path) in PRESETS:
         return PRESETS[str(name_or_path)]

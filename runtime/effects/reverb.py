@@ -1,4 +1,4 @@
-"""A room: noise that dies away, convolved with the signal."""
+"""Reverberation: the signal convolved with exponentially decaying noise."""
 
 from __future__ import annotations
 
@@ -19,11 +19,17 @@ _LONG_PARTITION = 8  # times the short one
 
 
 class Reverb(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The sound of a room, without the direct sound: mix it in with the chain's `wet`.
+    """The reverberation of a room without the direct sound; `wet` of the chain's link mixes both.
 
-    A response of Gaussian noise that falls by 60 dB in `decay_s`, low-passed at `damping_hz`, `pre_delay_ms` late, of
-    unit energy; one of its own for each channel. J. Moorer, About this reverberation business, Computer Music Journal
-    3(2), 1979. Convolved in blocks no longer than the pre-delay, which hides what they take: no latency.
+    The room response is Gaussian noise, different for each channel, with an exponential decay and unit energy (J.
+    Moorer, About this reverberation business, Computer Music Journal 3(2), 1979). The convolution runs in blocks no
+    longer than the pre-delay, so it adds no latency.
+
+    Attributes:
+        decay_s: Time in seconds in which the response falls by 60 dB.
+        pre_delay_ms: Time in ms between the direct sound and the response.
+        damping_hz: Frequency in Hz above which the response is attenuated, by 6 dB per octave.
+        seed: Seed of the noise.
     """
 
     NAME: ClassVar[str] = "reverb"
@@ -40,12 +46,12 @@ class Reverb(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: int = 0
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; any sample rate and any number of channels will do."""
         pre_delay = max(1, round(self.pre_delay_ms * sample_rate / 1000.0))
-        # A power of two, for the FFT.
+        # A power of two, which the FFT is fastest at.
         partition = 1 << (pre_delay.bit_length() - 1)
         responses = np.stack([room_response(self, sample_rate, channel) for channel in range(channels)])
-        # What comes later can wait longer: long partitions take fewer operations for each sample.
+        # The later part of the response may wait for long partitions, which take fewer operations per sample.
         long = _LONG_PARTITION * partition
         parts = [_Convolving(responses[:, :long], partition, pre_delay)]
         if responses.shape[1] > long:
@@ -53,7 +59,7 @@ class Reverb(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return _Together(parts)
 
     def tail_s(self) -> float:
-        """See `Effect.tail_s`."""
+        """Length of the response with its pre-delay, in seconds."""
         return self.decay_s + self.pre_delay_ms / 1000.0
 
 
@@ -61,12 +67,12 @@ def room_response(reverb: Reverb, sample_rate: int, channel: int) -> NDArray[np.
     """The response of a room, without its pre-delay.
 
     Args:
-        reverb: Of the room.
-        sample_rate: In Hz.
-        channel: Each has its own noise.
+        reverb: Settings of the room.
+        sample_rate: Sample rate in Hz.
+        channel: Number of the channel, from 0, which selects its noise.
 
     Returns:
-        Float64 [samples], of unit energy.
+        The response, float64 [samples], of unit energy.
     """
     length = max(2, round(reverb.decay_s * sample_rate))
     noise = np.random.default_rng([reverb.seed, channel]).standard_normal((1, length))
@@ -79,13 +85,12 @@ def room_response(reverb: Reverb, sample_rate: int, channel: int) -> NDArray[np.
 
 
 class _Together:
-    """The sum of several parts of a response, each convolved by itself."""
+    """State of a `Reverb` for one signal: the sum of the convolutions with the parts of the response."""
 
     def __init__(self, parts: Sequence[_Convolving]) -> None:
         self._parts = parts
 
     def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
         del moving
         first, *others = (part.process(block) for part in self._parts)
         for other in others:
@@ -94,7 +99,7 @@ class _Together:
 
 
 class _Convolving:
-    """Uniformly partitioned convolution, late by at least a partition, on a grid of its own.
+    """Uniformly partitioned convolution on a fixed grid, delayed by at least one partition.
 
     W. Gardner, Efficient convolution without input-output delay, JAES 43(3), 1995, section 2, with overlap-save.
     """
@@ -132,7 +137,8 @@ class _Convolving:
         count = self._spectra.shape[1]
         self._newest = (self._newest - 1) % count
         self._past[:, self._newest] = np.fft.rfft(joined)
-        # The newest block meets the first partition, the one before it the second, and so on.
+        # `_past` is a ring buffer of spectra: the newest block is multiplied with the first partition, the one before
+        # it with the second, and so on. The two products are the ring before and after its end.
         split = count - self._newest
         total = np.einsum("cpf,cpf->cf", self._past[:, self._newest :], self._spectra[:, :split])
         if self._newest:

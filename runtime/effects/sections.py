@@ -1,4 +1,4 @@
-"""Second-order sections that remember where they were."""
+"""Filtering by second-order sections, block by block."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Sections"]
 
 
 class Sections:
-    """`scipy.signal.sosfilt` over a signal that comes in blocks. An `EffectState`."""
+    """State of a filter for one signal that comes in blocks (`scipy.signal.sosfilt`); an `EffectState`."""
 
     def __init__(self, sections: NDArray[np.float64], channels: int) -> None:
-        """At rest.
+        """Begin a signal; silence comes before it.
 
         Args:
-            sections: Float64 [sections, 6].
-            channels: Of the signal.
+            sections: Coefficients, float64 [sections, 6], in the layout of scipy.signal.sosfilt.
+            channels: Number of channels of the signal.
 
         Raises:
             InputError: scipy is not installed.
@@ -29,12 +29,12 @@ class Sections:
         self._state = np.zeros((len(sections), channels, 2))
 
     def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
+        """Filter the next samples, float32 [channels, samples]; no parameter can be automated."""
         del moving
         return self.filtered(block).astype(np.float32)
 
     def filtered(self, block: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The same in float64."""
+        """Filter the next samples [channels, samples]; returns float64, which `process` rounds to float32."""
         if block.shape[1] == 0:
             return block.astype(np.float64)
         filtered: NDArray[np.float64]

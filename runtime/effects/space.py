@@ -1,4 +1,4 @@
-"""Effects on space: stereo width and the direction that a voice comes from; and gain, the simplest effect of all."""
+"""Effects on space, stereo width and the direction of a voice; and gain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ _ALL_PASS_GAIN = 0.6
 
 
 class Gain(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Louder or softer; `gain_db` can be automated."""
+    """A constant gain, which can be automated.
+
+    Attributes:
+        gain_db: Gain in dB.
+    """
 
     NAME: ClassVar[str] = "gain"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {"gain_db": (-120.0, 40.0)}
@@ -32,16 +36,19 @@ class Gain(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gain_db: float = 0.0
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; any sample rate and any number of channels will do."""
         del sample_rate, channels
         return _Gaining(self.gain_db)
 
 
 class StereoWidth(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Scales the difference of two channels by `width`: 0 is mono, 1 unchanged. `width` can be automated.
+    """Scales the difference of two channels, which can be automated.
 
-    A mono signal gets a second channel: its difference is the signal through three all-pass filters (M. Schroeder,
-    Natural sounding artificial reverberation, JAES 10(3), 1962), which mixes back to the mono signal exactly.
+    A mono signal becomes two channels whose difference is the signal after three all-pass filters (M. Schroeder,
+    Natural sounding artificial reverberation, JAES 10(3), 1962); the mean of the channels is the mono signal exactly.
+
+    Attributes:
+        width: Factor of the difference: 0 gives two equal channels, 1 leaves a stereo signal unchanged.
     """
 
     NAME: ClassVar[str] = "stereo_width"
@@ -51,23 +58,26 @@ class StereoWidth(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True)
     width: float = 0.5
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal of one or two channels."""
         if channels > 2:
             raise InputError(f"{self.NAME}: needs one or two channels, got {channels}; mix them down")
         return _Widening(self.width, sample_rate, channels)
 
     def channels(self, channels: int) -> int:
-        """See `Effect.channels`."""
+        """Number of output channels: two."""
         del channels
         return 2
 
 
 class Binaural(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Places a voice for headphones at `azimuth_degrees`, right of the middle being positive.
+    """Places a voice at a direction, for headphones.
 
-    C. Brown and R. Duda, A structural model for binaural sound synthesis, IEEE TSAP 6(5), 1998: the far ear hears it
-    later, by Woodworth's (a/c)(|x| + sin |x|) on a sphere of 8.75 cm, and each through the one-pole head shadow of
-    equation 3.
+    C. Brown and R. Duda, A structural model for binaural sound synthesis, IEEE TSAP 6(5), 1998: the signal of the far
+    ear is delayed by Woodworth's (a/c)(|x| + sin |x|) for a sphere of 8.75 cm, and that of each ear is filtered by the
+    one-pole head shadow of equation 3.
+
+    Attributes:
+        azimuth_degrees: Direction in degrees from the front; positive is to the right.
     """
 
     NAME: ClassVar[str] = "binaural"
@@ -76,18 +86,18 @@ class Binaural(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     azimuth_degrees: float = 30.0
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal of one channel."""
         if channels != 1:
             raise InputError(f"{self.NAME}: places one channel, got {channels}; mix them down before")
         return _Placing(math.radians(self.azimuth_degrees), sample_rate)
 
     def latency_samples(self, sample_rate: int) -> int:
-        """See `Effect.latency_samples`."""
+        """Latency in samples: half the length of the interpolation filter."""
         del sample_rate
         return _SINC_TAPS // 2
 
     def channels(self, channels: int) -> int:
-        """See `Effect.channels`."""
+        """Number of output channels: two."""
         del channels
         return 2
 
@@ -97,7 +107,6 @@ class _Gaining:
         self._gain = np.float32(10.0 ** (gain_db / 20.0))
 
     def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
         curve = moving.get("gain_db")
         gain = self._gain if curve is None else (10.0 ** (curve / 20.0)).astype(np.float32)
         return block * gain
@@ -111,7 +120,6 @@ class _Widening:
         )
 
     def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
         if block.shape[0] == 1:
             middle = block[0]
             side = middle
@@ -125,7 +133,7 @@ class _Widening:
 
 
 class _AllPass:
-    """y[n] = -g x[n] + x[n - d] + g y[n - d], d samples at a time, since none of them needs another of them."""
+    """y[n] = -g x[n] + x[n - d] + g y[n - d], computed d samples at a time, which do not depend on each other."""
 
     def __init__(self, delay: int) -> None:
         self._past = np.zeros(delay)
@@ -133,7 +141,7 @@ class _AllPass:
     def process(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         delay, count = self._past.size, samples.size
         made = np.empty(count)
-        # What a sample leaves for the one d later.
+        # left[n] = x[n - d] + g y[n - d]: the contribution of each sample to the one that is d later.
         left = np.concatenate((self._past, np.empty(count)))
         for start in range(0, count, delay):
             here = slice(start, min(start + delay, count))
@@ -151,20 +159,20 @@ class _Placing:
         self._far = _Ear(late_s * sample_rate, math.pi / 2 + abs(azimuth), sample_rate)
 
     def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
         del moving
         near, far = self._near.process(block), self._far.process(block)
         return np.concatenate((far, near) if self._right_is_near else (near, far))
 
 
 class _Ear:
-    """Delay and head shadow at an angle of incidence."""
+    """Delay and head shadow of one ear, for an angle of incidence in radians."""
 
     def __init__(self, late_samples: float, incidence: float, sample_rate: int) -> None:
         signal = scipy_signal()
+        # The fraction of a sample is delayed by a windowed sinc, the whole samples by a buffer.
         whole = math.floor(late_samples)
-        places = np.arange(_SINC_TAPS) - _SINC_TAPS // 2 - (late_samples - whole)
-        taps = np.sinc(places) * np.blackman(_SINC_TAPS)
+        positions = np.arange(_SINC_TAPS) - _SINC_TAPS // 2 - (late_samples - whole)
+        taps = np.sinc(positions) * np.blackman(_SINC_TAPS)
         self._delay = Delay(1, whole)
         self._taps = taps / taps.sum()
         # Equation 3, H(s) = (1 + alpha s / 2 w0) / (1 + s / 2 w0), w0 = c / a, alpha by equation 4.
@@ -182,5 +190,5 @@ class _Ear:
             self._taps, [1.0], self._delay.process(block), zi=self._taps_state
         )
         shadowed, self._shadow_state = self._filter(*self._shadow, late, zi=self._shadow_state)
-        heard: Samples = shadowed.astype(np.float32)
-        return heard
+        filtered: Samples = shadowed.astype(np.float32)
+        return filtered

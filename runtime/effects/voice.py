@@ -1,4 +1,4 @@
-"""Effects on the bands of a voice: de-esser, high-frequency enhancement, warmth."""
+"""Effects on bands of a voice: de-esser, high-frequency enhancement, warmth."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ from voirs_vocoder.runtime.effects.sections import Sections
 
 __all__ = ["DeEsser", "HighFrequencyEnhancement", "Warmth"]
 
-_HIGHEST_SHARE = 0.98  # of half the rate, where a digital filter still is one
+_HIGHEST_SHARE = 0.98  # of half the sample rate, below which a digital shelf is still defined
 
 
 class DeEsser(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Turns hissing down: what lies above `frequency_hz` is compressed and the rest let be.
+    """Reduces sibilance: a compressor that acts on high frequencies alone.
 
     With H a first-order high-pass and g the gain, the signal goes through 1 - (1 - g) H: a shelf from 1 to g. H(jw)
-    lies on the circle around 1/2 through 0 and 1, so no frequency is ever raised, whatever g is; with a steeper H
-    those below `frequency_hz` would be. The level is that above a second-order high-pass, which hears less of the
-    vowels.
+    lies on the circle around 1/2 through 0 and 1, so no frequency is amplified for any g; a steeper H would amplify
+    some below `frequency_hz`. The level is measured after a second-order high-pass, which attenuates the vowels more.
+
+    Attributes:
+        frequency_hz: Frequency in Hz above which the signal is reduced.
+        threshold_db: Level in dB of the high frequencies above which they are reduced.
+        ratio: Change of the input level over that of the output level, above the threshold.
+        attack_ms: Time constant in ms with which the reduction rises.
+        release_ms: Time constant in ms with which the reduction falls.
     """
 
     NAME: ClassVar[str] = "de_esser"
@@ -51,23 +57,28 @@ class DeEsser(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     release_ms: float = 40.0
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; `frequency_hz` must be below half the sample rate."""
         frequency_hz = self.require_below_nyquist("frequency_hz", sample_rate)
-        heard = Sections(butterworth("highpass", frequency_hz, 2, sample_rate), channels)
-        turned = Sections(butterworth("highpass", frequency_hz, 1, sample_rate), channels)
-        return _DeEssing(self, heard, turned, sample_rate, channels)
+        measured = Sections(butterworth("highpass", frequency_hz, 2, sample_rate), channels)
+        reduced = Sections(butterworth("highpass", frequency_hz, 1, sample_rate), channels)
+        return _DeEssing(self, measured, reduced, sample_rate, channels)
 
     def latency_samples(self, sample_rate: int) -> int:
-        """See `Effect.latency_samples`."""
+        """Latency in samples: one block."""
         del sample_rate
         return BLOCK_SAMPLES
 
 
 class HighFrequencyEnhancement(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Brightens: a high shelf, and second harmonics of the band from `frequency_hz` to a quarter of the rate.
+    """Brightens a voice: a high shelf, and second harmonics of the band from `frequency_hz` to a quarter of the rate.
 
-    The band is squared, which doubles frequencies and nothing more: below a quarter of the rate none of them aliases.
-    `harmonics` is the amplitude of those of a full-scale tone.
+    The harmonics come from squaring the band, which doubles its frequencies: below a quarter of the sample rate none
+    of them aliases.
+
+    Attributes:
+        frequency_hz: Corner frequency of the shelf and lower edge of the band, in Hz.
+        gain_db: Gain in dB of the shelf.
+        harmonics: Amplitude of the second harmonic of a full-scale tone in the band.
     """
 
     NAME: ClassVar[str] = "high_frequency_enhancement"
@@ -82,7 +93,7 @@ class HighFrequencyEnhancement(Effect, frozen=True, kw_only=True, forbid_unknown
     harmonics: float = 0.2
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; a frequency above the range of the sample rate is lowered to it."""
         highest_hz = sample_rate / 4.0
         frequency_hz = min(self.frequency_hz, 0.8 * highest_hz)
         band = np.concatenate(
@@ -93,7 +104,7 @@ class HighFrequencyEnhancement(Effect, frozen=True, kw_only=True, forbid_unknown
         )
         shelf_hz = min(self.frequency_hz, _HIGHEST_SHARE * sample_rate / 2)
         shelf = biquad.high_shelf(shelf_hz, self.gain_db, sample_rate)[np.newaxis]
-        # The difference tones of the squared band lie below it.
+        # Squaring also gives difference tones, which lie below the band.
         rest = butterworth("highpass", frequency_hz, 4, sample_rate)
         return _Harmonic(
             Sections(shelf, channels), Sections(band, channels), Sections(rest, channels), self.harmonics
@@ -101,7 +112,13 @@ class HighFrequencyEnhancement(Effect, frozen=True, kw_only=True, forbid_unknown
 
 
 class Warmth(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Warms: a low shelf, and second harmonics of what lies below `frequency_hz`. See `HighFrequencyEnhancement`."""
+    """Adds warmth: a low shelf, and second harmonics of the band below `frequency_hz`, which come from squaring it.
+
+    Attributes:
+        frequency_hz: Corner frequency of the shelf and upper edge of the band, in Hz.
+        gain_db: Gain in dB of the shelf.
+        harmonics: Amplitude of the second harmonic of a full-scale tone in the band.
+    """
 
     NAME: ClassVar[str] = "warmth"
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
@@ -115,7 +132,7 @@ class Warmth(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
     harmonics: float = 0.1
 
     def open(self, sample_rate: int, channels: int) -> EffectState:
-        """See `Effect.open`."""
+        """Begin a signal; any number of channels will do."""
         shelf = biquad.low_shelf(self.frequency_hz, self.gain_db, sample_rate)[np.newaxis]
         band = butterworth("lowpass", self.frequency_hz, 4, sample_rate)
         rest = butterworth("highpass", 60.0, 2, sample_rate)
@@ -126,27 +143,26 @@ class Warmth(Effect, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class _DeEssing:
     def __init__(
-        self, effect: DeEsser, heard: Sections, turned: Sections, sample_rate: int, channels: int
+        self, effect: DeEsser, measured: Sections, reduced: Sections, sample_rate: int, channels: int
     ) -> None:
-        reduced = 0.0
+        reduction = 0.0
 
         def gains(levels: Levels) -> Levels:
-            nonlocal reduced
+            nonlocal reduction
             wanted = reduction_db(to_db(levels), effect.threshold_db, effect.ratio, 6.0)
-            made, reduced = smoothed(wanted, reduced, effect.attack_ms, effect.release_ms, sample_rate)
+            made, reduction = smoothed(wanted, reduction, effect.attack_ms, effect.release_ms, sample_rate)
             return to_gain(-made)
 
-        self._heard, self._turned = heard, turned
+        self._measured, self._reduced = measured, reduced
         self._gain = BlockGain(gains, channels)
         self._late = Delay(channels, BLOCK_SAMPLES)
-        self._late_turned = Delay(channels, BLOCK_SAMPLES)
+        self._late_reduced = Delay(channels, BLOCK_SAMPLES)
 
     def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
-        gain = self._gain.gain(self._heard.process(block, moving))
-        turned = self._late_turned.process(self._turned.process(block, moving))
-        mended: Samples = self._late.process(block) + turned * (gain - np.float32(1.0))
-        return mended
+        gain = self._gain.gain(self._measured.process(block, moving))
+        high = self._late_reduced.process(self._reduced.process(block, moving))
+        softened: Samples = self._late.process(block) + high * (gain - np.float32(1.0))
+        return softened
 
 
 class _Harmonic:
@@ -156,7 +172,6 @@ class _Harmonic:
         self._amount = 2.0 * harmonics
 
     def process(self, block: Samples, moving: Curves) -> Samples:
-        """See `EffectState.process`."""
         del moving
         shelved = self._shelf.filtered(block)
         if self._amount:

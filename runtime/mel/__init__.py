@@ -1,4 +1,4 @@
-"""The mel front end: mel spectrograms from audio and files, whole or by windows, and the rules that they obey."""
+"""The mel front end: mel spectrograms from audio and files, whole or in windows, and the checks of their values."""
 
 from voirs_vocoder.runtime.mel.npy import NpyMelSource, load_mel
 from voirs_vocoder.runtime.mel.source import ArrayMelSource, AudioMelSource, MelSource

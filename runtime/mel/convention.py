@@ -1,4 +1,4 @@
-"""Mel conventions: named sets of parameters. A wrong convention is the first cause of noise."""
+"""Mel conventions: named sets of parameters. A wrong convention is the most common cause of noise as output."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ class MelConvention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Everything that decides the values of a mel spectrogram.
 
     Attributes:
-        id: The name, unique to the parameters.
-        sample_rate: Of the audio, in Hz.
+        id: Name of the convention, unique to its parameters.
+        sample_rate: Sample rate of the audio in Hz.
         n_fft: FFT size in samples.
-        win_length: Length of the periodic Hann window in samples, centred in the FFT frame.
+        win_length: Length of the periodic Hann window in samples, centered in the FFT frame.
         hop_length: Samples between frames.
-        n_mels: Mel bands.
-        f_min_hz: Lower edge of the lowest filter.
-        f_max_hz: Upper edge of the highest filter.
-        framing: `hop-aligned`: reflect padding of (n_fft - hop_length) / 2, samples / hop_length frames.
-            `centered`: reflect padding of n_fft / 2, one frame more, the first centred on sample 0.
-        magnitude_epsilon: Added to the squared magnitude before the root.
+        n_mels: Number of mel bands.
+        f_min_hz: Lower edge of the lowest mel filter in Hz.
+        f_max_hz: Upper edge of the highest mel filter in Hz, at most half the sample rate.
+        framing: Padding and number of frames. `hop-aligned`: reflect padding of (n_fft - hop_length) / 2,
+            samples / hop_length frames. `centered`: reflect padding of n_fft / 2, one frame more, the first centered on
+            sample 0.
+        magnitude_epsilon: Number added to the squared magnitude before the square root.
         window_energy_normalized: Whether magnitudes are divided by the root of the window's energy.
-        mel_scale: `slaney` or `htk`.
-        mel_norm: `slaney` (unit area per filter) or `none`.
+        mel_scale: Scale on which the filters are equidistant: `slaney` or `htk`.
+        mel_norm: Normalization of the filters: `slaney` (unit area per filter) or `none`.
         compression: `ln`: natural logarithm. `db-unit`: (20 log10 - 20 + 100) / 100, limited to [0, 1].
-        floor: Mel magnitudes below are raised to it before the logarithm.
+        floor: Least mel magnitude; smaller ones are raised to it before the logarithm.
+
+    Raises:
+        ValueError: The parameters contradict each other.
     """
 
     id: str
@@ -50,7 +54,7 @@ class MelConvention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     floor: float
 
     def __post_init__(self) -> None:
-        """Check what the computation relies on."""
+        """Check the relations between the parameters that the computation relies on."""
         sizes = (self.sample_rate, self.n_fft, self.win_length, self.hop_length, self.n_mels)
         if min(sizes) < 1 or self.win_length > self.n_fft or self.hop_length > self.n_fft:
             raise ValueError(f"a mel convention needs 1 <= win_length, hop_length <= n_fft, got {self!r}")
@@ -121,10 +125,10 @@ CONVENTIONS: dict[str, MelConvention] = {
 
 
 def get_convention(name: str) -> MelConvention:
-    """The published convention of that name.
+    """Get a published convention by its name, a key of `CONVENTIONS`.
 
     Raises:
-        InputError: There is none.
+        InputError: No convention has this name.
     """
     if name not in CONVENTIONS:
         raise InputError(f"unknown mel convention {name!r}; known: {', '.join(sorted(CONVENTIONS))}")

@@ -1,4 +1,4 @@
-"""Mels in NumPy's .npy format, read without unpickling and, if wanted, a window at a time."""
+"""Mels in NumPy's .npy format, read without unpickling, whole or in windows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ _ITEM_BYTES = 4
 
 
 class NpyMelSource:
-    """Windows of a .npy file. Only the bytes asked for are read; mapped pages would count as memory.
+    """Windows of a mel in a .npy file. Only the bytes of a window are read; mapped pages would count as memory.
+
+    Args:
+        path: A .npy file, float32 [n_mels, frames] or [1, n_mels, frames].
+        convention: Convention in which the values were computed.
 
     Attributes:
-        frames: In the file.
-        convention: What the values are said to be.
+        frames: Number of frames in the file.
+        convention: Convention in which the values were computed.
 
     Raises:
         InputError: The file is missing, no .npy file, holds Python objects or anything but float32 of the
@@ -41,11 +45,11 @@ class NpyMelSource:
         needed_bytes = self._offset_bytes + convention.n_mels * self.frames * _ITEM_BYTES
         if size_bytes < needed_bytes:
             raise InputError(
-                f"{self._path}: the header promises {needed_bytes} bytes, the file has {size_bytes}; copy it again"
+                f"{self._path}: the header declares {needed_bytes} bytes, the file has {size_bytes}; copy it again"
             )
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Frames start to stop, float32 [n_mels, count]; fewer than asked for only at the end.
+        """Read the frames from `start` up to and without `stop`, float32 [n_mels, count]; fewer only at the end.
 
         Raises:
             InputError: A value is NaN or infinite, or the file has shrunk.
@@ -74,10 +78,14 @@ def load_mel(path: Path | str, convention: MelConvention) -> MelSpectrogram:
 
     Args:
         path: A .npy file, float32 [n_mels, frames] or [1, n_mels, frames].
-        convention: What its values are said to be.
+        convention: Convention in which the values were computed.
+
+    Returns:
+        The mel, with values [n_mels, frames].
 
     Raises:
-        InputError: As `NpyMelSource` and `check_mel`.
+        InputError: The file is missing, no .npy file, holds Python objects or anything but float32 of the convention's
+            shape, ends early, or holds values that are not finite.
     """
     source = NpyMelSource(path, convention)
     return MelSpectrogram(source.read(0, source.frames), convention)

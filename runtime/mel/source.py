@@ -1,4 +1,4 @@
-"""Mels of any length by position, in bounded memory."""
+"""Mels of any length, read in windows, so that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ __all__ = ["ArrayMelSource", "AudioMelSource", "MelSource"]
 
 
 class MelSource(Protocol):
-    """Mel frames by position."""
+    """Mel frames that are read in windows."""
 
     @property
     def frames(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
         ...
 
     @property
     def convention(self) -> MelConvention:
-        """What the values mean."""
+        """Convention of the values."""
         ...
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Frames start to stop, float32 [n_mels, count]; fewer than asked for only at the end.
+        """Read the frames from `start` up to and without `stop`, float32 [n_mels, count]; fewer only at the end.
 
         Raises:
-            InputError: The input turns out to be unusable.
+            InputError: The values are not finite, or the file has changed or cannot be read.
         """
         ...
 
@@ -44,9 +44,9 @@ class ArrayMelSource:
     """Windows of an array.
 
     Attributes:
-        values: Float32 [n_mels, frames].
-        frames: How many there are.
-        convention: What the values mean.
+        values: The mel, float32 [n_mels, frames].
+        frames: Number of frames.
+        convention: Convention of the values.
 
     Raises:
         InputError: The values break a rule of `check_mel`.
@@ -58,23 +58,27 @@ class ArrayMelSource:
         self.convention = convention
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Frames start to stop, a view [n_mels, count]; fewer than asked for only at the end."""
+        """View of the frames from `start` up to and without `stop`, [n_mels, count]; fewer only at the end."""
         return self.values[:, start:stop]
 
 
 class AudioMelSource:
-    """Windows of a recording's mel, computed while it is read: equal to `mel_spectrogram` of the whole.
+    """Windows of a recording's mel, computed while it is read: equal to `mel_spectrogram` of the whole recording.
 
-    The recording is decoded once beforehand, since headers may lie about its length and a damaged end should be known
-    before anything is made of the beginning. Reading forwards, with windows that overlap, computes every frame once;
-    reading from before the last window's start begins again.
+    The recording is decoded once beforehand, since its header may state a wrong length, and damage at its end should be
+    known before the beginning is used. Windows in order, which may overlap, compute every frame once; a window that
+    begins before the previous one restarts the decoding.
+
+    Args:
+        path: An audio file.
+        convention: Convention of the mel.
 
     Attributes:
-        frames: How many there are.
-        convention: What is computed.
+        frames: Number of frames.
+        convention: Convention of the mel.
 
     Raises:
-        InputError: As `read_audio`, or the recording is too short.
+        InputError: The file is missing, not audio or damaged, or the recording is too short for a frame.
     """
 
     def __init__(self, path: Path | str, convention: MelConvention) -> None:
@@ -90,7 +94,7 @@ class AudioMelSource:
         self._blocks = self._mel_blocks()
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Frames start to stop, float32 [n_mels, count]; fewer than asked for only at the end.
+        """Read the frames from `start` up to and without `stop`, float32 [n_mels, count]; fewer only at the end.
 
         Raises:
             InputError: The file has changed since it was opened.

@@ -1,4 +1,4 @@
-"""From audio to mel frames, block by block, so that a whole recording and a stream share one computation."""
+"""Mel frames from audio, block by block, so that a whole recording and a stream share one computation."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ __all__ = ["frame_count", "mel_blocks", "mel_filters", "mel_spectrogram"]
 def mel_spectrogram(
     audio: NDArray[np.float32], sample_rate: int, convention: str | MelConvention = "hifigan-22k"
 ) -> MelSpectrogram:
-    """The mel spectrogram of a recording.
+    """Compute the mel spectrogram of a recording.
 
     Args:
         audio: Float32 [samples] or [channels, samples], nominally in [-1, 1]; channels are averaged.
-        sample_rate: In Hz; another than the convention's is resampled (soxr, VHQ).
-        convention: A published convention's name, or its parameters.
+        sample_rate: Sample rate of the audio in Hz; audio at a rate other than the convention's is resampled by soxr.
+        convention: Name of a published convention, or its parameters.
 
     Returns:
         Values [n_mels, frames]: samples / hop_length frames, one more where the framing is `centered`.
 
     Raises:
-        InputError: The audio is not finite float32 of such a shape, is too short, or the convention is unknown.
+        InputError: The audio is not finite, not float32, of another shape or too short, or the convention is unknown.
     """
     chosen = get_convention(convention) if isinstance(convention, str) else convention
     buffer = AudioBuffer(np.atleast_2d(audio), sample_rate)
     if not np.isfinite(buffer.samples).all():
-        raise InputError("audio must be finite, got NaN or infinity; mend the recording")
+        raise InputError("audio must be finite, got NaN or infinity; fix the recording")
     blocks = resampled_blocks(map(mono, array_blocks(buffer.samples)), sample_rate, chosen.sample_rate)
     return MelSpectrogram(np.concatenate(list(mel_blocks(blocks, chosen)), axis=1), chosen)
 
 
 def frame_count(samples: int, convention: MelConvention) -> int:
-    """Frames that so many samples at the convention's rate give.
+    """Number of mel frames for a number of samples at the convention's sample rate.
 
     Raises:
-        InputError: They are fewer than the reflection at the ends, or than one frame, takes.
+        InputError: The samples are too few for the reflect padding, or for one frame.
     """
     smallest = max(
         _padding(convention) + 1, convention.hop_length if convention.framing == "hop-aligned" else 1
@@ -64,14 +64,15 @@ def mel_blocks(
     """Mel frames of audio that arrives in blocks.
 
     Args:
-        samples: Consecutive mono blocks [samples] of any length, at the convention's rate.
-        convention: What to compute.
+        samples: Consecutive mono blocks [samples] of any length, at the convention's sample rate.
+        convention: Convention of the mel.
 
     Yields:
-        Float32 [n_mels, frames], at least one frame each; together `frame_count` of them, the same for any blocks.
+        Consecutive frames, float32 [n_mels, frames], at least one each and `frame_count` in all. Their values do not
+        depend on the blocks.
 
     Raises:
-        InputError: The audio is too short.
+        InputError: The samples are too few for the reflect padding, or for one frame.
     """
     window = hann_window(convention.win_length, convention.n_fft)
     hop_length = convention.hop_length
@@ -88,7 +89,7 @@ def mel_blocks(
 
 @lru_cache(maxsize=8)
 def mel_filters(convention: MelConvention) -> NDArray[np.float64]:
-    """Triangular filters, float64 [n_mels, n_fft / 2 + 1], read-only.
+    """Triangular mel filters, float64 [n_mels, n_fft / 2 + 1], read-only.
 
     Slaney's scale is linear to 1 kHz and logarithmic above (M. Slaney, Auditory Toolbox, Technical Report 1998-010);
     HTK's is 2595 log10(1 + f / 700) (The HTK Book, 5.4).
@@ -105,9 +106,9 @@ def mel_filters(convention: MelConvention) -> NDArray[np.float64]:
         mels = np.linspace(low, high, convention.n_mels + 2)
         edges_hz = np.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * np.exp(step * (mels - 15.0)))
     bins_hz = np.arange(convention.n_fft // 2 + 1) * (convention.sample_rate / convention.n_fft)
-    left, centre, right = (edges_hz[i : i + convention.n_mels, np.newaxis] for i in range(3))
-    rising = (bins_hz - left) / (centre - left)
-    falling = (right - bins_hz) / (right - centre)
+    left, center, right = (edges_hz[i : i + convention.n_mels, np.newaxis] for i in range(3))
+    rising = (bins_hz - left) / (center - left)
+    falling = (right - bins_hz) / (right - center)
     filters = np.maximum(0.0, np.minimum(rising, falling))
     if convention.mel_norm == "slaney":
         filters *= 2.0 / (right - left)

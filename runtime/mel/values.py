@@ -1,4 +1,4 @@
-"""What the values of a mel spectrogram must be, stated once for arrays, files and the API."""
+"""The rules for the values of a mel spectrogram, stated once for arrays, files and the API."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ __all__ = [
     "require_convention",
 ]
 
-# Natural-log mels of speech stay below 2 and above ln(floor); the slack is for acoustic models, which overshoot.
+# Natural-log mels of speech lie between ln(floor) and 2; the slack is for acoustic models, which overshoot.
 _LN_MAX = 2.5
 _SLACK = 1.0
-# Fewer frames than this may, by chance, hold no quiet band at all.
+# Fewer frames than these may, by chance, hold no quiet band at all.
 _LOG10_MIN_FRAMES = 50
 
 
 @dataclass(frozen=True, eq=False)
 class MelSpectrogram:
-    """A mel spectrogram that says how it was computed.
+    """A mel spectrogram and the convention in which it was computed.
 
     Attributes:
-        values: Float32 [n_mels, frames], finite; [1, n_mels, frames] is accepted and squeezed.
-        convention: What the values mean.
+        values: Finite float32 [n_mels, frames]; [1, n_mels, frames] is accepted and squeezed.
+        convention: Convention in which the values were computed.
 
     Raises:
         InputError: The values break a rule of `check_mel`.
@@ -50,10 +50,19 @@ class MelSpectrogram:
 def check_layout(
     shape: tuple[int, ...], dtype: np.dtype[np.generic], convention: MelConvention, where: str
 ) -> int:
-    """The number of frames in an array of this shape and element type.
+    """Check shape and element type of a mel.
+
+    Args:
+        shape: Shape of the array: [n_mels, frames] or [1, n_mels, frames].
+        dtype: Element type of the array, which must be float32.
+        convention: Convention of the values.
+        where: Beginning of error messages, such as the path of a file.
+
+    Returns:
+        Number of frames.
 
     Raises:
-        InputError: As `check_mel`.
+        InputError: The array has another type or shape, or no frames.
     """
     if dtype != np.float32:
         raise InputError(
@@ -77,16 +86,21 @@ def check_layout(
 
 
 def check_finite(values: NDArray[np.float32], where: str, first_frame: int = 0) -> None:
-    """Refuse NaN and infinity in [n_mels, frames], naming the first bad frame.
+    """Refuse NaN and infinity in a mel.
+
+    Args:
+        values: Float32 [n_mels, frames].
+        where: Beginning of the error message, such as the path of a file.
+        first_frame: Position of the first frame in the whole mel, for the error message.
 
     Raises:
-        InputError: There is one.
+        InputError: A value is NaN or infinite; the message names the first frame with one.
     """
     bad = ~np.isfinite(values).all(axis=0)
     if bad.any():
         frame = first_frame + int(np.argmax(bad))
         raise InputError(
-            f"{where}: mel values must be finite, got NaN or infinity in frame {frame}; mend the mel"
+            f"{where}: mel values must be finite, got NaN or infinity in frame {frame}; fix the mel"
         )
 
 
@@ -95,8 +109,8 @@ def check_mel(values: object, convention: MelConvention, where: str = "mel") -> 
 
     Args:
         values: A numpy array, float32 [n_mels, frames] or [1, n_mels, frames].
-        convention: What the values mean.
-        where: Named in errors, such as a file.
+        convention: Convention of the values.
+        where: Beginning of error messages, such as the path of a file.
 
     Returns:
         A view [n_mels, frames] of the values.
@@ -119,13 +133,14 @@ def check_chunk(chunk: object, convention: MelConvention) -> NDArray[np.float32]
 
     Args:
         chunk: A `MelSpectrogram`, or an array as in `check_mel`.
-        convention: What the values must mean.
+        convention: Convention that the model takes.
 
     Returns:
         A view [n_mels, frames] of the values.
 
     Raises:
-        InputError: As `check_mel`, or the chunk states another convention.
+        InputError: The chunk states another convention, or its values are no float32 numpy array, have another shape or
+            are not finite.
     """
     if isinstance(chunk, MelSpectrogram):
         require_convention(chunk.convention, convention)
@@ -136,10 +151,10 @@ def check_chunk(chunk: object, convention: MelConvention) -> NDArray[np.float32]
 
 
 def require_convention(convention: MelConvention, expected: MelConvention) -> None:
-    """Refuse a mel of another convention.
+    """Refuse a mel of another convention than expected.
 
     Raises:
-        InputError: It is another one.
+        InputError: The conventions differ.
     """
     if convention != expected:
         raise InputError(
@@ -149,17 +164,17 @@ def require_convention(convention: MelConvention, expected: MelConvention) -> No
 
 
 def range_hint(values: NDArray[np.float32], convention: MelConvention) -> str | None:
-    """A warning when the range of the values looks like another convention.
+    """Warn when the range of the values looks like another convention.
 
     Natural-log mels lie in [ln(floor), about 2]; lmnt DiffWave mels in [0, 1]; symmetric Tacotron mels in [-4, 4];
     log10 mels of speech stop at log10(floor), the natural ones of nearly all speech go below.
 
     Args:
         values: Float32 [n_mels, frames], finite.
-        convention: What they are said to be.
+        convention: Convention in which the values should be.
 
     Returns:
-        One line, or None when the range is what the convention gives.
+        A message of one line; None when the range is that of the convention.
     """
     low, high = float(values.min()), float(values.max())
     if convention.compression == "db-unit":

@@ -141,9 +141,9 @@ def test_unwritable_requests_are_refused(tmp_path):
     for name, options, message in (
         ("a.aac", {}, "cannot write .aac"),
         ("a", {}, "without ending"),
-        ("a.flac", {"bits": 32}, "16, 24, got 32"),
-        ("a.mp3", {"bits": 16}, "no bit depth"),
-        ("a.wav", {"bits": 8}, "16, 24, 32, float, got 8"),
+        ("a.flac", {"bits": 32}, "16, 24, got bits=32"),
+        ("a.mp3", {"bits": 16}, "no bits, it is lossy"),
+        ("a.wav", {"bits": 8}, "16, 24, 32, float, got bits=8"),
         ("a.mp3", {"channels": 5}, "mp3 cannot hold 5 channels"),
         ("none/a.wav", {}, "No such file or directory"),
     ):

@@ -190,7 +190,7 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path, monkeypatch):
     ):
         with pytest.raises(InputError, match=message):
             write_audio(tmp_path / name, audio, bits)
-    with pytest.raises(InputError, match="dither is for"):
+    with pytest.raises(InputError, match="dither needs 16 or 24 bits"):
         write_audio(tmp_path / "a.mp3", audio, dither_seed=1)
     with pytest.raises(InputError, match="1 or 2 channels"):
         write_audio(tmp_path / "a.m4a", AudioBuffer(speech(channels=3), RATE))

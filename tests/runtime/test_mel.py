@@ -273,12 +273,12 @@ def test_broken_files_are_refused(tmp_path):
     np.save(path, speechlike_mel())
     data = path.read_bytes()
     for content, message in (
-        (data[:-4], "header promises"),
+        (data[:-4], "header declares"),
         (data[:50], "not a .npy file"),
         (b"PK\x03\x04 an archive", "not a .npy file"),
         (data.replace(b"(80, 60)", b"(80, -1)"), "at least one frame"),
         (data.replace(b"(80, 60), }       ", b"(80, 10**12), }   "), "not a .npy file"),
-        (data.replace(b"(80, 60), }           ", b"(80, 1000000000000), }"), "header promises"),
+        (data.replace(b"(80, 60), }           ", b"(80, 1000000000000), }"), "header declares"),
         (b"", "empty"),
     ):
         assert content != data

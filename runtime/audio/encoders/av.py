@@ -1,4 +1,4 @@
-"""What FFmpeg writes, through PyAV: AAC in MP4."""
+"""Encoding by FFmpeg, through PyAV: AAC in MP4."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["AvBackend"]
 
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _BIT_RATE_PER_CHANNEL = 96_000
-# Complete without going back to the beginning: a header without an index, then fragments.
+# Output that is complete without seeking back: a header without an index, then fragments.
 _STREAMED = {"movflags": "frag_every_frame+empty_moov+default_base_moof"}
 _TAGS = {"title": "title", "artist": "artist", "comment": "comment", "software": "encoder"}
 
 
 class AvBackend:
-    """See `Backend`."""
+    """The backend for AAC in MP4."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class AvBackend:
         self._stream.bit_rate = _BIT_RATE_PER_CHANNEL * channels
 
     def write(self, values: NDArray[np.int32] | NDArray[np.float32]) -> None:
-        """See `Backend.write`."""
+        """Encode the next samples, float32 [channels, samples] in [-1, 1]."""
         frame = self._av.AudioFrame.from_ndarray(
             np.ascontiguousarray(values, np.float32), format="fltp", layout=self._layout
         )
@@ -70,6 +70,6 @@ class AvBackend:
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """See `Backend.close`."""
+        """Encode the remaining samples and end the file; the target stays open."""
         self._container.mux(self._stream.encode(None))
         self._container.close()

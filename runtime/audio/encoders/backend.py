@@ -14,13 +14,13 @@ __all__ = ["AudioTags", "Backend", "ByteTarget"]
 
 @dataclass(frozen=True)
 class AudioTags:
-    """What a file says of itself; an empty text says nothing. Raw PCM has no room for it.
+    """Tags of an audio file; an empty text writes no tag. Raw PCM has no tags.
 
     Attributes:
-        title: Of the recording.
-        artist: Who speaks.
-        comment: Free.
-        software: What made it.
+        title: Title of the recording.
+        artist: Name of the speaker or artist.
+        comment: Any text.
+        software: Name of the program that made the file.
     """
 
     title: str = ""
@@ -30,28 +30,28 @@ class AudioTags:
 
 
 class ByteTarget(Protocol):
-    """Where bytes go, as soundfile and PyAV ask for it."""
+    """Target of encoded bytes: the part of a binary file that soundfile and PyAV need."""
 
     def write(self, data: bytes) -> int:
-        """Take bytes at the position, give their number."""
+        """Write bytes at the position and move it behind them; returns their number."""
         ...
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position, give it."""
+        """Move to a position in bytes, relative to `whence`; returns the new position from the beginning."""
         ...
 
     def tell(self) -> int:
-        """The position."""
+        """Position in bytes from the beginning."""
         ...
 
 
 class Backend(Protocol):
-    """What writes one format."""
+    """Encoder of one output, by one library."""
 
     def write(self, values: NDArray[np.int32] | NDArray[np.float32]) -> None:
-        """Take [channels, samples]: int32 of the sample format's bits, or float32 in [-1, 1]."""
+        """Encode the next [channels, samples]: int32 in the range of the sample format, or float32 in [-1, 1]."""
         ...
 
     def close(self) -> None:
-        """Write what is left."""
+        """Encode the remaining samples and end the output; the target stays open."""
         ...

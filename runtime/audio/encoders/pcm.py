@@ -1,4 +1,4 @@
-"""Bare samples: raw PCM, and WAV of a length that nobody knows yet."""
+"""Uncompressed samples: raw PCM, and WAV of unknown length."""
 
 from __future__ import annotations
 
@@ -17,28 +17,34 @@ _UNKNOWN_SIZE = 0xFFFFFFFF
 
 
 class PcmBackend:
-    """See `Backend`. Bare samples, after a header or none."""
+    """The backend for uncompressed samples, with or without a header before them."""
 
     def __init__(self, target: ByteTarget, samples: SampleFormat | None, header: bytes) -> None:
-        """Write the header."""
+        """Write the header, which may be empty."""
         self._target = target
         self._samples = samples
         if header:
             target.write(header)
 
     def write(self, values: NDArray[np.int32] | NDArray[np.float32]) -> None:
-        """See `Backend.write`."""
+        """Write the next [channels, samples]: int32 in the range of the sample format, or float32."""
         if self._samples in (16, 24, 32):
             self._target.write(packed(values.astype(np.int32, copy=False), self._samples))
         else:
             self._target.write(np.ascontiguousarray(values.T).astype("<f4").tobytes())
 
     def close(self) -> None:
-        """See `Backend.close`."""
+        """Do nothing: every sample is written already."""
 
 
 def endless_wav_header(rate: int, channels: int, samples: SampleFormat | None) -> bytes:
-    """RIFF with the sizes that players take for "until it ends"."""
+    """A WAV header with the sizes that players interpret as unknown length.
+
+    Args:
+        rate: Sample rate in Hz.
+        channels: Number of channels.
+        samples: Sample format; None is 16 bits.
+    """
     code, bits = (3, 32) if samples == "float" else (1, samples or 16)
     width = channels * int(bits) // 8
     chunk = struct.pack("<HHIIHH", code, channels, rate, rate * width, width, int(bits))

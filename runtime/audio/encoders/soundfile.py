@@ -1,4 +1,4 @@
-"""What libsndfile writes: WAV, FLAC, Ogg Vorbis, Opus, MP3."""
+"""Encoding by libsndfile: WAV, FLAC, Ogg Vorbis, Opus, MP3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK_SAMPLES = 1 << 16
 
 
 class SoundfileBackend:
-    """See `Backend`."""
+    """The backend for the formats of libsndfile."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class SoundfileBackend:
         """Write the header.
 
         Raises:
-            InputError: libsndfile refuses rate or channels.
+            InputError: libsndfile refuses the sample rate or the number of channels.
         """
         self._samples = samples
         self._where = where
@@ -59,14 +59,14 @@ class SoundfileBackend:
                 setattr(self._sound, name, text)
 
     def write(self, values: NDArray[np.int32] | NDArray[np.float32]) -> None:
-        """See `Backend.write`."""
-        # libsndfile's own conversion of floats does not round to nearest. It takes whole numbers at the top of 32 bits.
+        """Encode the next [channels, samples]: int32 in the range of the sample format, or float32 in [-1, 1]."""
+        # libsndfile's own conversion of floats does not round to nearest. It takes integers at the top of 32 bits.
         if self._samples in (16, 24, 32):
             values = np.left_shift(values, _INT_BITS - int(self._samples))
-        # Its Vorbis encoder needs stack in proportion to what it is given at once.
+        # libsndfile's Vorbis encoder uses stack in proportion to the samples of one call.
         for start in range(0, values.shape[1], _BLOCK_SAMPLES):
             self._sound.write(np.ascontiguousarray(values[:, start : start + _BLOCK_SAMPLES].T))
 
     def close(self) -> None:
-        """See `Backend.close`."""
+        """Encode the remaining samples and complete the header."""
         self._sound.close()
