@@ -85,7 +85,15 @@ def imported(
     module: str, source: str, modules: frozenset[str], *, is_package: bool
 ) -> Iterator[tuple[str, int]]:
     """Our modules that a module imports, with the line: at once, inside functions, for types, or named by a string."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    constants = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -100,13 +108,24 @@ def imported(
                 full if (full := f"{base}.{alias.name}").removeprefix(NAMESPACE) in modules else base
                 for alias in node.names
             ]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            named = DOTTED_NAME.match(node.value)
+        elif isinstance(node, (ast.Constant, ast.JoinedStr)):
+            named = DOTTED_NAME.match(written(node, constants))
             names = [named.group()] if named else []
         for name in names:
             short = name.removeprefix(NAMESPACE)
             if name.startswith(NAMESPACE) and short in modules and short != module:
                 yield short, node.lineno
+
+
+def written(node: ast.expr, constants: Mapping[str, object]) -> str:
+    """The text of a string, of an f-string with constants of the module filled in; "" of anything else."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(written(part, constants) for part in node.values)
+    if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name):
+        value = constants.get(node.value.id)
+    else:
+        value = getattr(node, "value", None)
+    return value if isinstance(value, str) else ""
 
 
 def arrows_of(sources: Mapping[str, str], packages: frozenset[str] = frozenset()) -> Arrows:
@@ -192,6 +211,7 @@ def test_every_name_of_the_layers_is_a_module():
         "def f():\n    from voirs_vocoder.runtime.audio.read import read_audio",
         "if TYPE_CHECKING:\n    from voirs_vocoder.runtime.audio.read import AudioInfo",
         "TABLE = {'read': 'voirs_vocoder.runtime.audio.read:read_audio'}",
+        "_HOME = 'voirs_vocoder.runtime.audio'\nTABLE = (f'{_HOME}.read:read_audio',)",
         "from .read import read_audio",
     ],
 )
