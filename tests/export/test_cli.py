@@ -31,23 +31,7 @@ from voirs_vocoder.runtime.doctor import TRIAL_GRAPH, Package, diagnose
 from voirs_vocoder.runtime.machine import read_processor
 from voirs_vocoder.runtime.providers import get_provider
 
-RATE, HOP = 8000, 16
-# 2,000 parameters; an official HiFi-GAN configuration.
-CONFIG = {
-    "resblock": "1",
-    "upsample_rates": [4, 4],
-    "upsample_kernel_sizes": [8, 8],
-    "upsample_initial_channel": 8,
-    "resblock_kernel_sizes": [3, 5],
-    "resblock_dilation_sizes": [[1, 2, 3], [1, 3, 5]],
-    "num_mels": 10,
-    "n_fft": 64,
-    "hop_size": HOP,
-    "win_size": 64,
-    "sampling_rate": RATE,
-    "fmin": 0,
-    "fmax": 4000,
-}
+RATE = 8000
 COMMANDS = (
     "export",
     "quantize",
@@ -78,18 +62,11 @@ def recordings(folder: Path, count: int, seed: int) -> Path:
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory) -> Path:
+def workspace(tiny_checkpoint, tmp_path_factory) -> Path:
     """A checkpoint of random weights, its configuration, and two folders of recordings."""
-    import torch
-
-    from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
-    from voirs_vocoder.reference_models.hifigan.model import HifiGan
-
     folder = tmp_path_factory.mktemp("workspace")
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    torch.manual_seed(0)
-    model = HifiGan(HifiGanConfig.from_json(folder / "config.json"))
-    torch.save({"generator": model.state_dict()}, folder / "g_00000001")
+    for source in (tiny_checkpoint, tiny_checkpoint.with_name("config.json")):
+        shutil.copy(source, folder)
     recordings(folder / "calibration", 3, seed=1)
     recordings(folder / "speech", 2, seed=2)
     return folder
@@ -99,7 +76,7 @@ def workspace(tmp_path_factory) -> Path:
 def exported(workspace) -> Path:
     """An artifact made by `voirs-vocoder export`, in FP32 and FP16."""
     root = workspace / "artifact"
-    arguments = ("--checkpoint", workspace / "g_00000001", "--config", workspace / "config.json")
+    arguments = ("--checkpoint", workspace / "g_00000000", "--config", workspace / "config.json")
     precisions = ("--precision", "fp32", "--precision", "fp16")
     result = run("export", "hifigan", *arguments, "--output", root, *precisions, "--licence", "CC0-1.0")
     assert "offline.fp16" in result.stdout
@@ -308,7 +285,7 @@ def test_engine_profiles_reach_exactly_to_the_longest_mel(longest, frames):
 @pytest.mark.slow
 @pytest.mark.parametrize("against", ["fp32", "pytorch"])
 def test_validate_records_the_report_and_writes_it_out(artifact, workspace, speech, tmp_path, against):
-    checkpoint = ("--checkpoint", workspace / "g_00000001") if against == "pytorch" else ()
+    checkpoint = ("--checkpoint", workspace / "g_00000000") if against == "pytorch" else ()
     result = run("validate", artifact, "--speech", speech, *checkpoint, "--json", tmp_path / "report.json")
     report = json.loads((tmp_path / "report.json").read_bytes())
     assert report["reference"] == against

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers import random_mels
 from voirs_vocoder.runtime import (
     AioConfig,
     AsyncVocoder,
@@ -34,13 +35,8 @@ def vocoder(tiny_artifact: Path):
         yield loaded
 
 
-def mels_of(lengths: list[int]) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal((10, length), np.float32) for length in lengths]
-
-
 def test_concurrent_requests_run_in_few_batches_and_each_gets_its_own_audio(vocoder, monkeypatch):
-    mels = mels_of([5, 9, 30, 2, 7, 11, 8, 3, 4])
+    mels = random_mels([5, 9, 30, 2, 7, 11, 8, 3, 4])
     sizes: list[int] = []
     original = vocoder.vocode_batch
 
@@ -62,7 +58,7 @@ def test_concurrent_requests_run_in_few_batches_and_each_gets_its_own_audio(voco
 
 
 def test_a_bad_request_fails_alone(vocoder):
-    good, bad = mels_of([6, 6])
+    good, bad = random_mels([6, 6])
     bad[0, 0] = np.nan
 
     async def run():
@@ -82,7 +78,7 @@ def test_a_bad_request_fails_alone(vocoder):
 
 
 def test_a_batch_is_the_vocoders_own(vocoder):
-    mels = mels_of([4, 8])
+    mels = random_mels([4, 8])
     mels[1][0, 0] = np.inf
 
     async def run():
@@ -95,7 +91,7 @@ def test_a_batch_is_the_vocoders_own(vocoder):
 
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_a_stream_equals_the_offline_pass(vocoder, asynchronous):
-    (mel,) = mels_of([70])
+    (mel,) = random_mels([70])
     chunks = [mel[:, start : start + 9] for start in range(0, 70, 9)]
 
     async def source():
@@ -113,7 +109,7 @@ def test_a_stream_equals_the_offline_pass(vocoder, asynchronous):
 
 
 def test_a_slow_consumer_holds_up_the_source(vocoder):
-    (mel,) = mels_of([400])
+    (mel,) = random_mels([400])
     taken = 0
 
     async def source():
@@ -140,7 +136,7 @@ def test_a_slow_consumer_holds_up_the_source(vocoder):
 
 
 def test_an_abandoned_stream_is_closed_and_freed(vocoder, monkeypatch):
-    (mel,) = mels_of([40])
+    (mel,) = random_mels([40])
     opened = []
     original = vocoder.open_stream
 
@@ -167,7 +163,7 @@ def test_an_abandoned_stream_is_closed_and_freed(vocoder, monkeypatch):
 
 
 def test_a_cancelled_request_that_has_not_begun_does_not_run(vocoder, monkeypatch):
-    mels = mels_of([5, 6])
+    mels = random_mels([5, 6])
     ran: list[int] = []
     original = vocoder.vocode_batch
     monkeypatch.setattr(
@@ -191,7 +187,7 @@ def test_a_cancelled_request_that_has_not_begun_does_not_run(vocoder, monkeypatc
 
 
 def test_a_full_queue_makes_the_next_request_wait(vocoder):
-    (mel,) = mels_of([5])
+    (mel,) = random_mels([5])
 
     async def run():
         async with AsyncVocoder(vocoder, AioConfig(max_pending=2, max_batch=1)) as aio:
@@ -207,7 +203,7 @@ def test_a_full_queue_makes_the_next_request_wait(vocoder):
 
 
 def test_an_error_of_the_source_or_of_a_chunk_reaches_the_consumer(vocoder):
-    (mel,) = mels_of([5])
+    (mel,) = random_mels([5])
 
     async def broken():
         yield mel
@@ -225,7 +221,7 @@ def test_an_error_of_the_source_or_of_a_chunk_reaches_the_consumer(vocoder):
 
 
 def test_closing_answers_what_waits_refuses_what_comes_and_may_be_repeated(vocoder):
-    mels = mels_of([5, 6, 7])
+    mels = random_mels([5, 6, 7])
 
     async def run():
         aio = AsyncVocoder(vocoder, AioConfig(batch_window_ms=30))
@@ -245,7 +241,7 @@ def test_closing_answers_what_waits_refuses_what_comes_and_may_be_repeated(vocod
 
 
 def test_closing_ends_a_stream_that_somebody_waits_for(vocoder):
-    (mel,) = mels_of([40])
+    (mel,) = random_mels([40])
 
     async def silent_after_one():
         yield mel
@@ -268,7 +264,7 @@ def test_closing_ends_a_stream_that_somebody_waits_for(vocoder):
 
 
 def test_the_vocoder_has_one_of_its_own(tiny_artifact):
-    (mel,) = mels_of([5])
+    (mel,) = random_mels([5])
 
     async def run(vocoder):
         audio = await vocoder.aio.vocode(mel)

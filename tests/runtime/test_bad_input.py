@@ -265,18 +265,9 @@ def export(refused, tmp_path):
 
 
 @pytest.fixture
-def tiny_checkpoint(tiny_hifigan_config_file, tmp_path) -> Path:
-    """Random weights, in PyTorch's format."""
-    import torch
-
-    from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
-    from voirs_vocoder.reference_models.hifigan.model import HifiGan
-
-    torch.manual_seed(0)
-    model = HifiGan(HifiGanConfig.from_json(tiny_hifigan_config_file))
-    path = tmp_path / "g_00000001"
-    torch.save({"generator": model.state_dict()}, path)
-    return path
+def own_checkpoint(tiny_checkpoint, tmp_path) -> Path:
+    """A copy to be changed."""
+    return Path(shutil.copy(tiny_checkpoint, tmp_path))
 
 
 def test_a_checkpoint_that_would_execute_code_is_refused_and_never_does(
@@ -289,18 +280,18 @@ def test_a_checkpoint_that_would_execute_code_is_refused_and_never_does(
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99])
-def test_an_empty_or_truncated_checkpoint_is_refused(export, tiny_checkpoint, tiny_hifigan_config_file, kept):
-    data = tiny_checkpoint.read_bytes()
-    tiny_checkpoint.write_bytes(data[: int(len(data) * kept)])
-    export(tiny_checkpoint, tiny_hifigan_config_file)
+def test_an_empty_or_truncated_checkpoint_is_refused(export, own_checkpoint, tiny_hifigan_config_file, kept):
+    data = own_checkpoint.read_bytes()
+    own_checkpoint.write_bytes(data[: int(len(data) * kept)])
+    export(own_checkpoint, tiny_hifigan_config_file)
 
 
 def test_the_wrong_configuration_for_a_checkpoint_is_refused(
-    export, tiny_checkpoint, tiny_hifigan_config, tmp_path
+    export, own_checkpoint, tiny_hifigan_config, tmp_path
 ):
     wider = tmp_path / "wider.json"
     wider.write_text(json.dumps({**tiny_hifigan_config, "upsample_initial_channel": 16}))
-    assert "configuration" in export(tiny_checkpoint, wider)
+    assert "configuration" in export(own_checkpoint, wider)
 
 
 # --- choices
@@ -490,10 +481,10 @@ def test_a_full_disk_leaves_no_half_written_audio(vocode, recording, tmp_path, f
 
 @pytest.mark.slow
 def test_a_full_disk_leaves_no_half_written_artifact(
-    export, tiny_checkpoint, tiny_hifigan_config_file, full_disk
+    export, own_checkpoint, tiny_hifigan_config_file, full_disk
 ):
     with full_disk(free_bytes=5000):
-        assert "cannot write the artifact" in export(tiny_checkpoint, tiny_hifigan_config_file)
+        assert "cannot write the artifact" in export(own_checkpoint, tiny_hifigan_config_file)
 
 
 def test_an_artifact_that_somebody_else_is_changing_is_left_alone(refused, artifact, recording):

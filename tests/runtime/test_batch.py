@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import random_mels
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.runtime import (
     Artifact,
@@ -47,15 +48,10 @@ def alone(batched: Path):
         yield vocoder
 
 
-def mels_of(lengths: list[int], seed: int = 0) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.standard_normal((10, length), np.float32) for length in lengths]
-
-
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=7))
 @settings(max_examples=25, deadline=None)
 def test_each_utterance_of_a_batch_equals_its_own_vocode(together, alone, lengths):
-    mels = mels_of(lengths)
+    mels = random_mels(lengths)
     for vocoder in (together, alone):
         for mel, audio in zip(mels, vocoder.vocode_batch(mels), strict=True):
             wanted = alone.vocode(mel).samples
@@ -77,8 +73,7 @@ def test_a_flow_gives_every_row_its_own_noise(data_dir, tmp_path):
             batch=True,
         )
     )
-    rng = np.random.default_rng(0)
-    mels = [rng.standard_normal((8, length), np.float32) for length in (12, 5, 9)]
+    mels = random_mels([12, 5, 9], n_mels=8)
     configs = [VocodingConfig(seed=1), VocodingConfig(seed=2, denoise=0.3), VocodingConfig(seed=3, sigma=1.0)]
     with Vocoder.load(root, session=SessionConfig(batching="together")) as vocoder:
         audios = vocoder.vocode_batch(mels, configs)
@@ -87,7 +82,7 @@ def test_a_flow_gives_every_row_its_own_noise(data_dir, tmp_path):
 
 
 def test_one_bad_utterance_fails_by_position_and_the_others_are_there(together, alone):
-    mels = mels_of([20, 8, 13])
+    mels = random_mels([20, 8, 13])
     mels[1][3, 4] = np.nan
     for vocoder in (together, alone):
         with pytest.raises(BatchError, match=r"utterance 1 of 3: .*finite") as caught:
@@ -106,13 +101,13 @@ def test_one_bad_utterance_fails_by_position_and_the_others_are_there(together, 
 
 def test_a_setting_that_means_nothing_fails_its_own_utterance_alone(alone):
     with pytest.raises(BatchError, match=r"utterance 0 of 2: .*sigma") as caught:
-        alone.vocode_batch(mels_of([4, 4]), [VocodingConfig(sigma=1.0), None])
+        alone.vocode_batch(random_mels([4, 4]), [VocodingConfig(sigma=1.0), None])
     assert caught.value.audios[1] is not None
 
 
 def test_configurations_must_be_one_for_each(alone):
     with pytest.raises(InputError, match="one for each of 2"):
-        alone.vocode_batch(mels_of([4, 4]), [None])
+        alone.vocode_batch(random_mels([4, 4]), [None])
 
 
 def test_no_utterances_are_no_audio(alone, together):
@@ -128,7 +123,7 @@ def test_an_artifact_without_a_batch_graph_refuses_to_run_together(batched, tmp_
         Vocoder.load(root, session=SessionConfig(batching="together")) as vocoder,
         pytest.raises(ProviderError, match=r"batch\.fp32"),
     ):
-        vocoder.vocode_batch(mels_of([3]))
+        vocoder.vocode_batch(random_mels([3]))
     with pytest.raises(InputError, match="batching"):
         SessionConfig(batching="sometimes")
     shutil.rmtree(root)

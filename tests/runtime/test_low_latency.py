@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import random_mel, streamed
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.runtime import Artifact, InputError, SessionConfig, StreamingConfig, Vocoder
 from voirs_vocoder.runtime.providers import open_session
@@ -37,16 +38,12 @@ def graph(tiny_artifact: Path) -> StreamGraph:
     return StreamGraph(session, entry, artifact.manifest.hop_length)
 
 
-def mel_of(frames: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((10, frames), np.float32)
-
-
 @given(frames=st.integers(1, 60), chunk_frames=st.integers(1, 6), look_ahead_frames=st.integers(0, 9))
 @settings(max_examples=30, deadline=None)
 def test_who_foresees_the_future_hears_the_offline_pass(
     vocoder, graph, frames, chunk_frames, look_ahead_frames
 ):
-    mel = mel_of(frames)
+    mel = random_mel(vocoder, frames)
     future = np.concatenate((mel, np.zeros((10, 40), np.float32)), axis=1)
     known = 0
 
@@ -71,7 +68,7 @@ def test_who_foresees_the_future_hears_the_offline_pass(
 
 
 def test_the_audio_so_far_depends_on_no_frame_that_has_not_come(vocoder):
-    one, other = mel_of(40), mel_of(40)
+    one, other = random_mel(vocoder, 40), random_mel(vocoder, 40)
     other[:, 25:] = 3.0
     heard = []
     for mel in (one, other):
@@ -85,28 +82,27 @@ def test_the_audio_so_far_depends_on_no_frame_that_has_not_come(vocoder):
 
 
 def test_the_whole_look_ahead_is_exact_again(vocoder, graph):
-    mel = mel_of(50)
+    mel = random_mel(vocoder, 50)
     whole = -(-graph.delay_samples // 16)
     assert extrapolated_frames(graph, whole) == 0
     streaming = StreamingConfig(chunk_frames=4, look_ahead_frames=whole)
-    pieces = vocoder.vocode_stream([mel], streaming=streaming)
-    audio = np.concatenate([piece.samples[0] for piece in pieces])
+    audio = streamed(vocoder, mel, [50], streaming=streaming)
     np.testing.assert_allclose(audio, vocoder.vocode(mel).samples[0], rtol=0, atol=1e-5)
 
 
 def test_more_look_ahead_is_never_further_from_the_offline_pass(vocoder):
-    mel = np.cumsum(mel_of(120), axis=1) * np.float32(0.1)
+    mel = np.cumsum(random_mel(vocoder, 120), axis=1) * np.float32(0.1)
     wanted = vocoder.vocode(mel).samples[0]
     errors = []
     for look_ahead_frames in (0, 3, 6):
         streaming = StreamingConfig(chunk_frames=1, look_ahead_frames=look_ahead_frames)
-        pieces = vocoder.vocode_stream([mel], streaming=streaming)
-        errors.append(float(np.square(np.concatenate([p.samples[0] for p in pieces]) - wanted).sum()))
+        error = streamed(vocoder, mel, [120], streaming=streaming) - wanted
+        errors.append(float(np.square(error).sum()))
     assert errors == sorted(errors, reverse=True)
 
 
 def test_a_low_latency_stream_can_be_reset(vocoder):
-    mel = mel_of(30)
+    mel = random_mel(vocoder, 30)
     with vocoder.open_stream(streaming=StreamingConfig(chunk_frames=3, look_ahead_frames=1)) as stream:
         first = np.concatenate([stream.push(mel).samples[0], stream.flush().samples[0]])
         stream.reset()
@@ -151,7 +147,7 @@ def test_a_machine_that_cannot_keep_up_says_so(graph):
 
 def test_a_budget_is_kept_from_end_to_end(vocoder):
     with vocoder.open_stream(streaming=StreamingConfig(latency_ms=400.0)) as stream:
-        mel = mel_of(50)
+        mel = random_mel(vocoder, 50)
         audio = np.concatenate([stream.push(mel).samples[0], stream.flush().samples[0]])
     assert audio.shape == (800,)
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.helpers import cut, random_mel, streamed
 from voirs_vocoder.runtime import (
     DummyVocoder,
     InputError,
@@ -34,31 +35,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.M
 def vocoder(tiny_artifact: Path):
     with Vocoder.load(tiny_artifact) as loaded:
         yield loaded
-
-
-def random_mel(vocoder: Vocoder, frames: int, seed: int = 0) -> NDArray[np.float32]:
-    rng = np.random.default_rng(seed)
-    convention = vocoder.metadata.convention
-    shape = (convention.n_mels, frames)
-    if convention.compression == "db-unit":
-        return rng.random(shape, np.float32)
-    return rng.standard_normal(shape, np.float32)
-
-
-def cut(mel: NDArray[np.float32], sizes: list[int]) -> list[NDArray[np.float32]]:
-    """Pieces of these sizes, in turns."""
-    pieces, start, turn = [], 0, 0
-    while start < mel.shape[1]:
-        size = sizes[turn % len(sizes)]
-        pieces.append(mel[:, start : start + size])
-        start += size
-        turn += 1
-    return pieces
-
-
-def streamed(vocoder, mel, sizes, config=None, streaming=None) -> NDArray[np.float32]:
-    pieces = vocoder.vocode_stream(cut(mel, sizes), config, streaming)
-    return np.concatenate([np.empty(0, np.float32), *(piece.samples[0] for piece in pieces)])
 
 
 @given(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.helpers import random_mels, streamed
 from voirs_vocoder.runtime import ArrayMelSource, StreamingConfig, Vocoder, VocodingConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
@@ -33,12 +34,11 @@ def batched(vocoder, mel, config):
     return vocoder.vocode_batch([mel, mel[:, :5]], config)[0].samples[0]
 
 
-def streamed(vocoder, mel, config):
-    pieces = vocoder.vocode_stream([mel[:, :7], mel[:, 7:]], config, StreamingConfig(chunk_frames=None))
-    return np.concatenate([piece.samples[0] for piece in pieces])
+def in_pieces(vocoder, mel, config):
+    return streamed(vocoder, mel, [7, mel.shape[1] - 7], config, StreamingConfig(chunk_frames=None))
 
 
-CALLS: tuple[Call, ...] = (whole, windowed, batched, streamed)
+CALLS: tuple[Call, ...] = (whole, windowed, batched, in_pieces)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,11 @@ CALLS: tuple[Call, ...] = (whole, windowed, batched, streamed)
     [("tiny_artifact", {}), ("tiny_waveglow", {"denoise": 0.3}), ("tiny_diffwave", {"sampler": "ddpm"})],
 )
 def test_concurrent_calls_of_every_kind_each_get_the_audio_that_they_get_alone(artifact, options, request):
-    rng = np.random.default_rng(0)
     root = request.getfixturevalue(artifact)
     seeded = {"seed": 1} if options else {}
     with Vocoder.load(root) as vocoder:
-        bands = vocoder.metadata.convention.n_mels
-        mels = [rng.standard_normal((bands, 12 + number), np.float32) for number in range(ROUNDS)]
+        n_mels = vocoder.metadata.convention.n_mels
+        mels = random_mels(range(12, 12 + ROUNDS), n_mels=n_mels)
         configs = [
             VocodingConfig(**options, **{name: value + number for name, value in seeded.items()})
             for number in range(ROUNDS)
