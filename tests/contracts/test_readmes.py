@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from voirs_vocoder.export.cli import main
+from voirs_vocoder.export.precisions import get_precision, precision_names
 from voirs_vocoder.runtime import read_audio
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +80,38 @@ def test_every_command_of_a_readme_is_accepted(command):
 def test_a_planted_wrong_command_is_refused(command):
     with pytest.raises(click.UsageError):
         parse(command)
+
+
+def gates_written(text: str) -> dict[tuple[str, str | None], set[tuple[str, str, float]]]:
+    """Precision and target to the gates that a Markdown table states: figure, bound, limit."""
+    rows = re.findall(r"^\| (FP\d+|BF\d+|INT\d+)(?: `(\w+)`)? \| (.+) \|$", text, re.MULTILINE)
+    phrases = {
+        "max_abs_error": r"(?:largest difference from PyTorch) (at most) ([\d.]+)",
+        "snr_db": r"SNR(?: against PyTorch)? (at least) ([\d.]+) dB",
+        "pesq_lost": r"PESQ (at most) ([\d.]+) below FP32",
+    }
+    return {
+        (precision.lower(), target or None): {
+            (figure, {"at most": "max", "at least": "min"}[bound], float(limit))
+            for figure, phrase in phrases.items()
+            for bound, limit in re.findall(phrase, gates)
+        }
+        for precision, target, gates in rows
+    }
+
+
+def test_the_table_of_gates_is_what_validate_holds_graphs_to():
+    written = gates_written((ROOT / "export" / "README.md").read_text(encoding="utf-8"))
+    assert written == {
+        (name, target): {(gate.figure, gate.bound, gate.limit) for gate in gates}
+        for name in precision_names()
+        for target, gates in get_precision(name).gates.items()
+    }
+
+
+def test_a_planted_wrong_gate_is_read_as_it_is_written():
+    row = "| INT8 `cpu` | SNR at least 18 dB, PESQ at most 0.1 below FP32 |"
+    assert gates_written(row) == {("int8", "cpu"): {("snr_db", "min", 18.0), ("pesq_lost", "max", 0.1)}}
 
 
 def test_the_readme_is_short():
