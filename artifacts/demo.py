@@ -22,11 +22,12 @@ import click
 
 from artifacts.demo_plan import FULL_SECONDS, QUICK_SECONDS, Clock
 from artifacts.shipped import ARTIFACTS, SAMPLES, SHIPPED, ShippedCheckpoint
-from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import report_failure
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.runtime.errors import VoirsVocoderError
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue

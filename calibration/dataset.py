@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +15,7 @@ from voirs_vocoder.runtime.audio import AUDIO_ENDINGS
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource
 from voirs_vocoder.runtime.mel.convention import MelConvention
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["CalibrationSet", "calibration_set_from_folder"]
 
@@ -41,7 +41,7 @@ def calibration_set_from_folder(
     *,
     max_segments: int = 40,
     segment_frames: int = 200,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> CalibrationSet:
     """Cut recordings or mels into segments and keep some, spread evenly over files and positions.
 
@@ -54,7 +54,7 @@ def calibration_set_from_folder(
         convention: Of the model; recordings are resampled and transformed, mels are checked.
         max_segments: At most so many.
         segment_frames: Length of each in mel frames.
-        progress: Called with what is being done, how many files are done, and how many there are; None: silent.
+        progress: Receives what is being done.
 
     Raises:
         InputError: A size is below 1, there is no such folder, it holds no recordings, all are too short, or one
@@ -66,10 +66,9 @@ def calibration_set_from_folder(
             f"max_segments and segment_frames must be at least 1, got {max_segments} and {segment_frames}"
         )
     paths = _recordings_in(folder)
-    report = progress or _silent
     sources: list[MelSource] = []
     for done, path in enumerate(paths):
-        report("measuring recordings", done, len(paths))
+        progress("measuring recordings", done, len(paths))
         sources.append(_open(path, convention))
     slots = [
         (index, start)
@@ -91,7 +90,7 @@ def calibration_set_from_folder(
     segments: list[NDArray[np.float32]] = []
     recordings: list[Recording] = []
     for index, group in groupby(kept, key=lambda slot: slot[0]):
-        report("computing mels", len(segments), len(kept))
+        progress("computing mels", len(segments), len(kept))
         recordings.append(Recording(name=paths[index].name, sha256=_sha256(paths[index])))
         segments.extend(sources[index].read(start, start + segment_frames) for _, start in group)
     return CalibrationSet(np.stack(segments), tuple(recordings))
@@ -122,7 +121,3 @@ def _even_starts(frames: int, segment_frames: int) -> list[int]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _silent(message: str, done: int, total: int) -> None:
-    del message, done, total

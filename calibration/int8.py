@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,7 @@ from voirs_vocoder.calibration.sensitivity import (
 from voirs_vocoder.runtime.artifact.manifest import Figures, Target
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
+from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["Int8Config", "Int8Result", "int8_from_fp32"]
 
@@ -105,7 +106,7 @@ def int8_from_fp32(
     target: Target,
     float_parts: Sequence[str],
     config: Int8Config | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Int8Result:
     """Quantize the convolutions of a graph.
 
@@ -121,7 +122,7 @@ def int8_from_fp32(
             int8 activations and weights with zero point 0, float biases.
         float_parts: Shell-style patterns of nodes that stay float.
         config: None takes the defaults.
-        progress: Called with what is being done, how many parts of it are done, and how many there are; None: silent.
+        progress: Receives what is being done.
 
     Returns:
         The graph and what was decided. The same arguments give the same bytes.
@@ -131,17 +132,16 @@ def int8_from_fp32(
             or nothing is left to quantize.
     """
     config = config or Int8Config()
-    report = progress or _silent
     if not feeds:
         raise InputError("calibration needs at least one run, got none; give recordings")
     names = _quantizable(model, float_parts)
     probes = [feeds[i * len(feeds) // config.probe_runs] for i in range(min(config.probe_runs, len(feeds)))]
     groups = channel_groups(model)
-    report("equalizing channels", 0, 0)
+    progress("equalizing channels", 0, 0)
     equalized = equalize(model, groups, feeds, config.equalization_exponent)
     reference = run_all(model, probes)
     _require_equal(reference, run_all(equalized, probes))
-    report("measuring ranges", 0, 0)
+    progress("measuring ranges", 0, 0)
     scales = _scales(equalized, names, feeds, target)
 
     def quantize(chosen: frozenset[str]) -> onnx.ModelProto:
@@ -151,7 +151,7 @@ def int8_from_fp32(
     costs = multiply_accumulates(equalized, names, probes[0])
     affordable = sum(costs.values()) * len(names) * len(probes) <= config.max_probe_macs
     measured = bool(config.max_float_share) and affordable
-    noise = noise_of_each(quantize, names, probes, report) if measured else {}
+    noise = noise_of_each(quantize, names, probes, progress) if measured else {}
     left_float = costliest_noise(noise, costs, config.max_float_share)
     result = quantize(frozenset(names) - frozenset(left_float))
     if target == "cpu":
@@ -258,7 +258,3 @@ def _require_equal(reference: Outputs, outputs: Outputs) -> None:
             f"equalization must keep the output within {_EQUALITY:g}, it moved by {largest:g}; check that the graph's "
             "outputs are finite, or set equalization_exponent to 0"
         )
-
-
-def _silent(message: str, done: int, total: int) -> None:
-    del message, done, total

@@ -10,9 +10,10 @@ import click
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
-from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.runtime.files import indented_json, require_writable_file, write_whole
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 __all__ = ["command"]
 

@@ -8,11 +8,11 @@ import click
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
-from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
 from voirs_vocoder.export.cli.summary import print_engines
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 __all__ = ["command"]
 

@@ -9,11 +9,12 @@ import click
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
-from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.runtime.artifact.reading import MANIFEST_NAME
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from voirs_vocoder.export.precisions import Gate

@@ -1,90 +1,21 @@
-"""Output for people: progress and warnings on stderr, tables on stdout."""
+"""Output for people: warnings and log messages on stderr, tables on stdout."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import shutil
-import sys
 import textwrap
-import threading
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self, TextIO
+from typing import TextIO
 
 import click
 
-__all__ = ["ConsoleProgress", "console_messages", "print_table"]
+__all__ = ["console_messages", "print_table"]
 
 _WIDTH = 100
-_BAR_WIDTH = 24
-_REDRAW_S = 0.5
 _NUMBER = re.compile(r"[+-]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?|inf|nan)%?")
-
-
-class ConsoleProgress:
-    """A `Progress` for people: one line that is redrawn on a terminal, a line per distinct message elsewhere.
-
-    Use it as a context manager; at its end the line on the terminal is wiped.
-
-    Example:
-        with ConsoleProgress() as progress:
-            export_artifact(request, progress)
-    """
-
-    def __init__(self) -> None:
-        """Look where stderr leads."""
-        self._on_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._said: set[str] = set()
-        self._state = ("", 0, 0)
-        self._started_s = time.monotonic()
-        self._drawing = threading.Lock()
-        self._ended = threading.Event()
-        self._clock = threading.Thread(target=self._tick, daemon=True)
-
-    def __call__(self, message: str, done: int, total: int) -> None:
-        """Show a step, as `Progress` describes."""
-        if self._on_terminal:
-            self._state = (message, done, total)
-            self._draw()
-        elif message not in self._said:
-            self._said.add(message)
-            click.echo(message, err=True)
-
-    def __enter__(self) -> Self:
-        if self._on_terminal:
-            self._clock.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._on_terminal:
-            self._ended.set()
-            self._clock.join()
-            click.echo("\r\x1b[K", err=True, nl=False)
-
-    def _tick(self) -> None:
-        # Keeps the elapsed time moving while a long step reports nothing.
-        while not self._ended.wait(_REDRAW_S):
-            self._draw()
-
-    def _draw(self) -> None:
-        message, done, total = self._state
-        if not message:
-            return
-        seconds = int(time.monotonic() - self._started_s)
-        line = f"{seconds // 60}:{seconds % 60:02d}  "
-        if total:
-            filled = min(_BAR_WIDTH, _BAR_WIDTH * done // total)
-            line += f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done}/{total}  "
-        columns = shutil.get_terminal_size().columns
-        with self._drawing:
-            click.echo(f"\r\x1b[K{(line + message)[: columns - 1]}", err=True, nl=False)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import click
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
-from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
 from voirs_vocoder.export.cli.summary import print_summary
 from voirs_vocoder.export.cli.validate import judge_artifact
@@ -17,6 +16,7 @@ from voirs_vocoder.reference_models.registry import FAMILIES
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.effects import load_chain
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 __all__ = ["command"]
 

@@ -8,9 +8,9 @@ import click
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
-from voirs_vocoder.export.cli.console import ConsoleProgress
 from voirs_vocoder.export.cli.summary import print_graphs
 from voirs_vocoder.runtime.artifact.manifest import Target
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 __all__ = ["command"]
 

@@ -11,11 +11,12 @@ import msgspec
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
-from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import indented_json, require_writable_file, write_whole
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from voirs_vocoder.runtime.artifact.manifest import Manifest

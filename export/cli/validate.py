@@ -9,11 +9,12 @@ import click
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
-from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.validation.gates import gate_lines
 from voirs_vocoder.export.validation.report import Report, encode_report, report_table
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
+from voirs_vocoder.runtime.progress import ConsoleProgress
 from voirs_vocoder.runtime.providers import all_providers
 
 __all__ = ["command", "judge_artifact"]

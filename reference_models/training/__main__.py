@@ -17,6 +17,7 @@ from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.training.recipes import RECIPES, get_recipe
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.optional import missing_package
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from voirs_vocoder.reference_models.training.loop import TrainingReport
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _BAD_INPUT = 2
-_BAR_CELLS = 24
 
 
 @click.command()
@@ -91,8 +91,8 @@ def main(
         changes = {name: value for name, value in given.items() if value is not None}
         recipe = dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, **changes))
         run = Run(data, output, hours, steps, start_from, evaluate_s=60.0 * evaluate_minutes)
-        with _stop_requests() as requests:
-            train(recipe, run, report=_Console(), stop=lambda: bool(requests))
+        with _stop_requests() as requests, ConsoleProgress() as progress:
+            train(recipe, run, report=lambda report: _show(progress, report), stop=lambda: bool(requests))
     except (ReferenceModelError, VoirsVocoderError) as error:
         click.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(_BAD_INPUT)
@@ -106,24 +106,17 @@ def main(
     click.echo(output / "model.safetensors")
 
 
-class _Console:
-    """A line per report; on a terminal, one line with a bar that is redrawn until an evaluation."""
-
-    def __init__(self) -> None:
-        self._on_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-    def __call__(self, report: TrainingReport) -> None:
-        figures = "  ".join(
-            f"{name} {'-' if value is None else f'{value:.4g}'}" for name, value in report.figures.items()
-        )
-        share = min(1.0, report.spent_s / report.total_s)
-        line = f"{share:4.0%}  step {report.step:,}  {report.spent_s / 60:.1f} min  {figures}"
-        if not self._on_terminal:
-            click.echo(line, err=True)
-            return
-        filled = round(share * _BAR_CELLS)
-        bar = "█" * filled + "░" * (_BAR_CELLS - filled)
-        click.echo(f"\r\x1b[K{bar} {line}", err=True, nl="stoi" in report.figures)
+def _show(progress: ConsoleProgress, report: TrainingReport) -> None:
+    """Show where a training stands; the line of an evaluation stays on the terminal."""
+    figures = "  ".join(
+        f"{name} {'-' if value is None else f'{value:.4g}'}" for name, value in report.figures.items()
+    )
+    share = min(1.0, report.spent_s / report.total_s)
+    line = f"{share:4.0%}  step {report.step:,}  {report.spent_s / 60:.1f} min  {figures}"
+    if "stoi" in report.figures:
+        progress.note(line)
+    else:
+        progress(line, round(100 * share), 100)
 
 
 @contextmanager

@@ -13,11 +13,12 @@ from tests.benchmark.cases import CASES
 from tests.benchmark.report import encode_project, finding_table, speed_table, target_table
 from tests.benchmark.runner import BenchSettings, run_benchmark
 from voirs_vocoder.export.bench.paired import MIN_PAIRS
-from voirs_vocoder.export.cli.console import ConsoleProgress, console_messages, print_table
+from voirs_vocoder.export.cli.console import console_messages, print_table
 from voirs_vocoder.export.cli.failure import report_failure
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.runtime.errors import VoirsVocoderError
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 __all__ = ["main"]
 

@@ -9,10 +9,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.cli.console import ConsoleProgress, print_table
+from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.validation.speech import load_speech
 from voirs_vocoder.runtime import Artifact, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.metrics.dnsmos import dnsmos
+from voirs_vocoder.runtime.progress import ConsoleProgress
 
 __all__ = ["main"]
 

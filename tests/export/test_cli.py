@@ -22,13 +22,14 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 from voirs_vocoder.export.cli import main
-from voirs_vocoder.export.cli.console import ConsoleProgress, console_messages, print_table
+from voirs_vocoder.export.cli.console import console_messages, print_table
 from voirs_vocoder.export.cli.engine_profiles import profiles_up_to
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.runtime import Artifact, ProviderError, Vocoder, doctor
 from voirs_vocoder.runtime.artifact.manifest import decode_manifest
 from voirs_vocoder.runtime.doctor import TRIAL_GRAPH, Package, diagnose
 from voirs_vocoder.runtime.machine import read_processor
+from voirs_vocoder.runtime.progress import ConsoleProgress
 from voirs_vocoder.runtime.providers import get_provider
 
 RATE = 8000
