@@ -94,7 +94,7 @@ class _Outcome:
 @click.option("--full", is_flag=True, help="Every precision, both kinds of INT8, engines, and every backend.")
 @click.option("--timings", is_flag=True, help="Print the processor time of each step at the end.")
 def main(full: bool, timings: bool) -> None:
-    """Export, quantize, validate and speak with the shipped checkpoints; exit with 1 when a gate fails."""
+    """Export, quantize, validate and synthesize with the shipped checkpoints; exit with 1 when a gate fails."""
     started_s = time.monotonic()
     seconds = FULL_SECONDS if full else QUICK_SECONDS
     jobs = [next(shipped for shipped in SHIPPED if shipped.family == family) for family in seconds]
@@ -173,7 +173,7 @@ class _Steps:
         self.seconds[name] = time.process_time() - started_s
 
     def progress(self, message: str, done: int, total: int) -> None:
-        """See `Progress`."""
+        """Report what is being done; the counts are not shown."""
         del done, total
         _send(_Detail(self._family, message))
 

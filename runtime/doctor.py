@@ -20,7 +20,7 @@ from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.machine import Processor, read_processor
 from voirs_vocoder.runtime.optional import install_command
 from voirs_vocoder.runtime.providers import Provider, all_providers
-from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineBackend, load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.flavor import EngineBackend, load_flavor
 from voirs_vocoder.runtime.providers.tensorrt.memory import load_cuda
 
 __all__ = ["TRIAL_GRAPH", "BackendCheck", "Diagnosis", "Package", "ProviderCheck", "diagnose"]
@@ -196,7 +196,7 @@ def _trial_entry() -> GraphEntry:
 
 def _engine_backend(name: EngineBackend) -> BackendCheck:
     try:
-        return BackendCheck(name, load_flavour(name).version, None)
+        return BackendCheck(name, load_flavor(name).version, None)
     except ProviderError as error:
         return BackendCheck(name, None, str(error))
 

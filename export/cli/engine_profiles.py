@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from voirs_vocoder.export.tensorrt.config import EngineConfig, ProfileConfig
-    from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineBackend
+    from voirs_vocoder.runtime.providers.tensorrt.flavor import EngineBackend
 
 __all__ = ["checked_engine_config", "profiles_up_to"]
 
@@ -31,7 +31,7 @@ def checked_engine_config(
         ProviderError: The backend is not installed.
     """
     from voirs_vocoder.export.tensorrt.config import DEFAULT_PROFILES, EngineConfig
-    from voirs_vocoder.runtime.providers.tensorrt.flavour import load_flavour
+    from voirs_vocoder.runtime.providers.tensorrt.flavor import load_flavor
 
     longest = max_frames or DEFAULT_PROFILES[-1].frames[-1]
     config = EngineConfig(
@@ -39,7 +39,7 @@ def checked_engine_config(
         compute_capabilities=compute_capabilities,
         profiles=profiles_up_to(longest, max_batch),
     )
-    load_flavour(config.backend)
+    load_flavor(config.backend)
     return config
 
 

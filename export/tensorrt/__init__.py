@@ -1,4 +1,4 @@
-"""TensorRT engines from ONNX graphs, in both flavours: `config` describes the engine, `builder` builds it."""
+"""TensorRT engines from ONNX graphs, in both flavors: `config` describes the engine, `builder` builds it."""
 
 from voirs_vocoder.export.tensorrt.builder import engine_filename, engine_from_onnx
 from voirs_vocoder.export.tensorrt.config import (

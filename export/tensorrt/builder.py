@@ -1,4 +1,4 @@
-"""An engine from an ONNX graph: one code path for both flavours, strongly typed, so the graph sets the precision."""
+"""An engine from an ONNX graph: one code path for both flavors, strongly typed, so the graph sets the precision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voirs_vocoder.export.tensorrt.config import EngineConfig
 from voirs_vocoder.export.tensorrt.protocol import BuilderModule, TrtBuilder, TrtBuilderConfig
 from voirs_vocoder.export.tensorrt.shapes import profile_from_inputs, tensors_from_onnx
 from voirs_vocoder.runtime.artifact.manifest import EngineEntry, FileEntry, Precision, Profile
-from voirs_vocoder.runtime.providers.tensorrt.flavour import Flavour, load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.flavor import Flavor, load_flavor
 from voirs_vocoder.runtime.providers.tensorrt.memory import load_cuda
 
 __all__ = ["engine_filename", "engine_from_onnx"]
@@ -58,7 +58,7 @@ def engine_from_onnx(
         ProviderError: The library is not installed, or `tensorrt` finds no GPU.
         ExportError: The graph is of another precision, TensorRT refuses it, or the build fails.
     """
-    flavour = load_flavour(config.backend)
+    flavor = load_flavor(config.backend)
     # TensorRT for RTX receives a list of GPUs and examines none, which makes builds with and without one the same.
     cuda = load_cuda() if config.backend == "tensorrt" else None
     capabilities = (cuda.compute_capability(),) if cuda else config.compute_capabilities
@@ -71,14 +71,14 @@ def engine_from_onnx(
     profiles = tuple(profile_from_inputs(inputs, profile, hop_length) for profile in config.profiles)
     if cuda:
         cuda.activate()
-    engine, flags = _build(flavour, graph, onnx_path.stem, config, profiles)
+    engine, flags = _build(flavor, graph, onnx_path.stem, config, profiles)
     name = engine_filename(role, precision, config.backend, capabilities)
     entry = EngineEntry(
         role=role,
         precision=precision,
-        backend=flavour.name,
-        backend_version=flavour.version,
-        cuda_version=flavour.cuda_version,
+        backend=flavor.name,
+        backend_version=flavor.version,
+        cuda_version=flavor.cuda_version,
         operating_system=platform.system().lower(),
         machine=platform.machine(),
         compute_capabilities=capabilities,
@@ -98,25 +98,25 @@ def engine_from_onnx(
 
 
 def _build(
-    flavour: Flavour, graph: bytes, name: str, config: EngineConfig, profiles: tuple[Profile, ...]
+    flavor: Flavor, graph: bytes, name: str, config: EngineConfig, profiles: tuple[Profile, ...]
 ) -> tuple[bytes, tuple[str, ...]]:
     """Build; returns the engine and the names of the builder flags that were set."""
-    module = cast(BuilderModule, flavour.module)
-    builder = module.Builder(flavour.logger)
+    module = cast(BuilderModule, flavor.module)
+    builder = module.Builder(flavor.logger)
     # TensorRT 11 and RTX know nothing else; in TensorRT 10 networks are weakly typed by default.
     network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     network.name = name
     # This variable lives until the end: the network refers to weights that the parser keeps.
-    parser = module.OnnxParser(network, flavour.logger)
+    parser = module.OnnxParser(network, flavor.logger)
     if not parser.parse(graph):
-        raise ExportError(f"{name}: {flavour.name} does not take the graph: {_parser_errors(parser)}")
+        raise ExportError(f"{name}: {flavor.name} does not take the graph: {_parser_errors(parser)}")
     settings = builder.create_builder_config()
     _apply(config, module, settings)
     _add_profiles(builder, settings, network, profiles)
-    with flavour.log.capture() as messages:
+    with flavor.log.capture() as messages:
         engine = builder.build_serialized_network(network, settings)
     if engine is None:
-        raise ExportError(f"{name}: {flavour.name} builds no engine: {flavour.log.errors(messages)}")
+        raise ExportError(f"{name}: {flavor.name} builds no engine: {flavor.log.errors(messages)}")
     flags = module.BuilderFlag.__members__
     return bytes(engine), tuple(flag for flag, value in flags.items() if settings.get_flag(value))
 
@@ -168,7 +168,7 @@ def _add_profiles(
 
 
 def _check_precision(model: onnx.ModelProto, precision: Precision, onnx_path: Path) -> None:
-    """A strongly typed engine has the precision of its graph, whatever the file is named."""
+    """A strongly typed engine has the precision of its graph; the name of the file does not count."""
     actual = precision_of_model(model)
     if actual != precision:
         raise ExportError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineBackend
+from voirs_vocoder.runtime.providers.tensorrt.flavor import EngineBackend
 
 __all__ = ["DEFAULT_PROFILES", "RTX_COMPUTE_CAPABILITIES", "EngineConfig", "ProfileConfig"]
 

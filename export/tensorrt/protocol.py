@@ -1,4 +1,4 @@
-"""The part of TensorRT's Python API that building an engine needs, as types that both flavours satisfy.
+"""The part of TensorRT's Python API that building an engine needs, as types that both flavors satisfy.
 
 A test compares every member with the installed library. Networks, parsers and profiles pass through as `Any`.
 """

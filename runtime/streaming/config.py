@@ -18,7 +18,7 @@ class StreamingConfig:
     """How a stream runs. The audio does not depend on it, unless a latency is set (`latency_setting`).
 
     Attributes:
-        chunk_frames: Mel frames that are gathered before the graph runs, in [1, 4096]; None runs it on whatever
+        chunk_frames: Mel frames that are gathered before the graph runs, in [1, 4096]; None runs it on all that
             arrives.
         adaptive: Whether the chunks grow when deadlines are missed, and shrink again when there is time to spare.
         max_chunk_frames: Most mel frames of an adaptive chunk, at least `chunk_frames` and at most 4096.

@@ -207,7 +207,7 @@ class ChunkSize:
         config: Settings of the stream.
 
     Attributes:
-        frames: Mel frames to gather before the next run; None runs on whatever arrives.
+        frames: Mel frames to gather before the next run; None runs on every push.
     """
 
     def __init__(self, config: StreamingConfig) -> None:

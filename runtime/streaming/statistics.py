@@ -19,7 +19,7 @@ class StreamStatistics:
         chunks: Number of runs of the graph.
         frames: Number of mel frames taken.
         samples: Number of audio samples finished.
-        chunk_frames: Mel frames that are gathered for a run at present; None for whatever arrives.
+        chunk_frames: Mel frames that are gathered for a run at present; None while every push runs the graph.
         first_audio_ms: Time in ms from the first pushed frame to the first finished sample; None before that.
         compute_p50_ms: Median time in ms of the last 1,024 runs; None before the first run.
         compute_p99_ms: 99th percentile of the time in ms of the last 1,024 runs; None before the first run.

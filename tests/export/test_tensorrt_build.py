@@ -18,7 +18,7 @@ from voirs_vocoder.export.tensorrt.config import RTX_COMPUTE_CAPABILITIES, Engin
 from voirs_vocoder.export.tensorrt.shapes import profile_from_inputs
 from voirs_vocoder.runtime.artifact.manifest import EngineEntry, TensorInfo
 from voirs_vocoder.runtime.errors import InputError, ProviderError
-from voirs_vocoder.runtime.providers.tensorrt.flavour import load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.flavor import load_flavor
 
 HOP = 4
 SMALL = ProfileConfig(frames=(1, 8, 16))
@@ -98,7 +98,7 @@ def test_each_precision_builds_without_a_gpu_and_the_entry_says_everything(tmp_p
     assert entry.graph_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (entry.operating_system, entry.machine) == (platform.system().lower(), platform.machine())
     assert (entry.gpu_name, entry.driver_version, entry.compute_capabilities) == (None, None, (86, 120))
-    assert entry.backend_version == load_flavour("tensorrt-rtx").version
+    assert entry.backend_version == load_flavor("tensorrt-rtx").version
     assert entry.inputs == (TensorInfo(name="mel", dtype="float32", shape=("batch", 4, "frames")),)
     assert entry.outputs == (TensorInfo(name="audio", dtype="float32", shape=("batch", 1, "4*frames")),)
     assert entry.profiles[0].maximum == {"mel": (1, 4, 16)}
@@ -204,12 +204,12 @@ def test_the_library_has_every_member_that_the_builder_uses(rtx):
 def test_a_missing_library_is_named_with_what_to_install(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name.replace("-", "_"), None)
     with pytest.raises(ProviderError, match=rf"pip install 'voirs-vocoder\[{name}\]'"):
-        load_flavour.__wrapped__(name)
+        load_flavor.__wrapped__(name)
 
 
 def test_an_unknown_backend_lists_the_known_ones():
     with pytest.raises(ProviderError, match="known: tensorrt, tensorrt-rtx"):
-        load_flavour("trt")
+        load_flavor("trt")
 
 
 @pytest.mark.parametrize(

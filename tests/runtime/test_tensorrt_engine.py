@@ -15,7 +15,7 @@ from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError, ProviderError
 from voirs_vocoder.runtime.providers.tensorrt import protocol as tensorrt_protocol
 from voirs_vocoder.runtime.providers.tensorrt.engine import EngineSession, open_engine_session
-from voirs_vocoder.runtime.providers.tensorrt.flavour import EngineLog, Flavour
+from voirs_vocoder.runtime.providers.tensorrt.flavor import EngineLog, Flavor
 from voirs_vocoder.runtime.providers.tensorrt.memory import Cuda, load_cuda
 from voirs_vocoder.runtime.providers.tensorrt.profile import nearest_profile
 
@@ -208,9 +208,9 @@ ENTRY = EngineEntry(
 
 def open_toy(*, refusing=(), bindings=None, data=b"engine", version="1.7", **changes):
     module, bindings = FakeTensorRT(refusing), bindings or FakeCudaBindings()
-    flavour = Flavour("tensorrt-rtx", module, version, "13", object(), module.log)
+    flavor = Flavor("tensorrt-rtx", module, version, "13", object(), module.log)
     entry = msgspec.structs.replace(ENTRY, **changes)
-    session = EngineSession(data, entry, flavour=flavour, cuda=Cuda(bindings, 0))
+    session = EngineSession(data, entry, flavor=flavor, cuda=Cuda(bindings, 0))
     return session, module, bindings
 
 
@@ -518,9 +518,9 @@ def test_an_artifact_without_an_engine_says_how_to_make_one():
 
 def test_of_several_engines_the_one_for_this_gpu_is_loaded(monkeypatch):
     module = FakeTensorRT()
-    flavour = Flavour("tensorrt-rtx", module, "1.7", "13", object(), module.log)
+    flavor = Flavor("tensorrt-rtx", module, "1.7", "13", object(), module.log)
     here = "voirs_vocoder.runtime.providers.tensorrt.engine"
-    monkeypatch.setattr(f"{here}.load_flavour", lambda _: flavour)
+    monkeypatch.setattr(f"{here}.load_flavor", lambda _: flavor)
     monkeypatch.setattr(f"{here}.load_cuda", lambda device: Cuda(FakeCudaBindings(), device))
     other = msgspec.structs.replace(ENTRY, compute_capabilities=(75,))
     session = open_engine_session(artifact_with(other, ENTRY), "offline", "fp32", SessionConfig())

@@ -1,4 +1,4 @@
-"""The provider `tensorrt-engine`: runs an engine of either TensorRT flavour on the GPU that it was built for.
+"""The provider `tensorrt-engine`: runs an engine of either TensorRT flavor on the GPU that it was built for.
 
 An engine is machine code. Run only engines whose origin you trust: the manifest's hash proves that a file is the one
 that was built, not that it is harmless. Engines that contain host code are refused.
@@ -21,7 +21,7 @@ from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError, ProviderError
 from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import bound_by_copying
-from voirs_vocoder.runtime.providers.tensorrt.flavour import Flavour, available_flavours, load_flavour
+from voirs_vocoder.runtime.providers.tensorrt.flavor import Flavor, available_flavors, load_flavor
 from voirs_vocoder.runtime.providers.tensorrt.memory import Cuda, load_cuda
 from voirs_vocoder.runtime.providers.tensorrt.profile import largest_frames, nearest_profile
 from voirs_vocoder.runtime.providers.tensorrt.protocol import TrtContext, TrtEngine, TrtModule
@@ -48,7 +48,7 @@ class EngineSession:
         entry: EngineEntry,
         *,
         device: int = 0,
-        flavour: Flavour | None = None,
+        flavor: Flavor | None = None,
         cuda: Cuda | None = None,
     ) -> None:
         """Load an engine. Version, host and GPU are checked before anything is allocated on the GPU.
@@ -57,7 +57,7 @@ class EngineSession:
             engine: The verified bytes of the engine.
             entry: Manifest entry of the engine.
             device: Index of the GPU, from 0.
-            flavour: TensorRT library; None imports the library that the entry names.
+            flavor: TensorRT library; None imports the library that the entry names.
             cuda: GPU to run on; None finds the GPU of index `device` through CUDA.
 
         Raises:
@@ -68,19 +68,19 @@ class EngineSession:
         self.max_frames = largest_frames(entry)
         self.input_names = tuple(tensor.name for tensor in entry.inputs)
         self.output_names = tuple(tensor.name for tensor in entry.outputs)
-        flavour = flavour or load_flavour(entry.backend)
-        cuda = _suitable_gpu(entry, flavour, device, cuda)
-        self.backend = f"{flavour.name} {flavour.version}"
+        flavor = flavor or load_flavor(entry.backend)
+        cuda = _suitable_gpu(entry, flavor, device, cuda)
+        self.backend = f"{flavor.name} {flavor.version}"
         self._entry = entry
-        self._log = flavour.log
+        self._log = flavor.log
         self._cuda = cuda
         self._lock = threading.Lock()
         self._buffers: dict[str, tuple[int, int]] = {}
         self._contexts: dict[int, TrtContext] = {}
         cuda.activate()
-        module = cast(TrtModule, flavour.module)
+        module = cast(TrtModule, flavor.module)
         self._strategy = module.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
-        self._runtime = module.Runtime(flavour.logger)
+        self._runtime = module.Runtime(flavor.logger)
         self._runtime.engine_host_code_allowed = False
         with self._log.capture() as messages:
             loaded = self._runtime.deserialize_cuda_engine(engine)
@@ -236,7 +236,7 @@ def open_engine_session(
     reasons = []
     for entry in artifact.engines(role, precision):
         try:
-            _suitable_gpu(entry, load_flavour(entry.backend), config.device, None)
+            _suitable_gpu(entry, load_flavor(entry.backend), config.device, None)
         except ProviderError as error:
             reasons.append(str(error))
             continue
@@ -246,9 +246,9 @@ def open_engine_session(
     raise ProviderError(f"no engine for provider {_NAME!r}: {'; '.join(dict.fromkeys(reasons))}")
 
 
-def _suitable_gpu(entry: EngineEntry, flavour: Flavour, device: int, cuda: Cuda | None) -> Cuda:
+def _suitable_gpu(entry: EngineEntry, flavor: Flavor, device: int, cuda: Cuda | None) -> Cuda:
     """The GPU, when host, library and GPU are what the engine was built for."""
-    _check_host(entry, flavour)
+    _check_host(entry, flavor)
     if cuda is None:
         try:
             cuda = load_cuda(device)
@@ -263,11 +263,11 @@ def _suitable_gpu(entry: EngineEntry, flavour: Flavour, device: int, cuda: Cuda 
     return cuda
 
 
-def _check_host(entry: EngineEntry, flavour: Flavour) -> None:
+def _check_host(entry: EngineEntry, flavor: Flavor) -> None:
     built_and_here = {
-        "backend": (entry.backend, flavour.name),
-        "version": (entry.backend_version, flavour.version),
-        "CUDA": (entry.cuda_version, flavour.cuda_version),
+        "backend": (entry.backend, flavor.name),
+        "version": (entry.backend_version, flavor.version),
+        "CUDA": (entry.cuda_version, flavor.cuda_version),
         "operating system": (entry.operating_system, platform.system().lower()),
         "machine": (entry.machine, platform.machine()),
     }
@@ -294,15 +294,15 @@ def _problem() -> str | None:
         load_cuda()
     except ProviderError as error:
         problems.append(str(error))
-    found, reasons = available_flavours()
+    found, reasons = available_flavors()
     if not found:
         problems.extend(reasons)
     return "; ".join(problems) or None
 
 
 def _backend() -> str | None:
-    found, _ = available_flavours()
-    return " or ".join(f"{flavour.name} {flavour.version}" for flavour in found) or None
+    found, _ = available_flavors()
+    return " or ".join(f"{flavor.name} {flavor.version}" for flavor in found) or None
 
 
 TENSORRT_ENGINE = Provider(

@@ -1,4 +1,4 @@
-"""The part of TensorRT's Python API that running an engine needs, as types that both flavours satisfy.
+"""The part of TensorRT's Python API that running an engine needs, as types that both flavors satisfy.
 
 A test compares every member with the installed library. What each one does is NVIDIA's documentation; stated here is
 what callers in this project rely on.

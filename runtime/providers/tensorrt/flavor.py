@@ -1,4 +1,4 @@
-"""The two flavours of TensorRT, `tensorrt` and `tensorrt_rtx` (TensorRT for RTX); nothing else imports them."""
+"""The two flavors of TensorRT, `tensorrt` and `tensorrt_rtx` (TensorRT for RTX); nothing else imports them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.optional import import_optional
 
-__all__ = ["EngineBackend", "EngineLog", "Flavour", "available_flavours", "load_flavour"]
+__all__ = ["EngineBackend", "EngineLog", "Flavor", "available_flavors", "load_flavor"]
 
 EngineBackend = Literal["tensorrt", "tensorrt-rtx"]
 
@@ -62,7 +62,7 @@ class EngineLog:
 
 
 @dataclass(frozen=True)
-class Flavour:
+class Flavor:
     """An installed TensorRT library.
 
     Attributes:
@@ -83,7 +83,7 @@ class Flavour:
 
 
 @functools.cache
-def load_flavour(name: EngineBackend) -> Flavour:
+def load_flavor(name: EngineBackend) -> Flavor:
     """Import a TensorRT library.
 
     Args:
@@ -106,7 +106,7 @@ def load_flavour(name: EngineBackend) -> Flavour:
         else "",
     )
     log = EngineLog()
-    return Flavour(
+    return Flavor(
         name=name,
         module=module,
         version=module.__version__,
@@ -116,12 +116,12 @@ def load_flavour(name: EngineBackend) -> Flavour:
     )
 
 
-def available_flavours() -> tuple[list[Flavour], list[str]]:
+def available_flavors() -> tuple[list[Flavor], list[str]]:
     """The TensorRT libraries that load on this machine, and a line for each other one on why it does not."""
     found, reasons = [], []
     for name in get_args(EngineBackend):
         try:
-            found.append(load_flavour(name))
+            found.append(load_flavor(name))
         except ProviderError as error:
             reasons.append(str(error))
     return found, reasons
