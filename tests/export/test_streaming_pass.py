@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from tests.benchmark import configs
 from voirs_vocoder.calibration.edits.length_invariant_sums import (
     length_invariant_sums,
     length_invariant_sums_before_quantizers,
@@ -31,32 +32,14 @@ from voirs_vocoder.runtime.artifact.manifest import GraphFacts, TensorInfo
 
 pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 
-_COMMON = {"n_fft": 1024, "hop_size": 256, "win_size": 1024, "sampling_rate": 22050, "fmin": 0, "fmax": 8000}
-_RESBLOCK1 = {
-    "resblock": "1",
-    "resblock_kernel_sizes": [3, 7, 11],
-    "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
-    "upsample_rates": [8, 8, 2, 2],
-    "upsample_kernel_sizes": [16, 16, 4, 4],
-}
-# The official configurations with fewer channels: these change neither delays nor masks.
+# The published configurations with fewer channels: these change neither delays nor masks.
 CONFIGS: dict[str, dict[str, object]] = {
-    "v1": {**_COMMON, **_RESBLOCK1, "num_mels": 6, "upsample_initial_channel": 32},
-    "v2": {**_COMMON, **_RESBLOCK1, "num_mels": 6, "upsample_initial_channel": 16},
-    "v3": {
-        **_COMMON,
-        "resblock": "2",
-        "resblock_kernel_sizes": [3, 5, 7],
-        "resblock_dilation_sizes": [[1, 2], [2, 6], [3, 12]],
-        "upsample_rates": [8, 8, 4],
-        "upsample_kernel_sizes": [16, 16, 8],
-        "num_mels": 6,
-        "upsample_initial_channel": 16,
-    },
+    "v1": {**configs.HIFIGAN_V1, "num_mels": 6, "upsample_initial_channel": 32},
+    "v2": {**configs.HIFIGAN_V2, "num_mels": 6, "upsample_initial_channel": 16},
+    "v3": {**configs.HIFIGAN_V3, "num_mels": 6, "upsample_initial_channel": 16},
     "custom": {
-        **_COMMON,
+        **configs.HIFIGAN_V1,
         "hop_size": 12,
-        "resblock": "1",
         "resblock_kernel_sizes": [3, 9],
         "resblock_dilation_sizes": [[1, 4, 2], [2, 1, 1]],
         "upsample_rates": [3, 4],

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.benchmark import configs
 from voirs_vocoder.reference_models import ModelConfigError, get_family
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
@@ -18,37 +19,7 @@ from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
 pytestmark = pytest.mark.numeric
 
-MEL_KEYS = {
-    "num_mels": 80,
-    "n_fft": 1024,
-    "win_size": 1024,
-    "sampling_rate": 22050,
-    "fmin": 0,
-    "fmax": 8000,
-}
-# github.com/jik876/hifi-gan at 4769534, config_v1.json to config_v3.json.
-V1 = {
-    **MEL_KEYS,
-    "resblock": "1",
-    "upsample_rates": [8, 8, 2, 2],
-    "upsample_kernel_sizes": [16, 16, 4, 4],
-    "upsample_initial_channel": 512,
-    "resblock_kernel_sizes": [3, 7, 11],
-    "resblock_dilation_sizes": [[1, 3, 5]] * 3,
-    "hop_size": 256,
-}
-V2 = {**V1, "upsample_initial_channel": 128}
-V3 = {
-    **MEL_KEYS,
-    "resblock": "2",
-    "upsample_rates": [8, 8, 4],
-    "upsample_kernel_sizes": [16, 16, 8],
-    "upsample_initial_channel": 256,
-    "resblock_kernel_sizes": [3, 5, 7],
-    "resblock_dilation_sizes": [[1, 2], [2, 6], [3, 12]],
-    "hop_size": 256,
-}
-PUBLISHED = {"v1": V1, "v2": V2, "v3": V3}
+PUBLISHED = {"v1": configs.HIFIGAN_V1, "v2": configs.HIFIGAN_V2, "v3": configs.HIFIGAN_V3}
 # By hand from the layers, and measured with random networks.
 LOOK_AHEAD_SAMPLES = {"v1": 3258, "v2": 3258, "v3": 2582}
 
@@ -113,7 +84,7 @@ def hifigan_configs(draw):
     kernels = draw(st.lists(st.sampled_from([1, 3, 5, 7]), min_size=1, max_size=2))
     return HifiGanConfig.from_mapping(
         {
-            **MEL_KEYS,
+            **configs.HIFIGAN_V1,
             "resblock": resblock,
             "upsample_rates": rates,
             "upsample_kernel_sizes": [rate + 2 * draw(st.integers(0, 3)) for rate in rates],
