@@ -35,14 +35,19 @@ _CHANNEL_BIN_BITS = 19
 _CHANNEL_BINS = 255 << (23 - _CHANNEL_BIN_BITS)  # those of finite values
 # Candidates for each end of the range: the extreme value and fractions of it down to 1/16, 8 per octave.
 _FRACTIONS = 2.0 ** (-np.arange(33) / 8)
-# A clipped value counts for more than its square: what is cut off comes in bursts that are heard, and speech to come is
-# louder in places than what was calibrated on. On HiFi-GAN V2, 4 gave the best mean SNR, 16 the best worst recording.
+# A clipped value counts for more than its square: clipping comes in bursts that are audible, and later speech is louder
+# in places than the calibration recordings. On HiFi-GAN V2, 4 gave the best mean SNR, 16 the best worst recording.
 _CLIPPING_WEIGHT = 4.0
 
 
 @dataclass(frozen=True)
 class TensorScale:
-    """How a tensor is quantized: real value = scale * (integer - zero_point)."""
+    """How a tensor is quantized: real value = scale * (integer - zero_point).
+
+    Attributes:
+        scale: Step between two integers, above 0; exact in float32.
+        zero_point: Integer that represents 0.
+    """
 
     scale: float
     zero_point: int
@@ -50,10 +55,10 @@ class TensorScale:
 
 @dataclass(frozen=True, eq=False)
 class ChannelScales:
-    """How each channel of a tensor is quantized, zero being in the middle: real = scales[c] * (integer - 128).
+    """How each channel of a tensor is quantized, with 0 in the middle: real value = scales[c] * (integer - 128).
 
     Attributes:
-        scales: Float32 [channels].
+        scales: Step between two integers of each channel, float32 [channels], above 0.
     """
 
     scales: NDArray[np.float32]
@@ -63,15 +68,15 @@ class Histogram(Protocol):
     """Counts the values of a tensor, run by run."""
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count finite values."""
+        """Count finite values of one run."""
         ...
 
 
 class FloatHistogram:
-    """How often each value occurs, to 1 part in 256.
+    """Counts how often each value occurs, to 1 part in 256.
 
     Attributes:
-        counts: Int64 [65536], by the upper 16 bits of the float32.
+        counts: Number of values per bin, int64 [65536]; the bin is the upper 16 bits of the float32.
     """
 
     def __init__(self) -> None:
@@ -83,7 +88,7 @@ class FloatHistogram:
         self.counts += np.bincount(bits, minlength=_BINS)
 
     def sorted(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Values that occurred, ascending, at the middle of their bins; and how often each did."""
+        """The values that occurred, ascending, at the middle of their bins; and the number of each."""
         used = np.flatnonzero(self.counts)
         bits = (used.astype(np.uint32) << _BIN_BITS) | np.uint32(1 << (_BIN_BITS - 1))
         values = bits.view(np.float32).astype(np.float64)
@@ -92,18 +97,18 @@ class FloatHistogram:
 
 
 class ChannelHistogram:
-    """How often each magnitude occurs in each channel, to 1 part in 32: many channels must fit in memory.
+    """Counts how often each magnitude occurs in each channel, to 1 part in 32: many channels must fit in memory.
 
     Attributes:
-        counts: Int64 [channels, 4080], by the upper 12 bits below the sign of the float32; no rows before the first
-            values.
+        counts: Number of values per channel and bin, int64 [channels, 4080]; the bin is the upper 12 bits below the
+            sign of the float32. There are no rows before the first values.
     """
 
     def __init__(self) -> None:
         self.counts: NDArray[np.int64] = np.zeros((0, _CHANNEL_BINS), np.int64)
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count finite values, [batch, channels, ...]."""
+        """Count finite values of one run, [batch, channels, ...]."""
         channels = values.shape[1]
         if not len(self.counts):
             self.counts = np.zeros((channels, _CHANNEL_BINS), np.int64)
@@ -119,9 +124,9 @@ def float_histograms(
     """Fill histograms over all feeds.
 
     Args:
-        model: Left as it is.
-        histograms: Each with the tensor that it counts; one tensor may have several.
-        feeds: Inputs, run by run.
+        model: Graph to run; it is not changed.
+        histograms: Pairs of a tensor's name and the histogram that counts it; one tensor may have several.
+        feeds: Inputs of the graph, run by run.
 
     Raises:
         InputError: A feed does not fit the graph.
@@ -132,7 +137,7 @@ def float_histograms(
 
 
 def channel_scales(histogram: ChannelHistogram) -> ChannelScales:
-    """For each channel the scale that minimises the expected squared error, as `symmetric_scale`.
+    """For each channel the scale that minimizes the expected squared error, computed as in `symmetric_scale`.
 
     A channel that is always zero takes the largest scale of the others.
     """
@@ -150,10 +155,10 @@ def channel_scales(histogram: ChannelHistogram) -> ChannelScales:
 
 
 def symmetric_scale(histogram: FloatHistogram) -> TensorScale:
-    """The scale for int8 in [-127, 127] with zero point 0 that minimises the expected squared error.
+    """The scale for int8 in [-127, 127] with zero point 0 that minimizes the expected squared error.
 
     Rounding contributes scale²/12 for each value in range (Bennett 1948, uniform quantization noise), clipping the
-    square of what is cut off.
+    square of the part beyond the range.
     """
     values, counts = histogram.sorted()
     magnitudes = np.abs(values)
@@ -164,12 +169,12 @@ def symmetric_scale(histogram: FloatHistogram) -> TensorScale:
 
 
 def asymmetric_scale(histogram: FloatHistogram, negative_slope: float = 1.0) -> TensorScale:
-    """The scale and zero point for uint8 that minimise the expected squared error; zero is represented exactly.
+    """The scale and zero point for uint8 that minimize the expected squared error; zero is represented exactly.
 
     Args:
-        histogram: Of the tensor.
-        negative_slope: Of a LeakyRelu through which alone the tensor is read: errors below zero count as much less.
-            1 for none.
+        histogram: Values of the tensor.
+        negative_slope: Slope below zero of the LeakyRelu that alone reads the tensor, by which errors of negative
+            values shrink; 1 where there is no such LeakyRelu.
     """
     values, counts = histogram.sorted()
     low, high = max(0.0, -float(values.min(initial=0.0))), max(0.0, float(values.max(initial=0.0)))
@@ -197,7 +202,7 @@ def _least_error_scale(magnitudes: NDArray[np.float64], counts: NDArray[np.float
 def _clipping_errors(
     values: NDArray[np.float64], weights: NDArray[np.float64], ends: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """For each end, what clipping ascending values above it costs."""
+    """For each end of the range, the cost of clipping ascending values above it."""
     moments = np.stack([weights, weights * values, weights * values**2])
     suffix = np.concatenate([np.cumsum(moments[:, ::-1], axis=1)[:, ::-1], np.zeros((3, 1))], axis=1)
     zeroth, first, second = suffix[:, np.searchsorted(values, ends, side="right")]

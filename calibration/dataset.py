@@ -1,4 +1,4 @@
-"""What INT8 ranges are measured on: equal segments of mels, chosen from a folder in a way that can be repeated."""
+"""The mels that calibration runs on: segments of equal length, chosen from a folder in a repeatable way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CalibrationSet:
 
     Attributes:
         segments: Float32 [n, n_mels, segment_frames], in the convention of the model.
-        recordings: The files that the segments come from, by name.
+        recordings: Files that the segments come from, sorted by name.
     """
 
     segments: NDArray[np.float32]
@@ -50,11 +50,11 @@ def calibration_set_from_folder(
     same segments.
 
     Args:
-        folder: Holds .wav, .flac, .ogg or .mp3 recordings, .npy mels, or both; folders inside it are not searched.
-        convention: Of the model; recordings are resampled and transformed, mels are checked.
-        max_segments: At most so many.
-        segment_frames: Length of each in mel frames.
-        progress: Receives what is being done.
+        folder: Folder of .wav, .flac, .ogg or .mp3 recordings, .npy mels, or both; folders inside it are not searched.
+        convention: Mel convention of the model; recordings are resampled and transformed, mels are checked.
+        max_segments: Largest number of segments, at least 1.
+        segment_frames: Length of each segment in mel frames, at least 1.
+        progress: Receives the current task, the number of its parts that are done, and the number of parts.
 
     Raises:
         InputError: A size is below 1, there is no such folder, it holds no recordings, all are too short, or one

@@ -24,6 +24,7 @@ from voirs_vocoder.calibration.edits.reading import (
     input_at,
     is_boundary,
     name_of,
+    refuse_unless_flat,
 )
 from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.runs import Feed, observe
@@ -41,9 +42,9 @@ class ChannelGroup:
     """Tensors whose channels can be rescaled together.
 
     Attributes:
-        tensors: From the writer's output to the readers' inputs, in order.
-        writer: Name of the convolution that makes the first.
-        readers: Names of all that read any of them, each a convolution.
+        tensors: Names of the tensors from the writer's output to the readers' inputs, in order.
+        writer: Name of the convolution that makes the first tensor.
+        readers: Names of the convolutions that read any of the tensors.
     """
 
     tensors: tuple[str, ...]
@@ -54,9 +55,9 @@ class ChannelGroup:
 def channel_groups(model: onnx.ModelProto) -> list[ChannelGroup]:
     """Groups between one convolution and its readers, in the order of the graph.
 
-    Left alone are tensors that are inputs or outputs of the graph, or that anything else reads (Add, Tanh, Concat).
-    Sums are left alone although they are homogeneous too: all that is summed would have to share one s, which fits
-    the sum's ranges and not its parts', and on HiFi-GAN cost more than it gained.
+    Inputs and outputs of the graph, and tensors that another operator reads (Add, Tanh, Concat), are in no group.
+    Sums are in none although they are homogeneous too: all terms would have to share one s, which fits the ranges of
+    the sum and not those of the terms, and cost more than it gained on HiFi-GAN.
     """
     groups = []
     for node in graph_of(model):
@@ -86,11 +87,12 @@ class EqualizeChannelsPass(ir.passes.InPlacePass):
         self._factors = dict(factors)
 
     def requires(self, model: ir.Model) -> None:
-        """Factors are powers of two, with which no bit of the output changes.
+        """The graph is flat, and factors are powers of two, with which no bit of the output changes.
 
         Raises:
-            PreconditionError: One is not.
+            PreconditionError: It is not, or a factor is not.
         """
+        refuse_unless_flat(model)
         for group, factors in self._factors.items():
             if not np.all(factors > 0) or np.any(np.frexp(factors)[0] != 0.5):
                 raise ir.passes.PreconditionError(
@@ -128,12 +130,12 @@ def equalize(
     """Rescale channels.
 
     Args:
-        model: Left as it is.
-        groups: Of `channel_groups` of this model.
-        feeds: To measure the channels' largest absolute values on.
-        exponent: s[c] is the channel's range relative to the geometric mean, to this power, rounded to a power of two:
-            0 changes nothing, 1 makes all ranges equal within the rounding (Xiao et al. 2022, arXiv 2211.10438,
-            equation 4, without the weights' part).
+        model: FP32 graph; it is not changed.
+        groups: Groups that `channel_groups` found in this model.
+        feeds: Inputs of the runs that measure the channels' largest absolute values.
+        exponent: Power in [0, 1] to which the channel's range, relative to the geometric mean, is raised to give s[c],
+            which is then rounded to a power of two: 0 changes nothing, 1 makes all ranges equal within the rounding
+            (Xiao et al. 2022, arXiv 2211.10438, equation 4, without the weights' part).
 
     Returns:
         A model with equal outputs.

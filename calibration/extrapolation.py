@@ -1,4 +1,4 @@
-"""Guesses the mel frames that have not come yet, for streams that cannot await them: linear, fitted on recordings."""
+"""Fits a linear predictor of future mel frames, for streams that cannot wait for them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def extrapolator_from_mels(mels: NDArray[np.float32], future_frames: int) -> onn
     of those of the last four frames, found by ridge regression (A. Hoerl and R. Kennard, Technometrics 12, 1970).
 
     Args:
-        mels: Float32 [segments, n_mels, frames], of calibration.
-        future_frames: How many frames to guess.
+        mels: Calibration mels, float32 [segments, n_mels, frames].
+        future_frames: Number of frames to predict.
 
     Returns:
         A graph from `mel` [batch, n_mels, 4] to `future` [batch, n_mels, future_frames]. The same mels give the same
@@ -50,12 +50,12 @@ def extrapolator_from_mels(mels: NDArray[np.float32], future_frames: int) -> onn
 
 
 def prediction_error(mels: NDArray[np.float32], futures: NDArray[np.float32], known: int) -> float:
-    """Mean squared error of guesses, as a share of that of repeating the last known frame.
+    """Mean squared error of predicted frames, as a share of the error of repeating the last known frame.
 
     Args:
-        mels: [segments, n_mels, frames].
-        futures: [segments, n_mels, count], guessed of the frames from `known` on.
-        known: Frames that were known.
+        mels: Mels with the true future, float32 [segments, n_mels, frames].
+        futures: Predicted frames from `known` on, float32 [segments, n_mels, count].
+        known: Number of frames that were known.
     """
     wanted = mels[:, :, known : known + futures.shape[2]]
     repeated = np.square(wanted - mels[:, :, known - 1 : known]).mean()

@@ -57,11 +57,11 @@ class Int8Config:
 
     Attributes:
         equalization_exponent: How far channel ranges are brought together, from 0 (not at all) to 1 (equal).
-        max_float_share: Share of the convolutions' arithmetic that may stay float, spent where quantization makes
-            most noise; in [0, 1], 0 quantizes all that may be.
-        probe_runs: How many of the calibration runs measure that noise.
-        max_probe_macs: Multiply-accumulates that measuring it may take altogether; of a larger network nothing stays
-            float for its noise, which is the difference between minutes and hours.
+        max_float_share: Share of the convolutions' arithmetic that may stay float, spent where quantization adds most
+            noise; in [0, 1], 0 quantizes every convolution that no pattern keeps float.
+        probe_runs: Number of calibration runs that measure the noise of each convolution, at least 1.
+        max_probe_macs: Largest number of multiply-accumulates for measuring the noise of all convolutions. A network
+            that would need more, and with it hours, keeps no convolution float for its noise.
 
     Raises:
         InputError: A value is out of range.
@@ -87,12 +87,13 @@ class Int8Result:
     """An INT8 graph.
 
     Attributes:
-        model: The graph; its inputs and outputs are those of the FP32 graph.
+        model: INT8 graph, with the inputs and outputs of the FP32 graph.
         quantized_convolutions: Number of convolutions that are quantized.
-        details: `float_by_noise` (names of convolutions left float because of their noise,
-            separated by blanks), `noise_measured` (whether it was, see `Int8Config.max_probe_macs`), `float_share` (of
-            the arithmetic of all that could be quantized), `equalized_groups` and `probe_snr_db`
-            (against FP32, over the probe runs; None when they are equal).
+        details: `float_by_noise` (names of the convolutions left float because of their noise, separated by blanks),
+            `noise_measured` (False where `Int8Config.max_probe_macs` or a `max_float_share` of 0 forbade it),
+            `float_share` (their share of the arithmetic of all convolutions that could be quantized),
+            `equalized_groups` (number of groups of channels) and `probe_snr_db` (SNR in dB against FP32 over the probe
+            runs; None when the outputs are equal).
     """
 
     model: onnx.ModelProto
@@ -114,15 +115,15 @@ def int8_from_fp32(
     a small part of a vocoder.
 
     Args:
-        model: FP32, flat, nodes named, opset 13 or later. Left as it is.
+        model: Flat FP32 graph with named nodes, opset 13 or later; it is not changed.
         feeds: Inputs of the runs that ranges are measured on, each as large as memory allows for the activations of
             one run.
-        target: `cpu`: for ONNX Runtime's CPU provider; uint8 activations, int8 weights, int32 biases; the weights of
-            what stays float are stored in half precision. `tensorrt`:
-            int8 activations and weights with zero point 0, float biases.
+        target: `cpu` for ONNX Runtime's CPU provider: uint8 activations, int8 weights, int32 biases, and half precision
+            as the storage of weights that stay float. `tensorrt`: int8 activations and weights with zero point 0, and
+            float biases.
         float_parts: Shell-style patterns of nodes that stay float.
-        config: None takes the defaults.
-        progress: Receives what is being done.
+        config: Parameters of the quantization; None takes the defaults.
+        progress: Receives the current task, the number of its parts that are done, and the number of parts.
 
     Returns:
         The graph and what was decided. The same arguments give the same bytes.
@@ -130,6 +131,7 @@ def int8_from_fp32(
     Raises:
         InputError: There are no feeds, one does not fit the graph or makes it overflow, a pattern matches no node,
             or nothing is left to quantize.
+        GraphEditError: A pass refused the graph or broke its promise.
     """
     config = config or Int8Config()
     if not feeds:
@@ -233,7 +235,7 @@ def _output_histogram(output: ir.Value) -> FloatHistogram | ChannelHistogram:
 def _output_scale(
     output: ir.Value, histogram: FloatHistogram | ChannelHistogram
 ) -> TensorScale | ChannelScales:
-    """What is negative matters less where a LeakyRelu alone reads the tensor; it also needs a single scale to fuse."""
+    """Errors below zero matter less where a LeakyRelu alone reads the tensor; it also needs a single scale to fuse."""
     if isinstance(histogram, ChannelHistogram):
         return channel_scales(histogram)
     return asymmetric_scale(histogram, _only_leaky_slope(output) or 0.0)

@@ -25,15 +25,15 @@ Outputs = Sequence[Sequence[NDArray[np.float32]]]
 def observe(
     model: onnx.ModelProto, tensors: Sequence[str], feeds: Sequence[Feed]
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Run the graph and look inside. One run's tensors are in memory at a time.
+    """Run the graph and return inner tensors. Those of one run are in memory at a time.
 
     Args:
-        model: Left as it is.
-        tensors: Float tensors of the graph.
-        feeds: Inputs, run by run.
+        model: Graph to run; it is not changed.
+        tensors: Names of float tensors of the graph.
+        feeds: Inputs of the graph, run by run.
 
     Yields:
-        For each feed, every tensor by name.
+        For each feed, the values of every tensor by name.
 
     Raises:
         InputError: A feed does not fit the graph.
@@ -52,7 +52,11 @@ def observe(
 
 
 def run_all(model: onnx.ModelProto, feeds: Sequence[Feed]) -> Outputs:
-    """The outputs for each feed, every operator rounding as written.
+    """The graph's outputs for each feed, computed without optimization, so that every operator rounds as written.
+
+    Args:
+        model: Graph to run; it is not changed.
+        feeds: Inputs of the graph, run by run.
 
     Raises:
         InputError: A feed does not fit the graph.

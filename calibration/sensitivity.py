@@ -1,4 +1,4 @@
-"""What quantizing each convolution alone does to the output, and which to leave float for the least noise."""
+"""The noise that quantizing each convolution alone adds to the output, and the convolutions to leave float for it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ def noise_of_each(
     """The `relative_noise` in the output when one convolution is quantized and the rest is float.
 
     Args:
-        quantize: Gives the graph in which the named convolutions are quantized, and no others.
-        names: Of the convolutions.
-        feeds: To run.
-        progress: Called after each.
+        quantize: Returns the graph in which exactly the named convolutions are quantized.
+        names: Names of the convolutions to measure.
+        feeds: Inputs of the runs, one after another.
+        progress: Called before each convolution with the current task, the number measured, and the number in all.
+
+    Returns:
+        The noise by name of convolution.
     """
     reference = run_all(quantize(frozenset()), feeds)
     noise = {}
@@ -42,18 +45,18 @@ def noise_of_each(
 
 
 def costliest_noise(noise: Mapping[str, float], costs: Mapping[str, int], max_share: float) -> list[str]:
-    """The convolutions to leave float: those that make most noise for their arithmetic, within a budget.
+    """The convolutions to leave float: those that add most noise for their arithmetic, within a budget.
 
     Noise from different convolutions is nearly uncorrelated, so energies add and the choice is a knapsack, filled
     greedily.
 
     Args:
-        noise: `relative_noise` by convolution.
-        costs: Multiply-accumulates by convolution.
-        max_share: Of the sum of the costs, in [0, 1].
+        noise: `relative_noise` by name of convolution.
+        costs: Multiply-accumulates by name of convolution.
+        max_share: Largest share of the sum of all costs that the chosen ones may have, in [0, 1].
 
     Returns:
-        Names, the noisiest for its cost first.
+        Names of the chosen convolutions, the noisiest for its cost first.
     """
     budget = max_share * sum(costs.values())
     chosen = []
@@ -65,7 +68,7 @@ def costliest_noise(noise: Mapping[str, float], costs: Mapping[str, int], max_sh
 
 
 def multiply_accumulates(model: onnx.ModelProto, names: Sequence[str], feed: Feed) -> dict[str, int]:
-    """The arithmetic of convolutions in one run: output elements times the weights that each takes."""
+    """The multiply-accumulates of each convolution in one run: output elements times the weights that each takes."""
     nodes = nodes_by_name(graph_of(model), names)
     outputs = [name_of(node.outputs[0]) for node in nodes]
     observed = next(iter(observe(model, outputs, [feed])))
@@ -78,10 +81,14 @@ def multiply_accumulates(model: onnx.ModelProto, names: Sequence[str], feed: Fee
 
 
 def relative_noise(reference: Outputs, outputs: Outputs) -> float:
-    """Noise as it disturbs: the energy of each short block relative to the signal's there, summed over all blocks.
+    """Audible noise: the energy of the noise in each short block relative to the signal's there, summed over blocks.
 
-    Plain noise energy is decided by the loudest moments alone, but noise is heard where the signal is soft. The
-    signal's energy is not taken for less than a fraction of its mean, so that silence does not decide instead.
+    The loudest moments alone decide the plain energy of noise, but noise is audible where the signal is soft. The
+    signal's energy counts as at least a fraction of its mean, so that silence does not decide instead.
+
+    Args:
+        reference: Outputs of the reference, run by run.
+        outputs: Outputs to judge, of the same shapes.
     """
     signal = np.concatenate([_block_energies(output) for one_run in reference for output in one_run])
     noise = np.concatenate(

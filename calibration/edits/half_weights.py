@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from voirs_vocoder.calibration.edits.reading import initializer, input_at
+from voirs_vocoder.calibration.edits.reading import initializer, input_at, refuse_unless_flat
 from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 
@@ -24,6 +24,14 @@ class HalfStoredWeightsPass(ir.passes.InPlacePass):
     Rounding to 11 bits puts noise 70 dB below the layer's output, far under that of INT8 elsewhere. A weight beyond the
     range of FP16 stays as it is.
     """
+
+    def requires(self, model: ir.Model) -> None:
+        """The graph is flat and its nodes are named.
+
+        Raises:
+            PreconditionError: It is not.
+        """
+        refuse_unless_flat(model)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Replace in place."""

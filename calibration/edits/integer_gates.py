@@ -23,7 +23,13 @@ from voirs_vocoder.calibration.activation_ranges import (
     FloatHistogram,
     symmetric_scale,
 )
-from voirs_vocoder.calibration.edits.reading import initializer, input_at, name_of, sole_reader
+from voirs_vocoder.calibration.edits.reading import (
+    initializer,
+    input_at,
+    name_of,
+    refuse_unless_flat,
+    sole_reader,
+)
 from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 
@@ -39,11 +45,11 @@ _LAST = 254
 
 @dataclass(frozen=True)
 class Gate:
-    """What is done to the two halves of a sum's channels.
+    """The activations of the two halves of a sum's channels.
 
     Attributes:
-        halves: The tensors that the Split makes.
-        operators: `Sigmoid` or `Tanh` for each.
+        halves: Names of the two tensors that the Split makes.
+        operators: `Sigmoid` or `Tanh` for each half.
     """
 
     halves: tuple[str, str]
@@ -72,12 +78,12 @@ def gate_of_sum(graph: ir.Graph, total: str) -> Gate | None:
 
 
 def gate_scales(gate: Gate, histograms: Sequence[FloatHistogram], channels: int) -> ChannelScales:
-    """One scale for each half: a table has one for all of its channels.
+    """One scale for each half, since a table has one scale for all channels.
 
     Args:
-        gate: Whose halves they are.
-        histograms: Of both halves.
-        channels: Of the sum.
+        gate: Gate that reads the sum.
+        histograms: Values of each half.
+        channels: Number of channels of the sum, twice that of a half.
     """
     scales = [
         min(symmetric_scale(histogram).scale, _SATURATION[operator] / _LIMIT)
@@ -93,6 +99,14 @@ class IntegerGatesPass(ir.passes.InPlacePass):
 
     The activations keep their names and outputs.
     """
+
+    def requires(self, model: ir.Model) -> None:
+        """The graph is flat and its nodes are named.
+
+        Raises:
+            PreconditionError: It is not.
+        """
+        refuse_unless_flat(model)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite in place."""
@@ -160,9 +174,9 @@ def _write_table(
 def _single_scale(node: ir.Node) -> tuple[ir.Value, float] | None:
     """The integers that an activation's input is dequantized from, and their scale.
 
-    None where the node is no gate's activation, its input is not dequantized per channel, or the scales of the channels
-    differ: one table serves channels of one scale only. A DequantizeLinear with one scale for the whole tensor stands
-    in front of an activation that is no gate's, which a table of its own would not make faster.
+    None where the node is not a gate's activation, its input is not dequantized per channel, or the scales of the
+    channels differ: one table serves channels of one scale only. A DequantizeLinear with one scale for the whole tensor
+    stands before an activation outside a gate, which a table would not make faster.
     """
     rounded = (
         node.inputs[0].producer() if node.op_type in _SATURATION and node.inputs[0] is not None else None

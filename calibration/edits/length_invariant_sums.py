@@ -1,4 +1,4 @@
-"""Makes convolutions add their terms in one order whatever the length of their input.
+"""Makes convolutions add their terms in one order, independent of the length of their input.
 
 ONNX Runtime's CPU kernels add in blocks, whose size depends on how many positions are computed at once. Where the
 terms are large, as log mels are, that moves the audio of the shipped HiFi-GAN V2 by up to 2.4e-5 between one chunking
@@ -16,7 +16,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from voirs_vocoder.calibration.edits.reading import attribute, initializer, input_at, name_of
+from voirs_vocoder.calibration.edits.reading import (
+    attribute,
+    initializer,
+    input_at,
+    name_of,
+    refuse_unless_flat,
+)
 from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 
@@ -45,6 +51,14 @@ class LengthInvariantSumsPass(ir.passes.InPlacePass):
     def __init__(self, patterns: Sequence[str] | None) -> None:
         super().__init__()
         self._patterns = None if patterns is None else tuple(patterns)
+
+    def requires(self, model: ir.Model) -> None:
+        """The graph is flat and its nodes are named.
+
+        Raises:
+            PreconditionError: It is not.
+        """
+        refuse_unless_flat(model)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Split in place."""

@@ -2,9 +2,9 @@
 
 ONNX Runtime on the CPU makes an integer kernel of DequantizeLinear -> Conv -> QuantizeLinear when activations are
 uint8, weights int8 per channel and the bias int32. Its outputs have one scale, but may yet be rounded channel by
-channel: gains in the weights' scales bring all channels to one range, and the DequantizeLinear behind, which has a
-scale per channel, takes them out again, at no cost. TensorRT takes int8 with zero point 0 throughout, a float bias,
-and no QuantizeLinear behind a convolution, which would keep it from fusing with what follows.
+channel: gains in the weights' scales bring all channels to one range, and the DequantizeLinear after it, which has a
+scale per channel, removes them again, at no cost. TensorRT takes int8 with zero point 0 throughout, a float bias, and
+no QuantizeLinear after a convolution, which would keep the convolution from fusing with what follows.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from voirs_vocoder.calibration.edits.reading import (
     is_boundary,
     name_of,
     nodes_by_name,
+    refuse_unless_flat,
     sole_reader,
 )
 from voirs_vocoder.calibration.edits.run import run_passes
@@ -34,6 +35,8 @@ from voirs_vocoder.runtime.artifact.manifest import Target
 
 __all__ = ["QdqFromFp32Pass", "Scales", "convolution_sums", "qdq_from_fp32"]
 
+# The first in which DequantizeLinear has an axis.
+_LEAST_OPSET = 13
 _LIMIT = 127
 _MIDDLE = 128
 # An int32 bias must not come near the accumulator's end; a channel with next to no weights would send it there.
@@ -102,11 +105,16 @@ class QdqFromFp32Pass(ir.passes.InPlacePass):
         self._target = target
 
     def requires(self, model: ir.Model) -> None:
-        """Every name is that of a Conv with constant weights, and every scale that it needs is given.
+        """The graph is flat, every name is that of a Conv with constant weights, and every scale it needs is given.
 
         Raises:
-            PreconditionError: A node or a scale is missing.
+            PreconditionError: The graph is not flat or its opset too old, or a node or a scale is missing.
         """
+        refuse_unless_flat(model)
+        if (opset := model.opset_imports.get("", 0)) < _LEAST_OPSET:
+            raise ir.passes.PreconditionError(
+                f"scales per channel need opset {_LEAST_OPSET} or later, got {opset}; export the model again"
+            )
         nodes = {name_of(node): node for node in nodes_by_name(model.graph, self._names)}
         for name in sorted(self._names):
             node = nodes.get(name)

@@ -1,7 +1,7 @@
 """Finds in a QDQ graph what TensorRT would refuse, or take and compute something else.
 
-TensorRT's rules for explicit quantization are stricter than ONNX's, and its parser lets some violations through without
-a word: uint8 activations become int8, per-channel activations and scales along the wrong axis of a weight build.
+TensorRT's rules for explicit quantization are stricter than ONNX's, and its parser accepts some violations without an
+error: uint8 activations become int8, per-channel activations and scales along the wrong axis of a weight build.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Finding:
     """A rule that a node breaks.
 
     Attributes:
-        rule: What TensorRT needs.
-        node: The node's name, or its output's where it has none.
-        value: What was found.
-        remedy: What to do.
+        rule: Rule of TensorRT.
+        node: Name of the node, or of its first output where the node has none.
+        value: Value that breaks the rule.
+        remedy: Change that fixes it.
     """
 
     rule: str
@@ -51,7 +51,7 @@ def lint_qdq(model: onnx.ModelProto) -> list[Finding]:
         model: A flat graph.
 
     Returns:
-        What is wrong, in the order of the graph; empty when TensorRT reads the graph as it is meant.
+        The broken rules, in the order of the graph; empty when TensorRT computes what the graph states.
     """
     return _Linter(model).findings()
 
@@ -104,7 +104,7 @@ class _Linter:
         rule = "a zero point must be a constant 0 of type int8"
         given = input_at(node, 2)
         if given is None:
-            # ONNX's default is uint8, unless the node says otherwise or its input is already int8.
+            # ONNX's default is uint8, unless the node has another type or its input is already int8.
             self._check_implicit_type(node, rule)
             return
         zero_point = constant(given)

@@ -1,7 +1,8 @@
-"""Questions about a flat graph: the constant behind a value, the one node that reads it, an attribute's number."""
+"""Questions about a flat graph: is it flat, which constant does a value have, which node alone reads it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "is_boundary",
     "name_of",
     "nodes_by_name",
+    "refuse_unless_flat",
     "sole_reader",
 ]
 
@@ -66,6 +68,29 @@ def name_of(value: ir.Value | ir.Node | None) -> str:
 def nodes_by_name(graph: ir.Graph, names: Collection[str]) -> list[ir.Node]:
     """The nodes with one of these names, in the order of the graph."""
     return [node for node in graph if node.name in names]
+
+
+def refuse_unless_flat(model: ir.Model) -> None:
+    """Check that a model is one graph without functions and subgraphs, whose nodes have names of their own.
+
+    Raises:
+        PreconditionError: The model is not; the message names what is wrong.
+    """
+    if model.functions:
+        raise ir.passes.PreconditionError(
+            f"a graph is edited without functions, got {len(model.functions)}; inline them first"
+        )
+    counts = Counter(node.name for node in model.graph)
+    repeated = [name for name, count in counts.items() if count > 1 or not name]
+    if repeated:
+        raise ir.passes.PreconditionError(
+            f"nodes must have names of their own, got {repeated[:5]}; run NameNodesPass first"
+        )
+    for node in model.graph:
+        if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
+            raise ir.passes.PreconditionError(
+                f"graphs are edited flat, got a subgraph in node {node.name} ({node.op_type}); unroll it at export"
+            )
 
 
 def sole_reader(value: ir.Value) -> ir.Node | None:

@@ -1,12 +1,12 @@
-"""What a graph must be before its precision, or the way it takes its input, is edited."""
+"""Checks of a graph before a pass edits its precision or the way that it takes its input."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from voirs_vocoder.calibration.edits.reading import refuse_unless_flat
 from voirs_vocoder.export.passes.operator_types import node_types
 
 __all__ = ["all_values", "refuse_unless_plain"]
@@ -29,28 +29,15 @@ def refuse_unless_plain(model: ir.Model, *, quantized: bool = False) -> None:
     """Check that every value is a typed tensor of one flat graph of standard, certain operators.
 
     Args:
-        model: The graph.
-        quantized: Whether it may be quantized.
+        model: Model to check.
+        quantized: Whether the graph may have QuantizeLinear and DequantizeLinear.
 
     Raises:
-        PreconditionError: The graph has something else; the message names it.
+        PreconditionError: The graph has something else, which the message names.
     """
     graph = model.graph
-    if model.functions:
-        raise ir.passes.PreconditionError(
-            f"a graph is edited without functions, got {len(model.functions)}; inline them first"
-        )
-    repeated = [name for name, count in Counter(node.name for node in graph).items() if count > 1 or not name]
-    if repeated:
-        raise ir.passes.PreconditionError(
-            f"nodes must have names of their own, got {repeated[:5]}; run NameNodesPass first"
-        )
+    refuse_unless_flat(model)
     for node in graph:
-        if any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values()):
-            raise ir.passes.PreconditionError(
-                f"graphs are edited flat, got a subgraph in node {node.name} ({node.op_type}); "
-                "unroll it at export"
-            )
         if node.op_type in _QUANTIZED and not quantized:
             raise ir.passes.PreconditionError(
                 f"precision is edited before quantization, got node {node.name} ({node.op_type}); "
