@@ -7,7 +7,7 @@ __all__ = ["CheckpointError", "ModelConfigError", "ReferenceModelError"]
 
 
 class ReferenceModelError(Exception):
-    """Base of what a caller can mend: a wrong file, a wrong configuration, an unknown family."""
+    """Base of the errors that a caller can fix: a wrong file, a wrong configuration, an unknown family."""
 
 
 class CheckpointError(ReferenceModelError):

@@ -40,12 +40,12 @@ class TensorSpec:
     """One input or output of a graph.
 
     Attributes:
-        name: The name that the artifact contract gives it, such as `mel` or `audio`.
+        name: Name in the artifact contract, such as `mel` or `audio`.
         shape: One entry per axis: an int is static, a string names a dynamic axis, or a multiple of one
             such as `frames*256`.
         dtype: Element type at the boundary.
-        example_mean: Of the values that the graph is tried with where no real ones are at hand.
-        example_std: Their standard deviation.
+        example_mean: Mean of the random values that the graph is tried with where there are no real ones.
+        example_std: Standard deviation of these random values.
     """
 
     name: str
@@ -72,17 +72,17 @@ class GraphSpec:
     Attributes:
         role: `offline`, `stream`, `conditioner`, `step`, `sampler` or `batch`.
         module: Called with the inputs in order; returns the outputs in order.
-        inputs: What goes in.
-        outputs: What comes out.
+        inputs: Inputs of the graph, in order.
+        outputs: Outputs of the graph, in order.
         context_frames: Mel frames before a frame that its audio depends on, computed from the configuration.
-        look_ahead_frames: Mel frames after a frame that its audio depends on, computed likewise.
+        look_ahead_frames: Mel frames after a frame that its audio depends on, computed from the configuration.
         keep_float: Name of a precision to the nodes that do not take part in it, as shell-style patterns. A node that
             owns a weight bears the name of its module (`conv_pre`, `resblocks.3.convs1.0`); any other is named after
             its operator and numbered (`Tanh.0`, `LeakyRelu.4`). A precision that is not named keeps none.
-        steady_parts: Convolutions, as patterns of their nodes, whose sums must be the same whatever the length of the
-            input: they are split into parts named `NODE.part.0` and so on, whose sum fits one block of a CPU kernel.
+        steady_parts: Convolutions, as patterns of their nodes, whose sums must not depend on the length of the input:
+            they are split into parts named `NODE.part.0` and so on, whose sum fits one block of a CPU kernel.
         precisions: Names of the reduced precisions in which the graph may be made; None for every one.
-        details: What else the manifest should say of it.
+        details: Further facts for people, which the manifest keeps with the graph.
     """
 
     role: str
@@ -99,14 +99,14 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What an artifact says of a model besides its graphs.
+    """What an artifact states about a model besides its graphs.
 
     Attributes:
-        driver: Which of the runtime's drivers turns the graphs into audio.
-        variant: The published variant (`v1`), or `custom`.
+        driver: Name of the runtime's driver that turns the graphs into audio.
+        variant: Name of the published variant (`v1`), or `custom`.
         look_ahead_samples: Audio samples of future that one output sample depends on.
         mel: Convention of the mels that the model was trained on.
-        config: The model configuration as read, for the record.
+        config: Model configuration as read, which the manifest keeps.
         diffusion: How a diffusion model was trained and is sampled by default; None for other models.
     """
 
@@ -132,8 +132,9 @@ class VocoderModule(nn.Module):
     """A model that can describe itself.
 
     Attributes:
-        description: See `ModelDescription`.
-        checkpoint_sha256: Of the file that the weights came from; None for a model made in memory.
+        description: What an artifact of the model states about it.
+        checkpoint_sha256: SHA-256 of the file that the weights came from, in lower-case hex; None for a model made in
+            memory.
     """
 
     description: ModelDescription

@@ -31,8 +31,8 @@ class StepEmbedding(nn.Module):
         """Make the table.
 
         Args:
-            steps: Of the training schedule.
-            channels: Of both layers.
+            steps: Number of steps of the training schedule.
+            channels: Number of channels of both layers.
         """
         super().__init__()
         self.register_buffer("embedding", _table(steps), persistent=False)

@@ -53,14 +53,14 @@ _SHELLS = (
 
 
 class ModuleShell:
-    """What is left of a pickled object of a known class: its attributes, none of its behaviour."""
+    """What is left of a pickled object of a known class: its attributes, none of its methods."""
 
     def __init__(self, *arguments: object) -> None:
         """Forget the arguments of construction, which no weight depends on."""
         self.attributes: dict[str, object] = {}
 
     def __setstate__(self, state: object) -> None:
-        """Take what a pickle says of the object."""
+        """Take the attributes that a pickle states."""
         self.attributes = state if isinstance(state, dict) else {}
 
     def state_dict(self) -> dict[str, object]:
@@ -130,7 +130,7 @@ def unpickle_modules(data: bytes, classes: frozenset[str]) -> object:
         return _from_archive(data, classes) if data[:2] == b"PK" else _from_stream(data, classes)
     except CheckpointError:
         raise
-    except Exception as error:  # unpicklers raise whatever a broken stream leads to
+    except Exception as error:  # a broken stream makes unpicklers raise any exception
         raise CheckpointError(f"a broken PyTorch checkpoint, cut off perhaps: {error}") from error
 
 

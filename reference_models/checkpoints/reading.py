@@ -1,6 +1,6 @@
 """Checkpoints in, without executing anything in them; safetensors out.
 
-The format is recognised by content, never by the file's name: safetensors, torch's zip archives, and the older
+The format is recognized by content, never by the file's name: safetensors, torch's zip archives, and the older
 pickle stream. Pickles go through torch's `weights_only` loader, which knows tensors and containers and nothing else;
 where a family was published as whole pickled modules, through `pickled_module`, which takes the tensors out.
 """
@@ -43,9 +43,9 @@ class Checkpoint:
     """A checkpoint's weights.
 
     Attributes:
-        path: Where it was read from.
-        tensors: By parameter name, float32, finite.
-        sha256: Of the file's bytes, in lower-case hex.
+        path: File that the weights were read from.
+        tensors: Weights by parameter name, float32, finite.
+        sha256: SHA-256 of the file's bytes, in lower-case hex.
         format: `safetensors`, `torch-zip` or `torch-pickle`.
     """
 
@@ -55,7 +55,7 @@ class Checkpoint:
     format: str
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Checkpoint:
-        """The same checkpoint with its weights rearranged."""
+        """A copy of the checkpoint with other tensors, such as renamed ones."""
         return dataclasses.replace(self, tensors=tensors)
 
 
@@ -78,7 +78,7 @@ def read_checkpoint(
         CheckpointError: The file cannot be read, would execute code, is broken, or holds no weights.
     """
     data = _read(path)
-    form = _recognise(path, data)
+    form = _recognized_format(path, data)
     if form == "safetensors":
         try:
             loaded: object = safetensors.torch.load(data)
@@ -149,7 +149,7 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _recognise(path: Path, data: bytes) -> str:
+def _recognized_format(path: Path, data: bytes) -> str:
     if data[:4] == b"PK\x03\x04":
         return "torch-zip"
     if data[:1] == b"\x80":
@@ -171,12 +171,12 @@ def _unpickle(path: Path, data: bytes, form: str, module_classes: frozenset[str]
             raise CheckpointError(f"{path}: {error}") from error
     try:
         with warnings.catch_warnings():
-            # Old checkpoints use TypedStorage; the warning addresses whoever wrote them.
+            # Old checkpoints use TypedStorage; the warning addresses their authors.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
-            # torch explains itself at length; the line that names the object is the one that tells.
+            # torch explains itself at length; the line that names the object is the useful one.
             lines = str(error).splitlines()
             reason = next((line.strip() for line in lines if "GLOBAL" in line), lines[0])
             raise CheckpointError(
@@ -184,7 +184,7 @@ def _unpickle(path: Path, data: bytes, form: str, module_classes: frozenset[str]
                 "save the state dict alone, best as safetensors"
             ) from error
         raise CheckpointError(f"{path}: a broken PyTorch checkpoint: {error}") from error
-    except Exception as error:  # torch's readers raise whatever a broken stream leads to
+    except Exception as error:  # a broken stream makes torch's readers raise any exception
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: a broken PyTorch checkpoint, cut off perhaps: {reason}") from error
 

@@ -1,6 +1,6 @@
 """Weight norm in its three published forms, and their conversion.
 
-Weight normalisation (Salimans and Kingma 2016, equation 2) keeps w = g * v / ||v||, the norm being taken over every
+Weight normalization (Salimans and Kingma 2016, equation 2) keeps w = g * v / ||v||, the norm being taken over every
 axis but the first. A checkpoint holds it as `weight_g`/`weight_v` (`torch.nn.utils.weight_norm`), as
 `parametrizations.weight.original0/original1` (`torch.nn.utils.parametrizations.weight_norm`), or folded as `weight`.
 """
@@ -33,7 +33,7 @@ def weight_normed(layer: Layer) -> Layer:
 
 
 def official_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with parametrized weight norm renamed to `weight_g` and `weight_v`."""
+    """Rename parametrized weight norm to `weight_g` and `weight_v`, and keep every tensor as it is."""
     renamed = {}
     for name, tensor in state.items():
         for suffix, official in _PARAMETRIZED.items():

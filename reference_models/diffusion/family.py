@@ -20,7 +20,7 @@ class DiffWaveFamily:
     """DiffWave of any official parameters."""
 
     def load(self, checkpoint: Path, config: Path | None) -> DiffWave:
-        """See `Family.load`. The official file holds its weights under `model`; parameters lie in `params.json`."""
+        """Read the official file, with the weights under `model` and `params.json` beside it; see `Family.load`."""
         path = checkpoint.with_name("params.json") if config is None else config
         model = DiffWave(DiffWaveConfig.from_json(path))
         source = read_checkpoint(checkpoint, weights_keys=("model",))
@@ -29,7 +29,7 @@ class DiffWaveFamily:
         return model.eval().requires_grad_(False)
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
-        """See `Family.graphs`. The conditioner, which runs once, and the network, which runs at every step."""
+        """Describe the conditioner, which runs once, and the network, which runs at every step."""
         if not isinstance(module, DiffWave):
             raise ReferenceModelError(
                 f"the family diffwave makes graphs of DiffWave, got {type(module).__name__}"
@@ -57,7 +57,7 @@ class UNetFamily:
     """The U-Net of any configuration."""
 
     def load(self, checkpoint: Path, config: Path | None) -> DiffWaveUNet:
-        """See `Family.load`. A state dict, alone or under `model`."""
+        """Read a state dict, alone or under `model`; see `Family.load`."""
         path = checkpoint.with_name("config.json") if config is None else config
         model = DiffWaveUNet(UNetConfig.from_json(path))
         source = read_checkpoint(checkpoint, weights_keys=("model",))
@@ -66,7 +66,7 @@ class UNetFamily:
         return model.eval().requires_grad_(False)
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
-        """See `Family.graphs`. The conditioner, which runs once, and the network, which runs at every step."""
+        """Describe the conditioner, which runs once, and the network, which runs at every step."""
         if not isinstance(module, DiffWaveUNet):
             raise ReferenceModelError(
                 f"the family diffwave-unet makes graphs of DiffWaveUNet, got {type(module).__name__}"

@@ -42,14 +42,15 @@ def diffusion_graphs(
     Args:
         model: Called `network` in both graphs, which the names of their nodes begin with.
         n_mels: Mel bands.
-        conditioner_channels: Of the conditioner.
+        conditioner_channels: Number of channels of the conditioner.
         hop_length: Audio samples per mel frame; the conditioner has one value per sample.
-        samples: The axis of the network's inputs: `samples`, or a multiple of `frames` where it takes whole frames.
+        samples: Name of the time axis of the network's inputs: `samples`, or a multiple of `frames` where the network
+            takes whole frames.
         conditioner_context_frames: Mel frames on each side that the conditioner of a frame depends on.
         step_context_frames: Mel frames on each side that one evaluation depends on.
-        mel_mean: Of the mels of speech, about.
-        mel_std: Their deviation, about.
-        step_keep_float: Nodes of the network that keep their precision.
+        mel_mean: Approximate mean of the mels of speech.
+        mel_std: Approximate standard deviation of the mels of speech.
+        step_keep_float: Precision to patterns of the network's nodes that stay float in it.
     """
     return [
         GraphSpec(

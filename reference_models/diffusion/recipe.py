@@ -67,16 +67,16 @@ class DiffusionTask:
 
         Args:
             model: What ships.
-            betas: Of its training schedule.
-            predict: Calls it: noisy audio, step, mel and a generator to the predicted noise.
+            betas: Variances of the training schedule.
+            predict: Calls the network: noisy audio, step, mel and a generator to the predicted noise.
             noise_scale: From steps [batch] to what an error of the network itself is multiplied by in the noise; the
                 loss divides by it, so that all levels count alike.
-            stft_weight: Of the spectra, against 1 for the noise.
+            stft_weight: Weight of the loss on spectra; the loss on the noise has weight 1.
             spectra_below: Ratio of noise to signal, in amplitude, from which on spectra no longer count: what louder
                 noise hides cannot be known, and to match its spectrum all the same is learnt at the cost of the rest.
-            averaged: Over how many neighbouring samples the error in the noise is averaged before it counts, one term
-                each. White errors count alike in all of them, errors at low frequencies, where speech has its energy
-                and noise hides the least of it, more in the longer ones.
+            averaged: Numbers of neighboring samples over which the error in the noise is averaged before it counts, one
+                term each. White errors count alike in all terms, errors at low frequencies, where speech has its
+                energy and noise hides the least of it, more in the longer ones.
         """
         self.model = model
         levels = NoiseSchedule(betas).alphas_cumulative
@@ -87,11 +87,11 @@ class DiffusionTask:
         self._stft_weight, self._spectra_below = stft_weight, spectra_below
 
     def players(self) -> Mapping[str, nn.Module]:
-        """See `Task.players`."""
+        """Name the model, the only set of weights."""
         return {"model": self.model}
 
     def turns(self, batch: Batch, step: int, generator: torch.Generator, *, bf16: bool) -> Iterator[Turn]:
-        """See `Task.turns`."""
+        """Yield the one update of a step; see `Task.turns`."""
         del step
         count = batch.audio.shape[0]
         # One level from each of `count` equal parts of the schedule: the loss of a batch varies less.
@@ -125,7 +125,7 @@ def noise_level(roots: Tensor, step: Tensor) -> Tensor:
     """The root of alpha_cumulative at a fractional step, interpolated as `NoiseSchedule.steps_of` does.
 
     Args:
-        roots: Of the schedule, [steps].
+        roots: Square roots of the schedule's cumulative alphas, float64 [steps].
         step: [batch], in [0, steps - 1].
 
     Returns:
@@ -147,10 +147,10 @@ def diffwave_task(config: Mapping[str, object]) -> DiffusionTask:
 
 
 def _begin(model: DiffWave) -> None:
-    """Weights that hear both inputs: He normal convolutions, and a mel that is stretched by linear interpolation.
+    """Set weights that let both inputs through: He normal convolutions, and a linearly interpolated mel.
 
     K. He et al., Delving Deep into Rectifiers, arXiv 1502.01852, equation 10, as lmnt-com. Of random kernels of one
-    channel, the two that stretch the mel let a hundredth of its variation pass, and the network is deaf to it for
+    channel, the two that stretch the mel let a hundredth of its variation pass, and the network ignores it for
     thousands of steps.
     """
     for module in model.modules():
@@ -171,7 +171,7 @@ def _begin(model: DiffWave) -> None:
 
 
 def unet_task(config: Mapping[str, object]) -> DiffusionTask:
-    """The U-Net; a share of examples hears no mel, so that sampling can be guided."""
+    """The U-Net; a share of examples gets no mel, so that sampling can be guided."""
     model = DiffWaveUNet(UNetConfig.from_mapping(config))
 
     def predict(noisy: Tensor, step: Tensor, mel: Tensor, generator: torch.Generator) -> Tensor:
@@ -228,7 +228,7 @@ DIFFWAVE_UNET = Recipe(
         "attention_reach_frames": 8,
         "conditioner_channels": 3,
         "embedding_channels": 64,
-        # From -60 dB, which nobody hears, to 29 dB above speech.
+        # From -60 dB, which is inaudible, to 29 dB above speech.
         "noise_schedule": _betas(np.geomspace(1e-3, 2.0, 200)),
         "audio_rms": 0.07,
         "sampler": "dpm-solver++",

@@ -52,7 +52,7 @@ class PositionNorm(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions around what the step and the mel say, with a residual."""
+    """Two convolutions, conditioned on the step and the mel in between, with a residual."""
 
     def __init__(self, channels_in: int, channels: int, level: int, config: UNetConfig) -> None:
         super().__init__()
@@ -213,8 +213,8 @@ class DiffWaveUNet(VocoderModule):
         """`predict_noise` from a mel, for training.
 
         Args:
-            noisy_audio: See `predict_noise`.
-            step: Likewise.
+            noisy_audio: [batch, 1, samples], float32; samples a multiple of the hop length.
+            step: [batch], float32, in steps of the training schedule.
             mel: [batch, n_mels, frames].
             keep_mel: [batch], float32, 0 where the mel is withheld and 1 elsewhere; None withholds none.
         """
@@ -225,7 +225,7 @@ class DiffWaveUNet(VocoderModule):
 
 
 def _scales(config: UNetConfig) -> Tensor:
-    """Of input, of what passes by, and of output, at each step of the schedule: [steps, 3].
+    """Factors of the input, of the bypass, and of the output, at each step of the schedule: [steps, 3].
 
     With a² the cumulative alpha, s² = 1 - a² and d the RMS of the audio, the noisy audio has the variance
     v = a² d² + s². The network takes x / sqrt(v) and gives F; the noise is x s / v - F a d / sqrt(v).

@@ -17,7 +17,7 @@ class HifiGanFamily:
     """HiFi-GAN V1, V2, V3 and any custom official configuration."""
 
     def load(self, checkpoint: Path, config: Path | None) -> HifiGan:
-        """See `Family.load`. The official pickle holds its weights under the key `generator`."""
+        """Read the official pickle, with the weights under `generator`, or safetensors; see `Family.load`."""
         path = checkpoint.with_name("config.json") if config is None else config
         model = HifiGan(HifiGanConfig.from_json(path))
         source = read_checkpoint(checkpoint, weights_keys=("generator",))
@@ -27,7 +27,7 @@ class HifiGanFamily:
         return model.eval().requires_grad_(False)
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
-        """See `Family.graphs`. One graph, mel to audio."""
+        """Describe the one graph, mel to audio."""
         description = module.description
         frames_of_context = -(-description.look_ahead_samples // description.hop_length)
         return [
@@ -48,12 +48,12 @@ class HifiGanFamily:
                 look_ahead_frames=frames_of_context,
                 # FP16 errors at the head pass through the whole network: on the shipped V2, leaving the first two
                 # layers in FP32 (1% of the arithmetic) raises the mean SNR from 46 to 56 dB. The first and last
-                # convolutions, 0.1% of the arithmetic, are likewise the ones that INT8 hurts most.
+                # convolutions, 0.1% of the arithmetic, are also the ones that INT8 hurts most.
                 keep_float={
                     "fp16": ("conv_pre*", "LeakyRelu.0", "ups.0", "conv_post", "Tanh.*"),
                     "int8": ("conv_pre*", "conv_post"),
                 },
-                # Log mels are large: the order in which they add up would be heard in a stream's last digits.
+                # Log mels are large: the order in which they add up would change the last digits of a stream.
                 steady_parts=("conv_pre",),
             )
         ]

@@ -1,4 +1,4 @@
-"""How HiFi-GAN learns: first to match spectra, then besides to pass for speech before discriminators."""
+"""How HiFi-GAN learns: first to match spectra, then besides to deceive discriminators."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class HifiGanTask:
     """The losses of arXiv 2010.05646, section 2.4, and a multi-resolution STFT loss.
 
     Attributes:
-        model: What ships.
+        model: Generator, whose weights ship.
         figures: `mel_l1` and `stft`, unweighted; `adversarial` of the generator and `discriminator`, 0 while it learns
             alone.
     """
@@ -47,7 +47,7 @@ class HifiGanTask:
         """Make generator and discriminators.
 
         Args:
-            config: The generator's, in official keys.
+            config: Configuration of the generator, in official keys.
             adversarial_from_step: Steps that the generator learns alone.
         """
         self.model = HifiGan(HifiGanConfig.from_mapping(config))
@@ -65,11 +65,11 @@ class HifiGanTask:
         self._padding = mel_padding(convention)
 
     def players(self) -> Mapping[str, nn.Module]:
-        """See `Task.players`."""
+        """Name the generator and the discriminators."""
         return {"model": self.model, "discriminators": self.discriminators}
 
     def turns(self, batch: Batch, step: int, generator: torch.Generator, *, bf16: bool) -> Iterator[Turn]:
-        """See `Task.turns`. The discriminators first."""
+        """Yield the update of the discriminators, then that of the generator; see `Task.turns`."""
         del generator
         made = self.model(batch.mel)
         nothing = torch.zeros(())
@@ -118,7 +118,7 @@ def discriminator_loss(verdicts: list[Verdict]) -> Tensor:
 
 
 def generator_loss(verdicts: list[Verdict]) -> tuple[Tensor, Tensor]:
-    """Least squares, made to 1, and feature matching: arXiv 2010.05646, equations 2 and 4, summed likewise."""
+    """Least squares, made to 1, and feature matching, summed over discriminators: arXiv 2010.05646, eq. 2 and 4."""
     adversarial, features = [], []
     for score, activations in verdicts:
         adversarial.append((score.chunk(2)[1] - 1.0).square().mean())

@@ -39,28 +39,32 @@ _BAD_INPUT = 2
     "--output",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="For weights, state and curve; a training that lies there goes on.",
+    help="Folder for weights, state and curve; a training that it holds is continued.",
 )
-@click.option("--hours", required=True, type=click.FloatRange(0, min_open=True), help="Of training in all.")
+@click.option(
+    "--hours", required=True, type=click.FloatRange(0, min_open=True), help="Hours of training in all."
+)
 @click.option(
     "--start-from",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Weights to begin with, such as a shipped checkpoint's, instead of random ones.",
 )
-@click.option("--steps", type=click.IntRange(1), help="Stop after so many in all.")
+@click.option("--steps", type=click.IntRange(1), help="Stop after this number of training steps in all.")
 @click.option("--batch", type=click.IntRange(1), help="Segments per step.  [default: the recipe's]")
 @click.option(
-    "--held-back", type=click.IntRange(1), help="Recordings to evaluate.  [default: the recipe's 12]"
+    "--held-back",
+    type=click.IntRange(1),
+    help="Number of recordings to evaluate.  [default: the recipe's 12]",
 )
 @click.option(
     "--evaluate-minutes",
     type=click.FloatRange(0, min_open=True),
     default=20.0,
     show_default=True,
-    help="Of training between evaluations.",
+    help="Minutes of training between evaluations.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1), default=os.cpu_count(), show_default=True, help="Of PyTorch."
+    "--threads", type=click.IntRange(1), default=os.cpu_count(), show_default=True, help="Threads of PyTorch."
 )
 def main(
     family: str,

@@ -31,9 +31,9 @@ class Curve:
         """Open the file.
 
         Args:
-            path: Made if it is not there.
+            path: CSV file; it is made if there is none.
             figures: Names of the task's figures.
-            last_step: Of the state that training goes on from; rows behind it are dropped, they will come again.
+            last_step: Step of the state that training continues from; later rows are dropped, they will come again.
         """
         self._path = path
         self.columns = ("step", "hours", "learning_rate", *figures, *QUALITY)
@@ -66,8 +66,8 @@ def draw_curve(source: Path, target: Path, title: str) -> None:
 
     Args:
         source: A CSV file of `Curve`.
-        target: The picture.
-        title: Above it.
+        target: PNG file to write.
+        title: Title above the picture.
 
     Raises:
         InputError: matplotlib is not installed.

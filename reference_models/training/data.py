@@ -29,8 +29,8 @@ class Utterance:
     """A recording.
 
     Attributes:
-        name: Of its file.
-        samples: At the model's rate, float32 [samples].
+        name: Name of the recording's file.
+        samples: Audio at the model's rate, float32 [samples].
     """
 
     name: str
@@ -43,9 +43,9 @@ def load_speech(
     """Read a folder of recordings.
 
     Args:
-        folder: Its files that end as audio does are read, not those of its folders.
-        convention: Says the sample rate and the shortest recording that has a mel.
-        held_back: How many, the last by name, are not for training.
+        folder: Folder whose audio files are read, not those in folders below it.
+        convention: Convention of the mels, which decides the sample rate and the shortest usable recording.
+        held_back: Number of recordings, the last by name, that are not for training.
 
     Returns:
         Recordings for training, and those held back.

@@ -38,7 +38,7 @@ class Run:
     Attributes:
         data: Folder of recordings.
         output: Folder of the training; one that holds a state goes on from it.
-        hours: Of training in all, pauses and evaluations not counted.
+        hours: Hours of training in all, pauses and evaluations not counted.
         steps: Stop after so many in all; None for no limit.
         start_from: Weights that a training begins with, as the model's family loads them; None begins at random. A
             training that goes on from a state does not read them again.
@@ -92,14 +92,14 @@ def train(
     """Train until the time is over, or go on with a training that was stopped.
 
     Step k sees the same segments and noise whenever it runs, so that a training that was stopped and resumed gives the
-    weights of one that was not, as far as its clock says the same.
+    weights of one that was not, as far as its clock gives the same times.
 
     Args:
-        recipe: What to train, and how.
-        run: Where and how long.
-        report: Told of the progress.
-        stop: Asked after every step; True ends the training in a state that it can go on from.
-        clock: Seconds, monotonic.
+        recipe: Model to train, and its settings.
+        run: Data, output and duration.
+        report: Called with the state of the training.
+        stop: Called after every step; True ends the training in a state that it can go on from.
+        clock: Returns monotonic time in seconds.
 
     Returns:
         The last report, with the quality at the end.
@@ -220,7 +220,7 @@ class _Session:
         settings = self._settings
         if name not in settings.players:
             raise ReferenceModelError(
-                f"the settings must say how {name!r} is optimised, got {list(settings.players)}"
+                f"the settings must define the optimizer of {name!r}, got {list(settings.players)}"
             )
         return torch.optim.AdamW(
             player.parameters(),

@@ -22,7 +22,7 @@ def stft_log_magnitude_l1(reference: Tensor, estimate: Tensor, sizes: Sequence[i
 
     Args:
         reference: [batch, samples].
-        estimate: The same shape.
+        estimate: [batch, samples], as long as `reference`.
         sizes: FFT sizes.
 
     Returns:
@@ -42,7 +42,7 @@ def stft_loss(reference: Tensor, estimate: Tensor, sizes: Sequence[int]) -> Tens
 
     Args:
         reference: [batch, samples].
-        estimate: The same shape.
+        estimate: [batch, samples], as long as `reference`.
         sizes: FFT sizes.
 
     Returns:

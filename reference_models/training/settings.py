@@ -1,4 +1,4 @@
-"""What a training is told, validated."""
+"""Settings of a training, validated."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["PlayerSettings", "Recipe", "TrainingSettings"]
 
 @dataclass(frozen=True)
 class PlayerSettings:
-    """How one set of weights is optimised with AdamW.
+    """How one set of weights is optimized with AdamW.
 
     Attributes:
-        learning_rate: The highest.
-        final_learning_rate: At the end of the time.
+        learning_rate: Highest learning rate.
+        final_learning_rate: Learning rate at the end of the training.
         clip_norm: Largest norm of the gradient over all weights; longer ones are scaled down to it.
     """
 
@@ -41,20 +41,20 @@ class PlayerSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything that the shared loop is told.
+    """Settings of the shared training loop.
 
     Attributes:
         batch: Segments per step.
         segment_frames: Length of a segment, in mel frames.
-        players: Of each set of weights by name; `model` is what ships.
+        players: Settings of each set of weights by its name; the weights named `model` ship.
         decay: Shape of the learning rate's fall from the highest to the final one, over the time of the training.
-        warm_up_steps: Steps in which it rises from 0, in a straight line.
-        betas: Of AdamW.
-        weight_decay: Of AdamW.
-        ema_decay: Of the moving average of the weights, which is what ships.
+        warm_up_steps: Steps in which the learning rate rises from 0, in a straight line.
+        betas: Coefficients of AdamW's running averages of gradient and squared gradient.
+        weight_decay: Weight decay of AdamW.
+        ema_decay: Decay of the moving average of the weights, which ships.
         bf16: Whether networks run under bfloat16 autocast; losses are always computed in float32.
-        low_gain: Segments are scaled by a random gain from here ...
-        high_gain: ... to here; less where a sample would leave [-1, 1].
+        low_gain: Smallest random gain that a segment is scaled by.
+        high_gain: Largest random gain that a segment is scaled by; less where a sample would leave [-1, 1].
         held_back: Recordings, the last by name, that are evaluated and never trained on.
         seed: Step k's segments and noise depend on this and k alone.
     """
@@ -89,12 +89,12 @@ class TrainingSettings:
         )
 
     def learning_rate_factor(self, player: str, step: int, share: float) -> float:
-        """What the highest learning rate of a player is multiplied with.
+        """Factor of the highest learning rate of a set of weights.
 
         Args:
-            player: Its name.
+            player: Name of the set of weights.
             step: Steps done so far.
-            share: Of the time that has passed, in [0, 1].
+            share: Share of the training's time that has passed, in [0, 1].
         """
         warm = min(1.0, (step + 1) / self.warm_up_steps) if self.warm_up_steps else 1.0
         passed = min(1.0, max(0.0, share))
@@ -104,7 +104,7 @@ class TrainingSettings:
         return warm * (final + (1.0 - final) * left)
 
     def record(self) -> dict[str, object]:
-        """As a JSON object, for the record beside the weights."""
+        """The settings as a JSON object, for the record beside the weights."""
         return {**asdict(self), "betas": list(self.betas)}
 
 
@@ -113,10 +113,10 @@ class Recipe:
     """What a family brings to training.
 
     Attributes:
-        family: Its name in the registry, whose official loader reads the result.
-        config_name: Of the configuration beside the weights, as that loader looks for it.
-        config: Of the small model, in the keys of the official file.
-        settings: Of the shared loop.
+        family: Name of the family, whose loader reads the result.
+        config_name: File name under which that loader looks for the configuration beside the weights.
+        config: Configuration of the small model, in the keys of the official file.
+        settings: Settings of the shared loop.
         task: Makes the model from a configuration, and its losses.
         half_weights: Whether the weights ship as float16, which official loaders accept.
     """

@@ -28,7 +28,7 @@ class MovingAverage:
     After step k, average += (1 - d) (weights - average) with d = min(decay, (1 + k) / (10 + k)), k from 0.
 
     Attributes:
-        tensors: By the names of the model's state dict.
+        tensors: Averaged weights by the names of the model's state dict.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -47,10 +47,10 @@ class TrainingFolder:
     """The files of one training. Each is written beside its place and then renamed.
 
     Attributes:
-        path: The folder.
-        weights: The averaged weights, in official names.
-        config: The model's configuration.
-        curve: Figures over the time.
+        path: Folder of the training.
+        weights: File of the averaged weights, in official names.
+        config: File of the model's configuration.
+        curve: CSV file of the figures over time.
     """
 
     def __init__(self, path: Path, recipe: Recipe) -> None:

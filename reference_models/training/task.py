@@ -33,7 +33,7 @@ class Turn:
 
     Attributes:
         player: Whose weights are updated.
-        loss: A scalar, to be minimised.
+        loss: Scalar to minimize.
         figures: For the curve, by the names in `Task.figures`.
     """
 

@@ -27,7 +27,7 @@ class WaveGlowFamily:
     """WaveGlow of any official configuration."""
 
     def load(self, checkpoint: Path, config: Path | None) -> WaveGlow:
-        """See `Family.load`.
+        """Read a published checkpoint; see `Family.load`.
 
         A state dict, or the pickled module under `model` that NVIDIA publishes, in the layout of today's official code
         or in that from before its `convert_model.py`.
@@ -43,7 +43,7 @@ class WaveGlowFamily:
         return model.eval().requires_grad_(False)
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
-        """See `Family.graphs`. One graph, noise and mel to audio."""
+        """Describe the one graph, noise and mel to audio."""
         if not isinstance(module, WaveGlow):
             raise ReferenceModelError(
                 f"the family waveglow makes graphs of WaveGlow, got {type(module).__name__}"
@@ -80,10 +80,10 @@ def present_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights from before the official `convert_model.py`, which had one layer per residual, skip and condition.
 
     Args:
-        tensors: By parameter name, of either layout.
+        tensors: Weights by parameter name, in either layout.
 
     Returns:
-        The same with `res_skip_layers` and `cond_layer`, free of weight norm where they were put together.
+        Weights in today's layout with `res_skip_layers` and `cond_layer`, without weight norm where layers were joined.
     """
     if not any(_FORMER_LAYER.match(name.replace("weight_g", "weight")) for name in tensors):
         return dict(tensors)

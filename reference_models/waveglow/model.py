@@ -30,8 +30,8 @@ class FlowOutput(NamedTuple):
 
     Attributes:
         z: [batch, n_group, groups], early outputs first.
-        log_s: Of each flow, [batch, channels / 2, groups].
-        log_determinants: Of each 1x1 convolution over the whole batch, a scalar.
+        log_s: Log-scales of each flow, [batch, channels / 2, groups].
+        log_determinants: Log-determinant of each 1x1 convolution over the whole batch, a scalar.
     """
 
     z: Tensor
@@ -66,7 +66,7 @@ class Invertible1x1(nn.Module):
             return self.conv(x), x.shape[0] * x.shape[2] * torch.logdet(matrix)
 
     def inverse_matrix(self) -> Tensor:
-        """[channels, channels], in float64: in less, the rounding of twelve inverses is heard."""
+        """[channels, channels], in float64: in less, the rounding of twelve inverses is audible."""
         inverse: Tensor = torch.linalg.inv(self.conv.weight.detach().squeeze(-1).double())
         return inverse
 
@@ -100,7 +100,7 @@ class Coupling(nn.Module):
 
         Args:
             x: [batch, half_channels, groups].
-            condition: Of all layers, [batch, 2 * channels * layers, groups].
+            condition: Conditions of all layers, [batch, 2 * channels * layers, groups].
 
         Returns:
             `b` and `log_s`, of the shape of `x`.
@@ -109,7 +109,7 @@ class Coupling(nn.Module):
         return b.to(x.dtype), log_s.to(x.dtype)
 
     def gated(self, x: Tensor, conditions: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-        """The same, given what each layer adds to its gates: [batch, 2 * channels, groups] each, taken one by one."""
+        """Shift and log-scale from the conditions of each layer, [batch, 2 * channels, groups], taken one by one."""
         x = self.start(x)
         skips: list[Tensor] = []
         for in_layer, res_skip_layer, condition in zip(
@@ -160,7 +160,7 @@ class WaveGlow(VocoderModule):
             audio: [batch, samples], float32 in [-1, 1]; a multiple of n_group, at most frames * hop_length long.
 
         Returns:
-            See `FlowOutput`.
+            Noise and log-determinants.
         """
         return self.noise_from_audio(audio, self.conditions(mel, audio.shape[1]))
 
@@ -169,10 +169,10 @@ class WaveGlow(VocoderModule):
 
         Args:
             mel: [batch, n_mel_channels, frames].
-            samples: Of the audio.
+            samples: Number of audio samples.
 
         Returns:
-            Of each flow, [batch, 2 * n_channels * n_layers, samples / n_group].
+            Conditions of each flow, [batch, 2 * n_channels * n_layers, samples / n_group].
         """
         conditioning = grouped_mel(self.upsample(mel)[..., :samples], self.config.flow.n_group)
         return [coupling.cond_layer(conditioning) for _, coupling in self.flows()]
@@ -198,7 +198,7 @@ class WaveGlow(VocoderModule):
 
         Args:
             noise: [batch, n_group, groups], early outputs first.
-            conditions: See there.
+            conditions: What `conditions` returned for the mel.
 
         Returns:
             [batch, groups * n_group].
@@ -221,9 +221,9 @@ def inverse_flows(config: WaveGlowConfig, noise: Tensor, step: Callable[[int, Te
     """Noise to audio, through the flows backwards.
 
     Args:
-        config: Says where channels left early.
+        config: Configuration, which decides before which flows channels left.
         noise: [batch, n_group, groups], early outputs first.
-        step: From the number of a flow and what came out of it to what went in.
+        step: Inverts one flow: from the number of the flow and its output to its input.
 
     Returns:
         [batch, groups * n_group].

@@ -20,7 +20,7 @@ __all__ = ["WAVEGLOW", "WaveGlowTask", "flow_negative_log_likelihood"]
 
 # The prior that NVIDIA/waveglow at 8afb643 trains with (config.json).
 _SIGMA = 1.0
-# Of neighbouring samples, and the level, of recordings as they are usually normalised.
+# Correlation of neighboring samples, and level, of recordings as they are usually normalized.
 _SPEECH_CORRELATION = 0.9
 _SPEECH_RMS = 0.07
 _STFT_SIZES = (256, 512, 1024)
@@ -47,11 +47,11 @@ class WaveGlowTask:
         _whiten(self.model)
 
     def players(self) -> Mapping[str, nn.Module]:
-        """See `Task.players`."""
+        """Name the model, the only set of weights."""
         return {"model": self.model}
 
     def turns(self, batch: Batch, step: int, generator: torch.Generator, *, bf16: bool) -> Iterator[Turn]:
-        """See `Task.turns`."""
+        """Yield the one update of a step; see `Task.turns`."""
         del step
         audio = batch.audio[:, 0]
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
