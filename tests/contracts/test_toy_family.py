@@ -1,22 +1,27 @@
 """A family plugs in: thirty lines take a new one from export to speech, and no other file knows of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
-from voirs_vocoder.reference_models import ReferenceModelError, get_family, register_family
+from voirs_vocoder.reference_models import FAMILIES, ReferenceModelError, get_family, register_family
 from voirs_vocoder.reference_models.family import (
     GraphSpec,
     ModelDescription,
     TensorSpec,
     VocoderModule,
 )
+from voirs_vocoder.reference_models.training import get_recipe
 from voirs_vocoder.runtime import Vocoder
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MEL = MelConvention(
     id="toy-8k", sample_rate=8000, n_fft=64, win_length=64, hop_length=16, n_mels=10, f_min_hz=0.0, f_max_hz=4000.0,
@@ -82,3 +87,14 @@ def test_a_name_is_taken_once(toy_artifact):
         register_family("toy", ToyFamily())
     with pytest.raises(ReferenceModelError, match=r"known: .*hifigan.*toy"):
         get_family("melgan")
+
+
+@pytest.mark.parametrize("row", FAMILIES.values(), ids=FAMILIES)
+def test_a_row_of_the_table_is_a_family_that_can_be_trained_and_is_documented(row):
+    family = get_family(row.name)
+    assert callable(family.load)
+    assert callable(family.graphs)
+    if row.recipe is not None:
+        assert get_recipe(row.name).family == row.name
+    for readme in ("README.md", "reference_models/README.md"):
+        assert f"| `{row.name}` |" in (ROOT / readme).read_text(encoding="utf-8"), readme
