@@ -1,4 +1,4 @@
-"""Adds Cast nodes to a graph, with names that say what they do."""
+"""Adds Cast nodes to a graph, named after the value and the type that they cast to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class CastWriter:
     """Writes casts between FP32 and FP16 into one graph.
 
     Args:
-        graph: Its names stay unique, and its nodes in topological order.
+        graph: Graph to write into, whose names stay unique and whose nodes stay in topological order.
     """
 
     def __init__(self, graph: ir.Graph) -> None:
@@ -29,12 +29,15 @@ class CastWriter:
         return self._value_names.claim(wanted)
 
     def cast(self, value: ir.Value, dtype: ir.DataType, name: str | None = None) -> ir.Value:
-        """A new Cast of the value, right behind its producer.
+        """Add a Cast of a value, directly after its producer.
 
         Args:
             value: A graph input or a node's output.
             dtype: FP32 or FP16.
-            name: Of the result, unique already; None names it after the value.
+            name: Name of the result, which no other value has; None makes one from the value's name.
+
+        Returns:
+            The result of the Cast.
         """
         short = _SHORT[dtype]
         result = ir.val(name or self.claim(f"{value.name}.{short}"), dtype, value.shape)

@@ -22,7 +22,7 @@ __all__ = ["Fp16FromFp32Pass", "fp16_from_fp32"]
 _FP32, _FP16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
 _FP16_MAX = float(np.finfo(np.float16).max)
 
-# They move or make values without computing on them, so that FP32 passes through at no cost in precision.
+# They move or make values without computing on them, so FP32 passes through without loss of precision.
 _CARRIERS = frozenset(
     {
         *("Cast", "Concat", "ConstantOfShape", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
@@ -36,14 +36,14 @@ class Fp16FromFp32Pass(ir.passes.InPlacePass):
     """Computes in FP16 wherever the operator can and no pattern forbids it.
 
     Graph inputs and outputs stay FP32. A value that is needed in both precisions gets one Cast, however
-    many nodes use it; neighbouring nodes that stay FP32 share values without any. An operator that only
+    many nodes use it; adjacent nodes that stay FP32 share values without any. An operator that only
     moves values (Reshape, Slice, Concat ...) stays FP32 where its inputs are FP32 and some user wants FP32.
-    An input or output that ONNX fixes to FP32 (Resize's `scales`), and integers and booleans, stay what
-    they are.
+    An input or output that ONNX fixes to FP32 (Resize's `scales`), and integers and booleans, keep their
+    types.
 
     Weights are rounded to the nearest FP16 value, ties to even, as IEEE 754 has it: below 2^-14 they become
     subnormal, from 2^-25 down zero. Nothing is clamped, at either end. Attributes (a LeakyRelu's slope)
-    stay FP32 in the file; how a provider rounds them is its own affair.
+    stay FP32 in the file; each provider rounds them in its own way.
 
     Args:
         keep_float: Shell-style patterns (`conv_post`, `Tanh*`) of the nodes that stay FP32.
@@ -57,7 +57,7 @@ class Fp16FromFp32Pass(ir.passes.InPlacePass):
         """The graph is plain and FP32, and every pattern matches a node.
 
         Raises:
-            PreconditionError: It is not, or one does not.
+            PreconditionError: The graph is not plain or not FP32, or a pattern matches no node.
         """
         refuse_unless_plain(model)
         halves = [value.name for value in all_values(model.graph) if value.dtype == _FP16]
@@ -105,7 +105,7 @@ class Fp16FromFp32Pass(ir.passes.InPlacePass):
         """The boundary and the kept nodes see no FP16, and no value goes down to FP16 and straight up again.
 
         Raises:
-            PostconditionError: One does.
+            PostconditionError: A value of the boundary or of a kept node is FP16, or a value is cast there and back.
         """
         boundary = [*model.graph.inputs, *model.graph.outputs]
         # A pattern such as `C*` is not meant for the new casts.
@@ -132,7 +132,7 @@ def fp16_from_fp32(model: onnx.ModelProto, keep_float: Sequence[str] = ()) -> on
     """An FP16 copy of a model whose nodes have names; see `Fp16FromFp32Pass`.
 
     Args:
-        model: FP32, left as it is.
+        model: FP32 model; it is not changed.
         keep_float: Shell-style patterns of the nodes that stay FP32.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From an FP16 graph to an FP32 one that rounds like it: the judge of FP16 without FP16 arithmetic."""
+"""From an FP16 graph to an FP32 graph that rounds like it, so that FP16 can be judged without FP16 arithmetic."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Fp16TwinPass(ir.passes.InPlacePass):
         """The graph is plain, and something in it is FP16.
 
         Raises:
-            PreconditionError: It is not, or nothing is.
+            PreconditionError: The graph is not plain, or nothing in it is FP16.
         """
         refuse_unless_plain(model)
         if not any(value.dtype == _FP16 for value in all_values(model.graph)):
@@ -70,7 +70,7 @@ class Fp16TwinPass(ir.passes.InPlacePass):
         """Nothing but a Cast reads FP16, so that no operator computes in it.
 
         Raises:
-            PostconditionError: Something does.
+            PostconditionError: A node other than a Cast reads FP16.
         """
         for node in model.graph:
             if node.op_type != "Cast" and any(v is not None and v.dtype == _FP16 for v in node.inputs):
@@ -83,7 +83,7 @@ def fp16_twin(model: onnx.ModelProto) -> onnx.ModelProto:
     """The FP32 twin of an FP16 model; see `Fp16TwinPass`.
 
     Args:
-        model: FP16 inside, such as `fp16_from_fp32` makes; left as it is.
+        model: Model that computes in FP16, such as `fp16_from_fp32` makes; it is not changed.
 
     Raises:
         ExportError: The model has no FP16 in it, or has what its precision cannot be traced through.

@@ -1,4 +1,4 @@
-"""Names nodes after the modules whose weights they own, so that patterns can speak of them."""
+"""Names nodes after the modules whose weights they own, so that patterns can match them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WEIGHT_SUFFIX = ".weight"
 
 
 class NameNodesPass(ir.passes.InPlacePass):
-    """Gives every node and every inner value a name that says what it is and does not depend on the exporter.
+    """Gives every node and every inner value a name that describes it and does not depend on the exporter.
 
     A node with an initializer `MODULE.weight` among its inputs becomes `MODULE` (a second call of the
     module `MODULE/1`). Any other is named after its operator with a running number: `LeakyRelu.0`,
@@ -24,10 +24,10 @@ class NameNodesPass(ir.passes.InPlacePass):
     """
 
     def requires(self, model: ir.Model) -> None:
-        """The model holds no functions: their nodes would be named once for all calls.
+        """The model has no functions, whose nodes would be named once for all calls.
 
         Raises:
-            PreconditionError: It holds one.
+            PreconditionError: The model has a function.
         """
         if model.functions:
             raise ir.passes.PreconditionError(
@@ -57,10 +57,10 @@ class NameNodesPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
-        """Node names are there and unique, and so are those of values.
+        """Names of nodes and names of values are unique and not empty.
 
         Raises:
-            PostconditionError: They are not.
+            PostconditionError: A name is empty or repeated.
         """
         nodes = list(model.graph.all_nodes())
         values = [value for node in nodes for value in node.outputs if value.name]

@@ -18,9 +18,9 @@ class NodeTypes:
     """The type variables of one node's inputs and outputs, such as `T`, or a type that the schema fixes.
 
     Attributes:
-        inputs: One entry per input of the node.
-        outputs: One entry per output of the node.
-        either: Those variables that admit both FP32 and FP16.
+        inputs: Type variable or fixed type of each input of the node.
+        outputs: Type variable or fixed type of each output of the node.
+        either: Type variables that admit both FP32 and FP16.
     """
 
     inputs: tuple[str, ...]
@@ -28,11 +28,11 @@ class NodeTypes:
     either: frozenset[str]
 
     def input_may_be_half(self, index: int) -> bool:
-        """Whether an FP32 input may become FP16, together with all that share its variable."""
+        """Whether an FP32 input may become FP16, together with all inputs and outputs that share its variable."""
         return self.inputs[index] in self.either
 
     def output_follows_inputs(self, index: int) -> bool:
-        """Whether an output's type is that of an input, rather than an attribute's or a fixed one."""
+        """Whether an output's type is that of an input, rather than fixed or set by an attribute."""
         return self.outputs[index] in self.either and self.outputs[index] in self.inputs
 
 

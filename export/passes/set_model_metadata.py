@@ -1,4 +1,4 @@
-"""Writes what a loader wants to know of a model into the graph itself."""
+"""Writes facts that a loader needs, such as the sample rate, into the graph itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["SetModelMetadataPass"]
 
 
 class SetModelMetadataPass(ir.passes.InPlacePass):
-    """Sets model-level metadata, such as `sample_rate`, beside what is there; sorted by key in the file.
+    """Adds model-level metadata, such as `sample_rate`, to the existing metadata, sorted by key in the file.
 
     Args:
-        properties: Key to value; an existing key is overwritten.
+        properties: Values by key; an existing key is overwritten.
 
     Raises:
         ExportError: A key is empty, or a key or value is no string.
@@ -24,7 +24,7 @@ class SetModelMetadataPass(ir.passes.InPlacePass):
     def __init__(self, properties: Mapping[str, str]) -> None:
         super().__init__()
         for key, value in properties.items():
-            # Callers that are not type-checked pass a sample rate as the number that it is.
+            # Callers that are not type-checked may pass a sample rate as a number.
             if not key or not all(isinstance(text, str) for text in (key, value)):
                 raise ExportError(
                     f"model metadata maps strings, the keys not empty, to strings, got {key!r}: {value!r}; "
@@ -40,10 +40,10 @@ class SetModelMetadataPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(self._properties))
 
     def ensures(self, model: ir.Model) -> None:
-        """Every property is there.
+        """Every property is in the model's metadata.
 
         Raises:
-            PostconditionError: One is not.
+            PostconditionError: A property is missing or has another value.
         """
         missing = self._properties.items() - model.metadata_props.items()
         if missing:

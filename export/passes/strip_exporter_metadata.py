@@ -1,4 +1,4 @@
-"""Removes what an exporter leaves in a graph of the machine and the moment that made it."""
+"""Removes the traces of the machine and the moment of export that an exporter leaves in a graph."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class StripExporterMetadataPass(ir.passes.InPlacePass):
 
     torch's dynamo exporter writes the stack trace of each operator, source paths included, into node
     metadata, and simplifiers describe their own run in the model's. Tool versions belong in an artifact's
-    manifest: in the graph they would change its bytes. Model-level metadata goes too, so set the lasting
-    one afterwards.
+    manifest: in the graph they would change its bytes. Model-level metadata is removed too, so
+    `SetModelMetadataPass` runs afterwards.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -50,10 +50,10 @@ class StripExporterMetadataPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
-        """No message of the serialised model, at any depth, has a doc string or metadata.
+        """No message of the serialized model, at any depth, has a doc string or metadata.
 
         Raises:
-            PostconditionError: One has.
+            PostconditionError: A message has a doc string or metadata.
         """
         found = sorted(set(_telltales(ir.to_proto(model), "model")))
         if found:
@@ -70,7 +70,7 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
 
 
 def _telltales(message: Any, path: str) -> Iterator[str]:
-    """Paths of the fields below a protobuf message that tell of the exporter."""
+    """Paths of the fields below a protobuf message that carry a doc string or metadata."""
     for descriptor, content in message.ListFields():
         here = f"{path}.{descriptor.name}"
         if descriptor.name in _TELLTALE_FIELDS:

@@ -1,4 +1,4 @@
-"""What is known of a graph's tensors: where each holds time, and what lies below padding."""
+"""The time axis of each tensor of a graph, and the tensors below padding along time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Axes"]
 
 @dataclass(frozen=True)
 class Axes:
-    """What is known of a graph's tensors.
+    """The time axes of a graph's tensors.
 
     Attributes:
-        found: Tensor name to its time axis.
-        padded: Output of a Pad along time to the tensor below it, and how many zeros stand before that.
+        found: Time axes by tensor name; tensors without time are left out.
+        padded: For the output of each Pad along time, the tensor below it and the number of zeros before that tensor.
     """
 
     found: Mapping[str, TimeAxis]
@@ -31,10 +31,14 @@ class Axes:
 
     @classmethod
     def of_graph(cls, graph: ir.Graph, found: Mapping[str, TimeAxis]) -> Axes:
-        """The axes of a graph's tensors, from what `time_axes` found.
+        """The axes of a graph's tensors.
+
+        Args:
+            graph: Flat graph.
+            found: Time axes by tensor name, as `time_axes` finds them.
 
         Raises:
-            StreamingError: A Pad works on more than time.
+            StreamingError: A Pad adds other values than zeros, or pads another axis than time.
         """
         return cls(found, _padded_along_time(graph, found))
 
@@ -42,7 +46,7 @@ class Axes:
         """The time axis of a tensor.
 
         Raises:
-            StreamingError: It has none.
+            StreamingError: The tensor has no time axis.
         """
         axis = self.of(value)
         if axis is None:
@@ -50,11 +54,11 @@ class Axes:
         return axis
 
     def is_padding(self, node: ir.Node) -> bool:
-        """Whether a node pads along time, which a stream does by remembering."""
+        """Whether a node pads along time, which the histories of a stream replace."""
         return node.op_type == "Pad" and node.outputs[0] in self.padded
 
     def frames_of(self, value: ir.Value, writer: GraphWriter) -> ir.Value:
-        """Nodes that find how many mel frames a tensor holds: int64 [1]."""
+        """Add nodes that compute the number of mel frames in a tensor, int64 [1]."""
         axis = self.require(value)
         attributes = {"start": axis.axis, "end": axis.axis + 1}
         (size,) = writer.add("Shape", [value], attributes, name="chunk.positions")
@@ -76,7 +80,7 @@ def _padded_along_time(
         counts = None if node.inputs[1] is None else ir.convenience.get_const_tensor(node.inputs[1])
         mode = node.attributes.get("mode")
         if counts is None or (mode is not None and mode.as_string() != "constant") or len(node.inputs) > 2:
-            raise StreamingError(f"node {node.name!r} (Pad): it must add zeros, as many as a constant says")
+            raise StreamingError(f"node {node.name!r} (Pad): it must add zeros, a constant number of them")
         numbers = counts.numpy().tolist()
         before, after = numbers[axis.axis], numbers[axis.axis + axis.rank]
         if sum(numbers) != before + after or min(numbers) < 0:

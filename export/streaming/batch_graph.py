@@ -36,9 +36,9 @@ def batch_graphs(
     """The batch graphs of all offline graphs that can have one.
 
     Args:
-        graphs: Of one artifact.
+        graphs: Graphs of one artifact.
         hop_length: Audio samples per mel frame.
-        progress: Told what is being done, and why a graph cannot have one.
+        progress: Receives the current task, and the reason where a graph cannot have a batch graph.
 
     Raises:
         ExportError: An utterance in a batch does not equal itself alone.
@@ -52,15 +52,15 @@ def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
     """Make a graph's batch graph.
 
     Args:
-        graph: Of role `offline`, in any precision.
+        graph: Graph of role `offline`, in any precision.
         hop_length: Audio samples per mel frame.
 
     Returns:
-        The graph of role `batch`, whose details say how far a row is from its utterance alone.
+        The graph of role `batch`, whose details state how far a row is from its utterance alone.
 
     Raises:
         StreamRefusedError: The graph mixes time in a way that the pass does not know.
-        ExportError: It does not compute what the offline graph computes.
+        ExportError: The batch graph does not compute what the offline graph computes.
     """
     entry = graph.entry
     model = onnx.load_from_string(graph.data)
@@ -82,7 +82,7 @@ def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
 
 
 def _compared(offline: BuiltGraph, batched: onnx.ModelProto, hop_length: int) -> Figures:
-    """How far a row is from its utterance alone, on noise, with rubbish behind the shorter ones."""
+    """How far a row is from its utterance alone, on noise, with garbage after the end of the shorter utterances."""
     lengths = np.array(_CHECK_LENGTHS, np.int64)
     frames = int(lengths.max())
     feed = random_feed(offline.entry, len(lengths), frames, hop_length)

@@ -20,23 +20,22 @@ __all__ = ["BatchPass"]
 class BatchPass(ir.passes.InPlacePass):
     """Zeroes every tensor behind the end of each utterance, wherever a node reads beyond it.
 
-    The offline graph pads an utterance that stands alone with zeros at every layer; what stands in those places when a
-    longer utterance is in the same batch would otherwise be heard.
+    The offline graph pads a single utterance with zeros at every layer. Beside a longer utterance of the same batch,
+    other values would stand in those positions and become audible.
 
     Args:
-        axes: Tensor name to its time axis, as `time_axes` finds it.
+        axes: Time axes by tensor name, as `time_axes` finds them.
     """
 
     def __init__(self, axes: Mapping[str, TimeAxis]) -> None:
-        """See the class."""
         super().__init__()
         self._found = axes
 
     def requires(self, model: ir.Model) -> None:
-        """The graph is plain.
+        """The graph is flat, typed and of standard operators.
 
         Raises:
-            PreconditionError: It is not.
+            PreconditionError: The graph is not; the message names what is wrong.
         """
         refuse_unless_plain(model, quantized=True)
 
@@ -75,17 +74,17 @@ class BatchPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
-        """The graph is told the lengths.
+        """The graph has an input for the lengths.
 
         Raises:
-            PostconditionError: It is not.
+            PostconditionError: The input is missing.
         """
         if LENGTHS not in {value.name for value in model.graph.inputs}:
             raise ir.passes.PostconditionError("a batch graph needs the input lengths")
 
 
 def _zero(graph: ir.Graph, value: ir.Value, mask: ir.Value, writer: GraphWriter) -> None:
-    """Let everything that reads a tensor read its product with a mask."""
+    """Insert the product of a tensor with a mask, and let all readers of the tensor read it, except Shape."""
     readers = list(value.uses())
     producer = value.producer()
     (product,) = writer.add("Mul", [value, mask], name=f"{value.name}.masked")

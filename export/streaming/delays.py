@@ -1,10 +1,10 @@
-"""How late each tensor of a stream is, and how much of its past is kept: an integer program that minimizes the state.
+"""The delay of each tensor of a stream and the length of its history: an integer program that minimizes the state.
 
-Position i of a chunk of a tensor that is D late holds position i - D, counted from where the chunk begins. A node may
-work later than its inputs allow; the inputs that it then reads from the past are part of their history. Delays are free
-but for this, so they are chosen as in the retiming of circuits (C. Leiserson and J. Saxe, Retiming synchronous
-circuitry, Algorithmica 6, 1991): branches of unequal delay meet where waiting costs the least memory. The delay of the
-output is the least possible.
+Position i of a chunk of a tensor with delay D holds position i - D, counted from the beginning of the chunk. A node may
+run later than its inputs allow; the inputs that it then reads from the past are part of their history. Delays are free
+otherwise, so they are chosen as in the retiming of circuits (C. Leiserson and J. Saxe, Retiming synchronous circuitry,
+Algorithmica 6, 1991): branches of unequal delay meet where waiting costs the least memory. The delay of the output is
+the least possible.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ Rules = Sequence[tuple[ir.Node, Rule]]
 
 @dataclass(frozen=True)
 class Window:
-    """Which part of a tensor a node reads: from `history` positions before the chunk to `lag` before its end."""
+    """The part of a tensor that a node reads.
+
+    Attributes:
+        history: Number of positions before the chunk at which the part begins.
+        lag: Number of positions before the end of the chunk at which the part ends.
+    """
 
     history: int
     lag: int
@@ -34,13 +39,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When everything happens.
+    """The delays and histories of a graph.
 
     Attributes:
-        delays: Tensor to how late it is, in its own positions.
-        histories: Tensor to how many of its past positions are kept; those without are not in it. Tensors behind a
-            transparent node have none of their own.
-        windows: Node and number of the reading to what it reads.
+        delays: Delay of each tensor, in positions of that tensor.
+        histories: Number of past positions that are kept, by tensor; tensors without a history are left out. The
+            output of a transparent node has none of its own.
+        windows: Part of its input that each reading takes, by node and number of the reading.
     """
 
     delays: Mapping[ir.Value, int]
@@ -52,13 +57,13 @@ def scheduled(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], rules: Ru
     """Choose delays and histories.
 
     Args:
-        inputs: The graph's inputs that hold time; they are on time.
-        outputs: Its outputs; their delay is the least possible.
-        rules: Of the nodes through which time flows, in topological order.
-        axes: Of the tensors.
+        inputs: The graph's inputs that hold time; their delay is 0.
+        outputs: The graph's outputs; their delay is the least possible.
+        rules: Nodes through which time flows with their rules, in topological order.
+        axes: Time axes of the graph's tensors.
 
     Raises:
-        StreamingError: There is no solution: something that cannot be kept would have to be.
+        StreamingError: There is no solution: a tensor that cannot be kept would need a history.
     """
     roots = _roots(rules)
     earliest = _earliest(inputs, rules)

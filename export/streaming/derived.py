@@ -1,4 +1,4 @@
-"""What stream and batch graphs share: how they are made of others, tried, and held against what they are made of."""
+"""What stream and batch graphs share: their making from other graphs, and their comparison with those."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 MAX_STREAM_ERROR = 1e-5
-"""Of an FP32 graph, relative to the offline graph's largest value, or to 1 where that is smaller."""
+"""Largest error of an FP32 graph, relative to the offline graph's largest value, or to 1 where that is smaller."""
 
 # Wrong audio is about as far from the offline pass as that is from silence; one rounding may flip a quantization step.
 _MIN_SNR_DB = 10.0
 
 
 class StreamRefusedError(ExportError):
-    """The streaming pass does not know an operator of the graph, or the graph mixes time in a way that it does not."""
+    """The graph has an operator, or a use of time, that the streaming pass does not know."""
 
 
 def derived_graphs(
@@ -45,14 +45,14 @@ def derived_graphs(
     kind: str,
     progress: Progress,
 ) -> list[BuiltGraph]:
-    """Graphs made of others, as far as they can be made.
+    """Derive graphs from others, where that is possible.
 
     Args:
-        graphs: Of one artifact.
-        roles: Of those that one is made of.
-        make: Makes it; raises `StreamRefusedError` where it cannot be made.
-        kind: What is made, in words.
-        progress: Told what is being done, and why a graph has none.
+        graphs: Graphs of one artifact.
+        roles: Roles of the graphs to derive from.
+        make: Derives one graph; raises `StreamRefusedError` where that is impossible.
+        kind: Kind of the derived graphs for messages, such as `stream`.
+        progress: Receives the current task, and the reason where no graph can be derived.
     """
     made = []
     for graph in graphs:
@@ -66,7 +66,7 @@ def derived_graphs(
 
 
 def inferred_axes(model: onnx.ModelProto, entry: GraphEntry, hop_length: int) -> dict[str, TimeAxis]:
-    """`time_axes` of a model whose tensors' types are still to be inferred."""
+    """The result of `time_axes` for a model whose tensors have no inferred types yet."""
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     return time_axes(inferred, entry.inputs, hop_length)
 
@@ -100,13 +100,16 @@ def distance_from_offline(
     """How far a graph's result is from that of the offline graph.
 
     Args:
-        name: Of the graph that is judged.
-        entry: Of the offline graph.
-        wanted: Its result.
-        got: What is judged, of the same size.
+        name: Name of the derived graph.
+        entry: Manifest entry of the offline graph.
+        wanted: Result of the offline graph.
+        got: Result of the derived graph, with as many values as `wanted`.
+
+    Returns:
+        `max_error_against_offline` of an FP32 graph; `snr_db_against_offline` of any other, None when they are equal.
 
     Raises:
-        ExportError: It is too far.
+        ExportError: The results are too far apart.
     """
     wanted, got = wanted.reshape(-1), got.reshape(-1)
     if entry.precision == "fp32":

@@ -16,11 +16,11 @@ class Masks:
     """Masks of every rate and delay, each cut out of one that is made per rate.
 
     Args:
-        writer: Of the graph.
-        frames: int64 [1], the chunk's mel frames.
-        begin: int64 [batch], the first valid frame, relative to the chunk.
-        end: int64 [batch], one past the last.
-        needed: Rate to the delays that will be asked for.
+        writer: Writer of the graph.
+        frames: Number of mel frames in the chunk, int64 [1].
+        begin: First valid frame relative to the chunk, int64 [batch].
+        end: One past the last valid frame relative to the chunk, int64 [batch].
+        needed: Delays that masks will be needed for, by rate.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Masks:
         """The mask of a tensor that is `delay` late, [batch, 1, ..., positions]: 1 (true) inside, 0 (false) outside.
 
         Args:
-            axis: Of the tensor; time is its last.
-            delay: In its positions.
-            dtype: Of the mask.
+            axis: Time axis of the tensor, the last of its axes.
+            delay: Delay of the tensor, in its positions.
+            dtype: Type of the mask.
         """
         writer, key = self._writer, (axis.rate, delay, axis.rank, dtype)
         if key not in self._cut:

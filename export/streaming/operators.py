@@ -1,4 +1,4 @@
-"""How each operator reads time. What is not here cannot be streamed, and is refused by name."""
+"""How each operator reads time. An operator that is not here cannot be streamed; it is refused by name."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def rule_of(node: ir.Node, axes: Axes, *, integer_history: bool) -> Rule | None:
 
     Args:
         node: Any node of the graph.
-        axes: Of the graph's tensors.
-        integer_history: Whether history is kept behind QuantizeLinear, in integers, or before it.
+        axes: Time axes of the graph's tensors.
+        integer_history: Whether history is kept after QuantizeLinear, in integers, or before it.
 
     Returns:
         None for a node that no time flows through, which stays as it is.

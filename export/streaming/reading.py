@@ -14,7 +14,7 @@ Zeros = Literal["never", "any", "all"]
 
 
 class StreamingError(ir.passes.PassError):
-    """A graph cannot be streamed; says which node forbids it."""
+    """A graph cannot be streamed; the message names the node that forbids it."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Reading:
     the output needs the input's positions q + first to q + last.
 
     Attributes:
-        index: Of the node's input.
+        index: Index of the node's input.
         value: The tensor that is read, which is not the node's input itself where padding lies between them.
-        first: See above.
-        last: Likewise.
-        stride: By how much the rate falls.
-        factor: By how much it rises.
-        shift: See above; 0 where it does not rise.
+        first: First position that is read, relative to q.
+        last: Last position that is read, relative to q.
+        stride: Ratio of the input's rate to the output's; 1 where the rate does not fall.
+        factor: Ratio of the output's rate to the input's; 1 where the rate does not rise.
+        shift: Offset of the output's positions in q; 0 where the rate does not rise.
     """
 
     index: int
@@ -83,11 +83,11 @@ class Rule:
     """How a node is streamed.
 
     Attributes:
-        readings: One per input that holds time.
-        attributes: Those of the node that change, such as its padding.
+        readings: What the node reads of each input that holds time.
+        attributes: Attributes of the node that change, such as its padding, by name.
         transparent: Whether the node has one reading and works position by position at so little cost that history is
-            better kept before it than behind it.
-        zeros: See `Zeros`.
+            better kept before it than after it.
+        zeros: Whether the outputs are zero where the inputs are: never, where any input is, or where all are.
         passes: Whether the output is the reading itself and no node is needed.
     """
 

@@ -22,14 +22,17 @@ __all__ = ["Rewriting"]
 class Rewriting:
     """One rewriting of one graph, in place.
 
+    Each tensor of the offline graph that holds time exists in up to three forms in the stream: its past, which comes
+    from the state; its chunk, which is computed now; and both joined along time. A node reads a window of one of them.
+
     Args:
         graph: An offline graph.
-        found: Tensor name to its time axis.
-        integer_history: See `StreamingPass`.
+        found: Time axes by tensor name.
+        integer_history: Whether the past of a quantized tensor is kept in integers.
 
     Attributes:
-        state_size: Values of the state per utterance.
-        delays: Output name to its delay in samples.
+        state_size: Number of values of the state per utterance.
+        delays: Delay in samples by name of output.
 
     Raises:
         StreamingError: The graph cannot be streamed.
@@ -61,6 +64,7 @@ class Rewriting:
         self._states = States(self._writer, list(self._histories.values()))
         self.state_size = self._states.size
         self.delays = {str(value.name): self._schedule.delays[value] for value in self._outputs}
+        # By tensor of the offline graph: its chunk, its past with the chunk behind it, and its past alone.
         self._now: dict[ir.Value, ir.Value] = {}
         self._joined: dict[ir.Value, ir.Value] = {}
         self._past: dict[ir.Value, ir.Value] = {}
@@ -78,6 +82,7 @@ class Rewriting:
         taken = self._states.take_apart(state)
         self._past = {value: taken[history] for value, history in self._histories.items()}
         if self._zeroed:
+            # All masks of one rate are cuts of one, so their delays must be known before the first is made.
             needed: dict[int, set[int]] = {}
             for value in self._zeroed:
                 needed.setdefault(self._axes.require(value).rate, set()).add(self._schedule.delays[value])
@@ -94,30 +99,33 @@ class Rewriting:
                 self._keep(node)
             elif not rule.transparent:
                 self._write(node, rule)
+            # A transparent node is written when something reads its output, once for each part that is read.
         outputs = [self._visible(value) for value in self._outputs]
         buffers = {history: self._joined[value] for value, history in self._histories.items()}
         self._finish([begin, end, state], outputs, self._states.put_together(state, buffers, NEXT_STATE))
 
     def _reaches(self) -> dict[ir.Value, int]:
-        """How far into the past each tensor is read, those behind transparent nodes included."""
+        """How far into the past each tensor is read, including the outputs of transparent nodes."""
         reach: dict[ir.Value, int] = {}
         for node, rule in self._rules.items():
             for number, reading in enumerate(rule.readings):
                 window = self._schedule.windows.get((node, number))
                 value: ir.Value | None = reading.value
+                # The output of a transparent node has no history, so the tensors before it must reach as far back.
                 while window is not None and value is not None:
                     reach[value] = max(reach.get(value, 0), window.history)
                     value = self._parents.get(value)
         return reach
 
     def _keep(self, node: ir.Node) -> None:
-        """A node that no time flows through; it may still ask for the shape of what has it."""
+        """Keep a node that no time flows through; it may still read the shape of a tensor that holds time."""
         for index, value in enumerate(node.inputs):
             if value is not None and self._axes.of(value) is not None:
                 node.replace_input_with(index, self._visible(value))
         self._writer.nodes.append(node)
 
     def _write(self, node: ir.Node, rule: Rule) -> None:
+        """Write a node with the windows that the schedule gives its readings."""
         inputs = list(node.inputs)
         for number, reading in enumerate(rule.readings):
             inputs[reading.index] = self._window(reading.value, self._schedule.windows[node, number])
@@ -134,7 +142,7 @@ class Rewriting:
     def _again(
         self, node: ir.Node, inputs: list[ir.Value | None], names: list[str], rule: Rule
     ) -> list[ir.Value]:
-        """A node with other inputs, and what the rule changes of it."""
+        """Write a node with other inputs and the attributes that its rule changes."""
         attributes = [value for name, value in node.attributes.items() if name not in rule.attributes]
         attributes += ir.convenience.convert_attributes(rule.attributes)
         made = [ir.Value(name=self._writer.claim(name)) for name in names]
@@ -145,7 +153,7 @@ class Rewriting:
         return made
 
     def _arrive(self, value: ir.Value, new: ir.Value) -> None:
-        """A tensor is there: mask it, and join it to its past."""
+        """Record the chunk of a tensor: mask it where it must be zero outside, and join it to its past."""
         if value in self._zeroed:
             new = self._masked(value, new)
         self._now[value] = new
@@ -155,11 +163,13 @@ class Rewriting:
             self._joined[value] = joined[0]
 
     def _masked(self, value: ir.Value, new: ir.Value) -> ir.Value:
+        """The chunk of a tensor with zeros outside the utterance."""
         axis, delay, name = self._axes.require(value), self._schedule.delays[value], f"{value.name}.masked"
         if self._masks is None or axis.axis != axis.rank - 1 or axis.shape[0] is not None:
             raise StreamingError(f"{value} is read beyond the utterance, so time must be its last axis")
         quantizer = _quantizer(value)
         if quantizer is not None:
+            # The integer that stands for zero is the zero point; a product would not give it.
             mask = self._masks.of(axis, delay, ir.DataType.BOOL)
             return self._writer.add("Where", [mask, new, quantizer.inputs[2]], name=name)[0]
         mask = self._masks.of(axis, delay, _dtype(value))
@@ -170,6 +180,7 @@ class Rewriting:
         if window.history == 0 and window.lag == 0:
             return self._visible(value)
         axis = self._axes.require(value).axis
+        # The joined tensor begins as early as any reader needs; this one may need less, and end before the chunk does.
         whole = self._whole(value)
         cut = self._reach[value] - window.history
         if cut == 0 and window.lag == 0:
@@ -178,7 +189,7 @@ class Rewriting:
         return self._writer.slice(whole, cut, end, axis, name=f"{value.name}.window")
 
     def _whole(self, value: ir.Value) -> ir.Value:
-        """A tensor with as much of its past as anything reads."""
+        """A tensor with as much of its past as any node reads, before its chunk."""
         if value not in self._joined:
             parent = self._parents[value]
             history = self._reach[value]
@@ -188,10 +199,11 @@ class Rewriting:
         return self._joined[value]
 
     def _visible(self, value: ir.Value) -> ir.Value:
-        """A tensor's chunk."""
+        """The chunk of a tensor."""
         if value not in self._now:
             parent = self._parents[value]
             if self._reach.get(value, 0):
+                # The node is written for past and chunk anyway, and its output cut, rather than written twice.
                 whole = self._whole(value)
                 axis = self._axes.require(value).axis
                 self._now[value] = self._writer.slice(
@@ -202,7 +214,7 @@ class Rewriting:
         return self._now[value]
 
     def _transparent(self, value: ir.Value, source: ir.Value, name: str) -> ir.Value:
-        """What the transparent node that makes a tensor makes of another part of its input."""
+        """Write the transparent node that makes a tensor once more, for another part of its input."""
         node = value.producer()
         if node is None:
             raise StreamingError(f"{value} must be made by a node")
@@ -212,6 +224,7 @@ class Rewriting:
         return self._again(node, inputs, [name], rule)[0]
 
     def _finish(self, inputs: list[ir.Value], outputs: list[ir.Value], next_state: ir.Value) -> None:
+        """Replace the graph's nodes, add its new inputs and outputs, and give the outputs their former names."""
         graph = self._graph
         graph.remove(list(graph))
         graph.extend(self._writer.nodes)

@@ -1,4 +1,4 @@
-"""What both passes decide of a whole graph: how each node reads time, and which tensors must be zero outside."""
+"""What both passes find in a graph: how each node reads time, and which tensors must be zero outside."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def graph_rules(graph: ir.Graph, axes: Axes, *, integer_history: bool) -> dict[i
 
 
 def parents(rules: dict[ir.Node, Rule]) -> dict[ir.Value, ir.Value]:
-    """Output of a transparent node to what it reads."""
+    """The tensor that each transparent node reads, by the tensor that it makes."""
     return {node.outputs[0]: rule.readings[0].value for node, rule in rules.items() if rule.transparent}
 
 

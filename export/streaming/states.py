@@ -19,11 +19,11 @@ class History:
     """The past of one tensor that is kept.
 
     Attributes:
-        name: Of the tensor.
-        axis: Its time axis, the last one.
-        length: Positions kept.
-        dtype: Of the tensor.
-        quantizer: The node QuantizeLinear that makes an integer tensor; None for another.
+        name: Name of the tensor.
+        axis: Time axis of the tensor, the last of its axes.
+        length: Number of positions that are kept.
+        dtype: Type of the tensor.
+        quantizer: The QuantizeLinear that makes an integer tensor; None for any other tensor.
     """
 
     name: str
@@ -39,11 +39,13 @@ class History:
 
 
 class States:
-    """Histories of equal length lie together as [batch, channels, length], so that few nodes take them apart.
+    """Splits and joins the state.
+
+    Histories of equal length lie together as [batch, channels, length], so that few nodes are needed.
 
     Args:
-        writer: Of the graph.
-        histories: In the graph's order.
+        writer: Writer of the graph.
+        histories: Histories of the graph's tensors, in the graph's order.
     """
 
     def __init__(self, writer: GraphWriter, histories: Sequence[History]) -> None:
@@ -55,7 +57,14 @@ class States:
         self.size = sum(history.size for history in histories)
 
     def take_apart(self, state: ir.Value) -> dict[History, ir.Value]:
-        """Nodes that cut the state [batch, size] into [batch, ..., length], in each tensor's own type."""
+        """Add nodes that cut the state [batch, size] into histories [batch, ..., length] of each tensor's own type.
+
+        Args:
+            state: The input state, float32 [batch, size].
+
+        Returns:
+            The tensor of each history.
+        """
         if not self._groups:
             return {}
         writer = self._writer
@@ -87,7 +96,13 @@ class States:
         return taken
 
     def put_together(self, state: ir.Value, buffers: dict[History, ir.Value], name: str) -> ir.Value:
-        """Nodes that make the next state of the tensors' buffers, history and chunk joined; nothing stays nothing."""
+        """Add nodes that make the next state; that of a graph without histories is the state itself.
+
+        Args:
+            state: The input state, float32 [batch, size].
+            buffers: History and chunk of each tensor, joined along time.
+            name: Name of the next state.
+        """
         writer = self._writer
         if not self._groups:
             return writer.add("Identity", [state], name=name)[0]

@@ -40,9 +40,9 @@ def stream_graphs(
     """The stream graphs of all graphs that can have one.
 
     Args:
-        graphs: Of one artifact.
+        graphs: Graphs of one artifact.
         hop_length: Audio samples per mel frame.
-        progress: Told what is being done, and why a graph cannot be streamed.
+        progress: Receives the current task, and the reason where a graph cannot be streamed.
 
     Raises:
         ExportError: A stream does not equal its offline pass.
@@ -56,7 +56,7 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
     """Make a graph's stream graph.
 
     Args:
-        graph: Of role `offline`, `step` or `conditioner`, in any precision.
+        graph: Graph of role `offline`, `step` or `conditioner`, in any precision.
         hop_length: Audio samples per mel frame.
 
     Returns:
@@ -65,7 +65,7 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
 
     Raises:
         StreamRefusedError: The graph cannot be streamed; the message names the node.
-        ExportError: It does not compute what the offline graph computes.
+        ExportError: The stream does not compute what the offline graph computes.
     """
     model = onnx.load_from_string(graph.data)
     entry = graph.entry
@@ -143,7 +143,7 @@ def _streamed(
 
 
 def _part(values: NDArray[np.generic], start: int, count: int, frames: int) -> NDArray[np.generic]:
-    """Frames start to start + count, with rubbish behind the end of the utterance, which no stream may hear."""
+    """Frames start to start + count, with garbage after the end of the utterance, which no stream may use."""
     if values.ndim == 1:
         return values
     rate = values.shape[-1] // frames

@@ -22,21 +22,20 @@ class StreamingPass(ir.passes.InPlacePass):
         x + f(x)                   Slice(Concat(state, x)) + f(x)           x waits for f
         zeros around x             x * mask(begin, end)                     where x is read beyond the utterance
 
-    Every tensor of the result holds as many positions as its chunk has, `delay` of them late. See
-    `voirs_vocoder.export.streaming.delays` for how the delays are chosen.
+    Every tensor of the result holds as many positions as its chunk, `delay` positions late.
+    `voirs_vocoder.export.streaming.delays` chooses the delays.
 
     Args:
-        axes: Tensor name to its time axis, as `time_axes` finds it.
-        integer_history: Whether the past of a quantized tensor is kept in integers, so that ONNX Runtime fuses what
-            stands on both sides; TensorRT wants QuantizeLinear and DequantizeLinear side by side.
+        axes: Time axes by tensor name, as `time_axes` finds them.
+        integer_history: Whether the past of a quantized tensor is kept in integers, so that ONNX Runtime fuses the
+            operators on both sides; TensorRT needs QuantizeLinear and DequantizeLinear side by side.
 
     Attributes:
-        state_size: Values of the state per utterance, once the pass has run.
-        delays: Output name to its delay in samples, likewise.
+        state_size: Number of values of the state per utterance; 0 before the pass has run.
+        delays: Delay in samples by name of output; empty before the pass has run.
     """
 
     def __init__(self, axes: Mapping[str, TimeAxis], *, integer_history: bool = False) -> None:
-        """See the class."""
         super().__init__()
         self._found = axes
         self._integer_history = integer_history
@@ -44,10 +43,10 @@ class StreamingPass(ir.passes.InPlacePass):
         self.delays: dict[str, int] = {}
 
     def requires(self, model: ir.Model) -> None:
-        """The graph is plain and does not stream yet.
+        """The graph is flat, typed, of standard operators, and does not stream yet.
 
         Raises:
-            PreconditionError: It is not.
+            PreconditionError: The graph is not; the message names what is wrong.
         """
         refuse_unless_plain(model, quantized=True)
         if any(value.name == STATE for value in model.graph.inputs):
@@ -64,7 +63,7 @@ class StreamingPass(ir.passes.InPlacePass):
         """The graph has the inputs and outputs of a stream.
 
         Raises:
-            PostconditionError: It has not.
+            PostconditionError: An input or output is missing.
         """
         inputs = {value.name for value in model.graph.inputs}
         outputs = {value.name for value in model.graph.outputs}

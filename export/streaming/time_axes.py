@@ -1,4 +1,4 @@
-"""Which axis of each tensor is time, and at what rate: found by running the graph at two lengths and two batches."""
+"""Finds the time axis and the rate of each tensor by running the graph at two lengths and two batch sizes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def time_axes(model: onnx.ModelProto, inputs: Sequence[TensorInfo], hop_length: 
     """Follow time through a graph.
 
     Args:
-        model: Left as it is; every tensor has a type.
-        inputs: Its inputs.
+        model: Model whose tensors all have types; it is not changed.
+        inputs: Inputs of the model.
         hop_length: Audio samples per mel frame.
 
     Returns:
-        Tensor name to its time axis, for the tensors that have one.
+        Time axes by tensor name; tensors without time are left out.
 
     Raises:
         StreamingError: A tensor grows with the length in more than one axis, not in whole positions per frame, or in an

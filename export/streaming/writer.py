@@ -12,15 +12,19 @@ from voirs_vocoder.calibration.edits.unique_names import UniqueNames
 __all__ = ["END", "GraphWriter"]
 
 END = (1 << 63) - 1
-"""As the end of a Slice: to the last position."""
+"""End of a Slice that runs to the last position."""
 
 
 class GraphWriter:
-    """Gathers nodes and constants.
+    """Collects nodes and constants of a new graph.
 
     Args:
-        taken: Names that values of the graph bear already.
-        taken_nodes: Likewise of nodes.
+        taken: Names of values that are in use already; None entries are ignored.
+        taken_nodes: Names of nodes that are in use already; None entries are ignored.
+
+    Attributes:
+        nodes: The nodes written so far, in order.
+        constants: The int64 constants made so far, by their values.
     """
 
     def __init__(self, taken: Sequence[str | None], taken_nodes: Sequence[str | None]) -> None:
@@ -38,14 +42,17 @@ class GraphWriter:
         name: str,
         outputs: int = 1,
     ) -> list[ir.Value]:
-        """A new node.
+        """Add a node.
 
         Args:
-            op_type: Of ONNX's own operators.
-            inputs: Values of the new graph.
-            attributes: Of the node.
-            name: Wanted for its output; several are numbered.
-            outputs: How many.
+            op_type: Operator of ONNX's own domain.
+            inputs: Values of the new graph; None leaves an input out.
+            attributes: Attributes of the node by name; None for none.
+            name: Wanted name of the output; several outputs are numbered.
+            outputs: Number of outputs.
+
+        Returns:
+            The node's outputs.
         """
         names = [name] if outputs == 1 else [f"{name}.{number}" for number in range(outputs)]
         made = [ir.Value(name=self._values.claim(wanted)) for wanted in names]
