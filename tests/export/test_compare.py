@@ -108,13 +108,6 @@ def test_usage_that_makes_no_sense_is_refused(pair, tiny_artifact):
     assert run("nowhere.wav", pair[0]).exit_code == 2
 
 
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory, sample_recordings):
-    folder = tmp_path_factory.mktemp("speech")
-    shutil.copy(sample_recordings[0], folder)
-    return folder
-
-
 @pytest.mark.slow
 def test_every_backend_is_held_against_every_other(tiny_artifact, speech):
     with KeptAudio() as kept_audio:

@@ -11,11 +11,6 @@ from voirs_vocoder.runtime import Artifact, InputError, ProviderError, Vocoder
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is published for some platforms only")
 
 
-@pytest.fixture
-def artifact_copy(tiny_artifact, tmp_path):
-    return shutil.copytree(tiny_artifact, tmp_path / "artifact")
-
-
 @pytest.mark.slow
 def test_every_precision_becomes_an_engine(artifact_copy):
     config = EngineConfig(backend="tensorrt-rtx", compute_capabilities=(86, 120))

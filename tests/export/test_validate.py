@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import msgspec
 import numpy as np
@@ -16,18 +15,6 @@ from voirs_vocoder.export.validation.report import REPORT_PATH, report_table
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact, InputError
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory, sample_recordings):
-    folder = tmp_path_factory.mktemp("speech")
-    shutil.copy(sample_recordings[0], folder)
-    return folder
-
-
-@pytest.fixture
-def artifact_copy(tiny_artifact, tmp_path):
-    return shutil.copytree(tiny_artifact, tmp_path / "artifact")
 
 
 @pytest.fixture(scope="module")

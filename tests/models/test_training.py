@@ -25,6 +25,8 @@ from voirs_vocoder.runtime import mel_spectrogram
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import CONVENTIONS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = {
     "diffwave": {"residual_layers": 2, "residual_channels": 8, "dilation_cycle_length": 2},
     "diffwave-unet": {"channels": [4, 4, 4, 4], "group_channels": 2, "attention_heads": 2},
@@ -56,15 +58,6 @@ def speech_folder(tmp_path_factory, sample_recordings):
     for path in sample_recordings:
         shutil.copy(path, folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Of such small models, several only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

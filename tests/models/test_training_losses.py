@@ -32,16 +32,7 @@ from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.reference_models.waveglow.recipe import WaveGlowTask, flow_negative_log_likelihood
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 
-pytestmark = pytest.mark.numeric
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Of such small models, several only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("one_thread")]
 
 
 def generator(seed=0):

@@ -7,7 +7,6 @@ import gc
 import subprocess
 import sys
 import weakref
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,12 +26,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning"),
     pytest.mark.slow,
 ]
-
-
-@pytest.fixture(scope="module")
-def vocoder(tiny_artifact: Path):
-    with Vocoder.load(tiny_artifact) as loaded:
-        yield loaded
 
 
 def test_concurrent_requests_run_in_few_batches_and_each_gets_its_own_audio(vocoder, monkeypatch):

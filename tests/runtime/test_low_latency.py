@@ -26,12 +26,6 @@ FRAME_MS = 2.0
 
 
 @pytest.fixture(scope="module")
-def vocoder(tiny_artifact: Path):
-    with Vocoder.load(tiny_artifact) as loaded:
-        yield loaded
-
-
-@pytest.fixture(scope="module")
 def graph(tiny_artifact: Path) -> StreamGraph:
     artifact = Artifact.open(tiny_artifact)
     session, entry = open_session(artifact, "stream", "fp32", "cpu", SessionConfig())

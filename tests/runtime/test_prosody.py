@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voirs_vocoder.runtime import InputError, Vocoder, VocodingConfig
+from voirs_vocoder.runtime import InputError, VocodingConfig
 from voirs_vocoder.runtime.mel import ArrayMelSource
 from voirs_vocoder.runtime.mel.convention import get_convention
 from voirs_vocoder.runtime.prosody import Prosody, ProsodyStream
@@ -23,12 +23,6 @@ def pieces(values, sizes):
     for size in (*sizes, values.shape[-1]):
         yield values[..., start : start + size]
         start += size
-
-
-@pytest.fixture(scope="module")
-def vocoder(tiny_artifact):
-    with Vocoder.load(tiny_artifact) as loaded:
-        yield loaded
 
 
 def test_frames_lie_on_straight_lines_between_frames():

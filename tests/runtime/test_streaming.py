@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,12 +28,6 @@ from voirs_vocoder.runtime.streaming.session import ChunkSize
 from voirs_vocoder.runtime.streaming.statistics import StreamClock
 
 pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
-
-
-@pytest.fixture(scope="module")
-def vocoder(tiny_artifact: Path):
-    with Vocoder.load(tiny_artifact) as loaded:
-        yield loaded
 
 
 @given(

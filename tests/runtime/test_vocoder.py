@@ -22,12 +22,6 @@ from voirs_vocoder.runtime import (
 )
 
 
-@pytest.fixture(scope="module")
-def vocoder(tiny_artifact):
-    with Vocoder.load(tiny_artifact) as loaded:
-        yield loaded
-
-
 @pytest.fixture
 def mel():
     return np.clip(np.random.default_rng(0).normal(-5, 2, (10, 150)), -11, 1.5).astype(np.float32)
