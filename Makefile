@@ -19,7 +19,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
-demo: $(INSTALLED)  ## export, quantize, validate and speak with the shipped checkpoints, in two minutes
+demo: $(INSTALLED)  ## export, quantize, validate and play the shipped checkpoints, in two minutes
 	$(BIN)/python -m artifacts.demo
 
 demo-full: $(INSTALLED)  ## the same in every precision, with TensorRT engines, validated on every backend
@@ -31,10 +31,11 @@ quick: $(INSTALLED)  ## run the fast tests, in a minute
 test: $(INSTALLED)  ## run every test; those that need a GPU skip themselves without one
 	$(PYTEST) --durations=15 $(if $(SELECT),-m "$(SELECT)")
 
-check: $(INSTALLED) $(LINKS)  ## lint, formatting and strict types, as CI and pre-commit run them
+check: $(INSTALLED) $(LINKS)  ## lint, formatting, strict types and prose, as CI and pre-commit run them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p voirs_vocoder -p tests.benchmark -p artifacts
+	$(BIN)/python tests/contracts/prose.py
 
 bench: $(INSTALLED)  ## measure speed and memory on this machine
 	$(BIN)/python -m tests.benchmark

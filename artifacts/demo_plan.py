@@ -29,14 +29,14 @@ FULL_SECONDS = {
 
 _TITLES = {
     "export": "exporting to ONNX",
-    "speak": "speaking",
+    "speak": "synthesizing the first audio",
     "quantize": "quantizing to INT8",
     "engines": "building TensorRT engines",
     "validate": "validating on real speech",
 }
 
 
-# Fewer finished seconds of the table say more about the first import than about the machine.
+# Before that many seconds of the table are finished, the pace is that of the first imports, not of the machine.
 _MIN_JUDGED_S = 25.0
 
 
