@@ -21,10 +21,10 @@ from voirs_vocoder.calibration.activation_ranges import (
     float_histograms,
     symmetric_scale,
 )
-from voirs_vocoder.calibration.edits.half_weights import half_stored_weights
-from voirs_vocoder.calibration.edits.integer_gates import gate_of_sum, gate_scales, integer_gates
-from voirs_vocoder.calibration.edits.length_invariant_sums import length_invariant_sums_before_quantizers
-from voirs_vocoder.calibration.edits.qdq import Scales, convolution_sums, qdq_from_fp32
+from voirs_vocoder.calibration.edits.half_weights import HalfStoredWeightsPass
+from voirs_vocoder.calibration.edits.integer_gates import IntegerGatesPass, gate_of_sum, gate_scales
+from voirs_vocoder.calibration.edits.length_invariant_sums import LengthInvariantSumsPass
+from voirs_vocoder.calibration.edits.qdq import QdqFromFp32Pass, Scales, convolution_sums
 from voirs_vocoder.calibration.edits.reading import (
     attribute,
     graph_of,
@@ -34,6 +34,7 @@ from voirs_vocoder.calibration.edits.reading import (
     nodes_by_name,
     sole_reader,
 )
+from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
 from voirs_vocoder.calibration.runs import Feed, Outputs, run_all
 from voirs_vocoder.calibration.sensitivity import (
@@ -146,19 +147,20 @@ def int8_from_fp32(
     progress("measuring ranges", 0, 0)
     scales = _scales(equalized, names, feeds, target)
 
+    for_cpu = target == "cpu"
+    gates = [IntegerGatesPass()] if for_cpu else []
+    finish = [LengthInvariantSumsPass(None), HalfStoredWeightsPass()] if for_cpu else []
+
     def quantize(chosen: frozenset[str]) -> onnx.ModelProto:
-        quantized = qdq_from_fp32(equalized, chosen, scales, target)
-        return integer_gates(quantized) if target == "cpu" else quantized
+        return run_passes(equalized, [QdqFromFp32Pass(chosen, scales, target), *gates])
 
     costs = multiply_accumulates(equalized, names, probes[0])
     affordable = sum(costs.values()) * len(names) * len(probes) <= config.max_probe_macs
     measured = bool(config.max_float_share) and affordable
     noise = noise_of_each(quantize, names, probes, progress) if measured else {}
     left_float = costliest_noise(noise, costs, config.max_float_share)
-    result = quantize(frozenset(names) - frozenset(left_float))
-    if target == "cpu":
-        result = half_stored_weights(length_invariant_sums_before_quantizers(result))
-    onnx.checker.check_model(result)
+    quantized = frozenset(names) - frozenset(left_float)
+    result = run_passes(equalized, [QdqFromFp32Pass(quantized, scales, target), *gates, *finish])
     quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
     details: Figures = {
         "float_by_noise": " ".join(left_float),

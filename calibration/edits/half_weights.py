@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from voirs_vocoder.calibration.edits.reading import initializer, input_at, refuse_unless_flat
-from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 
-__all__ = ["HalfStoredWeightsPass", "half_stored_weights"]
+__all__ = ["HalfStoredWeightsPass"]
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 # Smaller tensors would not pay for the Cast.
@@ -65,18 +63,6 @@ class HalfStoredWeightsPass(ir.passes.InPlacePass):
             raise ir.passes.PostconditionError(
                 f"weights of convolutions must be stored in half precision, got {left[:5]} in FP32; report the model"
             )
-
-
-def half_stored_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a model with `HalfStoredWeightsPass` applied.
-
-    Args:
-        model: A flat graph; it is not changed.
-
-    Raises:
-        GraphEditError: The result is not valid ONNX.
-    """
-    return run_passes(model, [HalfStoredWeightsPass()])
 
 
 def _storable(value: ir.Value) -> bool:

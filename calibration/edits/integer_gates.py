@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
@@ -30,10 +29,9 @@ from voirs_vocoder.calibration.edits.reading import (
     refuse_unless_flat,
     sole_reader,
 )
-from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 
-__all__ = ["Gate", "IntegerGatesPass", "gate_of_sum", "gate_scales", "integer_gates"]
+__all__ = ["Gate", "IntegerGatesPass", "gate_of_sum", "gate_scales"]
 
 # Beyond, sigmoid and tanh are within half a step of their ends.
 _SATURATION = {"Sigmoid": 6.0, "Tanh": 3.0}
@@ -130,18 +128,6 @@ class IntegerGatesPass(ir.passes.InPlacePass):
             raise ir.passes.PostconditionError(
                 f"gates with one scale must be tables, got {left[:5]}; report the model"
             )
-
-
-def integer_gates(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a quantized model with `IntegerGatesPass` applied.
-
-    Args:
-        model: Model as `qdq_from_fp32` writes it for the CPU; it is not changed.
-
-    Raises:
-        GraphEditError: The result is not valid ONNX.
-    """
-    return run_passes(model, [IntegerGatesPass()])
 
 
 def _write_table(

@@ -30,7 +30,6 @@ __all__ = [
     "MAX_TERMS",
     "LengthInvariantSumsPass",
     "length_invariant_sums",
-    "length_invariant_sums_before_quantizers",
 ]
 
 MAX_TERMS = 128
@@ -103,18 +102,6 @@ def length_invariant_sums(model: onnx.ModelProto, patterns: Sequence[str]) -> on
         GraphEditError: The result is not valid ONNX.
     """
     return run_passes(model, [LengthInvariantSumsPass(patterns)]) if patterns else model
-
-
-def length_invariant_sums_before_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a model with the sums of every float convolution before a quantizer made independent of the length.
-
-    Args:
-        model: A flat graph with named nodes; it is not changed.
-
-    Raises:
-        GraphEditError: The result is not valid ONNX.
-    """
-    return run_passes(model, [LengthInvariantSumsPass(None)])
 
 
 def _parts(node: ir.Node) -> int:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -29,11 +28,10 @@ from voirs_vocoder.calibration.edits.reading import (
     refuse_unless_flat,
     sole_reader,
 )
-from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 from voirs_vocoder.runtime.artifact.manifest import Target
 
-__all__ = ["QdqFromFp32Pass", "Scales", "convolution_sums", "qdq_from_fp32"]
+__all__ = ["QdqFromFp32Pass", "Scales", "convolution_sums"]
 
 # The first in which DequantizeLinear has an axis.
 _LEAST_OPSET = 13
@@ -153,26 +151,6 @@ class QdqFromFp32Pass(ir.passes.InPlacePass):
             raise ir.passes.PostconditionError(
                 f"TensorRT must read the graph as it is meant, got {findings[0]}"
             )
-
-
-def qdq_from_fp32(
-    model: onnx.ModelProto, names: Collection[str], scales: Scales, target: Target
-) -> onnx.ModelProto:
-    """A copy of a model with `QdqFromFp32Pass` applied.
-
-    Args:
-        model: FP32, opset 13 or later; it is not changed.
-        names: Names of the Conv nodes to quantize, whose weights and biases are initializers.
-        scales: Scales of their inputs and outputs.
-        target: `cpu` or `tensorrt`, which decides the form.
-
-    Returns:
-        A graph with the same inputs and outputs. The same arguments give the same bytes.
-
-    Raises:
-        GraphEditError: A node cannot be quantized, or a scale is missing.
-    """
-    return run_passes(model, [QdqFromFp32Pass(names, scales, target)])
 
 
 class _Quantizer:

@@ -11,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from voirs_vocoder.calibration.activation_ranges import TensorScale
-from voirs_vocoder.calibration.edits.half_weights import half_stored_weights
-from voirs_vocoder.calibration.edits.qdq import Scales, qdq_from_fp32
+from voirs_vocoder.calibration.edits.half_weights import HalfStoredWeightsPass
+from voirs_vocoder.calibration.edits.qdq import QdqFromFp32Pass, Scales
 from voirs_vocoder.calibration.edits.qdq_linter import lint_qdq
+from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
 from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
 from voirs_vocoder.calibration.sensitivity import costliest_noise, relative_noise
@@ -233,7 +234,7 @@ def test_weights_and_biases_are_rounded_to_the_nearest_step():
     net = Network()
     model = net.model(net.conv("only", "mel", BANDS, 4, pads=[1, 1]))
     scales = Scales({"mel": TensorScale(0.02, 128)}, {"only.out": TensorScale(0.05, 100)})
-    written = weights_of(qdq_from_fp32(model, ["only"], scales, "cpu"))
+    written = weights_of(run_passes(model, [QdqFromFp32Pass(["only"], scales, "cpu")]))
     weight, bias = net.weights["only.weight"], net.weights["only.bias"]
     steps = np.abs(weight).max(axis=(1, 2)) / 127
     np.testing.assert_allclose(written["only.weight.scale"], steps, rtol=1e-6)
@@ -248,7 +249,7 @@ def test_a_channel_without_weights_keeps_its_bias():
     net.weights["only.weight"][2] = 0.0
     model = net.model("only.out")
     scales = Scales({"mel": TensorScale(0.02, 128)}, {"only.out": TensorScale(0.05, 100)})
-    written = weights_of(qdq_from_fp32(model, ["only"], scales, "cpu"))
+    written = weights_of(run_passes(model, [QdqFromFp32Pass(["only"], scales, "cpu")]))
     restored = written["only.bias.quantized"][2] * float(written["only.bias.scale"][2])
     assert restored == pytest.approx(net.weights["only.bias"][2], rel=1e-6)
 
@@ -300,7 +301,7 @@ def test_tensorrt_builds_an_engine_from_the_tensorrt_graph(network, tmp_path: Pa
 
 
 def test_float_weights_are_stored_in_half_precision_and_compute_as_before(network):
-    half = half_stored_weights(network)
+    half = run_passes(network, [HalfStoredWeightsPass()])
     onnx.checker.check_model(half, full_check=True)
     assert quality_db(network, half) > 60
     stored = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
@@ -314,7 +315,8 @@ def test_a_weight_beyond_half_precision_stays_as_it_is(network):
     loud.CopyFrom(network)
     weight = next(tensor for tensor in loud.graph.initializer if tensor.name == "ups.0.weight")
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1e6), weight.name))
-    assert "ups.0.weight" in {tensor.name for tensor in half_stored_weights(loud).graph.initializer}
+    stored = run_passes(loud, [HalfStoredWeightsPass()])
+    assert "ups.0.weight" in {tensor.name for tensor in stored.graph.initializer}
 
 
 def test_outputs_into_sums_are_rounded_channel_by_channel(network):
