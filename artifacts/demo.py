@@ -26,6 +26,7 @@ from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import report_failure
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.reference_models.errors import ReferenceModelError
+from voirs_vocoder.reference_models.registry import FAMILIES
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
@@ -291,7 +292,8 @@ def _print_outcome(family: str, outcome: _Outcome, *, full: bool) -> None:
     from voirs_vocoder.export.validation.report import report_table
 
     count = len(outcome.report.recordings)
-    _say(f"\n{family}: copy synthesis of {count} recording{'s' * (count != 1)} from outside its training\n")
+    recordings = f"{count} recording{'s' * (count != 1)}"
+    _say(f"\n{FAMILIES[family].title}: copy synthesis of {recordings} from outside its training\n")
     print_table(report_table(outcome.report))
     click.echo()
     if full:
@@ -308,7 +310,7 @@ def _print_end(outcomes: dict[str, _Outcome], elapsed_s: float, *, full: bool) -
         f"Done in {elapsed_s:.0f} s; {'every gate passed' if passed else 'a gate failed'}.\n"
     )
     for shipped in SHIPPED:
-        click.echo(f"{shipped.family}")
+        click.echo(FAMILIES[shipped.family].title)
         click.echo(f"  look at   {_relative(_BUILD / shipped.artifact / PAGE_PATH)}")
         click.echo(f"  play      {_relative(outcomes[shipped.family].speech[0])}")
     click.echo(f"\nAll audio: {_relative(_SPEECH)}; the recordings themselves: {_relative(SAMPLES)}")
