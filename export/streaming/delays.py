@@ -66,16 +66,44 @@ def scheduled(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], rules: Ru
         StreamingError: There is no solution: a tensor that cannot be kept would need a history.
     """
     roots = _roots(rules)
+    problem = _problem(inputs, outputs, rules, axes, roots)
+    return _solved(problem, rules, roots)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The integer program of a graph, and the variables that stand for its unknowns.
+
+    Attributes:
+        program: The program, whose cost is the size of the state.
+        delays: Variable of the delay of each tensor but those behind transparent nodes.
+        histories: Variable of the length of the history of each tensor that a node reads.
+        starts: For each reading, the delay that its node has in positions of the input: factors by variable.
+    """
+
+    program: _Program
+    delays: Mapping[ir.Value, int]
+    histories: Mapping[ir.Value, int]
+    starts: Mapping[tuple[ir.Node, int], dict[int, int]]
+
+
+def _problem(
+    inputs: Sequence[ir.Value],
+    outputs: Sequence[ir.Value],
+    rules: Rules,
+    axes: Axes,
+    roots: Mapping[ir.Value, ir.Value],
+) -> _Problem:
+    """State what delays and histories must satisfy, and that as few values as possible are kept."""
     earliest = _earliest(inputs, rules)
     program = _Program()
-    delays: dict[ir.Value, int] = {}
-    for value in inputs:
-        delays[value] = program.variable(0, lower=0, upper=0)
+    delays = {value: program.variable(0, lower=0, upper=0) for value in inputs}
     histories: dict[ir.Value, int] = {}
     starts: dict[tuple[ir.Node, int], dict[int, int]] = {}
     for node, rule in rules:
         if rule.transparent:
             continue
+        # All outputs of a node have one delay.
         outcome = program.variable(0)
         for value in node.outputs:
             delays[value] = outcome
@@ -85,6 +113,7 @@ def scheduled(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], rules: Ru
             starts[node, number] = _start(program, reading, outcome)
             root = roots[reading.value]
             if root not in histories:
+                # The state holds values by utterance and position, so only [batch, ..., time] can be kept.
                 axis = axes.of(root)
                 kept = axis is not None and axis.axis == axis.rank - 1 and axis.shape[0] is None
                 histories[root] = program.variable(
@@ -96,20 +125,25 @@ def scheduled(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], rules: Ru
             program.at_least(late, reading.last - reading.stride + 1)
             wanted = {variable: -factor for variable, factor in late.items()}
             program.at_least({**wanted, histories[root]: 1}, -reading.first)
-    solution = program.solve()
-    values = {value: solution[variable] for value, variable in delays.items()}
+    return _Problem(program, delays, histories, starts)
+
+
+def _solved(problem: _Problem, rules: Rules, roots: Mapping[ir.Value, ir.Value]) -> Schedule:
+    """Solve the program and read delays, histories and windows from the solution."""
+    solution = problem.program.solve()
+    delays = {value: solution[variable] for value, variable in problem.delays.items()}
     for node, rule in rules:
         if rule.transparent:
-            values[node.outputs[0]] = values[roots[node.outputs[0]]]
+            delays[node.outputs[0]] = delays[roots[node.outputs[0]]]
     windows = {}
     by_node = dict(rules)
-    for (node, number), terms in starts.items():
+    for (node, number), terms in problem.starts.items():
         reading = by_node[node].readings[number]
         start = sum(solution[variable] * factor for variable, factor in terms.items())
-        late_by = start - values[reading.value]
+        late_by = start - delays[reading.value]
         windows[node, number] = Window(late_by - reading.first, late_by - reading.last + reading.stride - 1)
-    lengths = {root: solution[variable] for root, variable in histories.items() if solution[variable]}
-    return Schedule(values, lengths, windows)
+    lengths = {root: solution[variable] for root, variable in problem.histories.items() if solution[variable]}
+    return Schedule(delays, lengths, windows)
 
 
 def _start(program: _Program, reading: Reading, outcome: int) -> dict[int, int]:
