@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,7 +146,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 def draft_path(path: Path) -> Path:
     """Choose an unused name, in the same folder, for a file that is not complete yet."""
-    return path.with_name(f".voirs-{secrets.token_hex(8)}.part")
+    return path.with_name(f".voirs-{os.urandom(8).hex()}.part")
 
 
 def indented_json(value: object, *, order: Literal["deterministic"] | None = None) -> bytes:

@@ -18,7 +18,7 @@ from voirs_vocoder.runtime.providers.onnxruntime import CPU, CUDA, TENSORRT
 from voirs_vocoder.runtime.providers.openvino import OPENVINO
 from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import Session
-from voirs_vocoder.runtime.providers.tensorrt.engine import TENSORRT_ENGINE
+from voirs_vocoder.runtime.providers.tensorrt import TENSORRT_ENGINE
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -15,18 +15,17 @@ from typing import Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.artifact.manifest import EngineEntry, GraphEntry, Precision
+from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError, ProviderError
-from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import bound_by_copying
-from voirs_vocoder.runtime.providers.tensorrt.flavor import Flavor, available_flavors, load_flavor
+from voirs_vocoder.runtime.providers.tensorrt.flavor import Flavor, load_flavor
 from voirs_vocoder.runtime.providers.tensorrt.memory import Cuda, load_cuda
 from voirs_vocoder.runtime.providers.tensorrt.profile import largest_frames, nearest_profile
 from voirs_vocoder.runtime.providers.tensorrt.protocol import TrtContext, TrtEngine, TrtModule
 
-__all__ = ["TENSORRT_ENGINE", "EngineSession", "open_engine_session"]
+__all__ = ["EngineSession", "open_engine_session"]
 
 _NAME = "tensorrt-engine"
 
@@ -281,36 +280,3 @@ def _check_host(entry: EngineEntry, flavor: Flavor) -> None:
 
 def _listed(values: Iterable[object]) -> str:
     return ", ".join(sorted(map(str, values)))
-
-
-def _open_artifact(artifact: Artifact, entry: GraphEntry, config: SessionConfig) -> EngineSession:
-    return open_engine_session(artifact, entry.role, entry.precision, config)
-
-
-def _problem() -> str | None:
-    """Engines are built for one GPU and one library, so both are looked for and no engine is run."""
-    problems = []
-    try:
-        load_cuda()
-    except ProviderError as error:
-        problems.append(str(error))
-    found, reasons = available_flavors()
-    if not found:
-        problems.extend(reasons)
-    return "; ".join(problems) or None
-
-
-def _backend() -> str | None:
-    found, _ = available_flavors()
-    return " or ".join(f"{flavor.name} {flavor.version}" for flavor in found) or None
-
-
-TENSORRT_ENGINE = Provider(
-    name=_NAME,
-    on_gpu=True,
-    problem=_problem,
-    backend=_backend,
-    open_artifact=_open_artifact,
-    int8_target="tensorrt",
-    auto_rank=100,
-)
