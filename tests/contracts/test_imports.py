@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from voirs_vocoder.reference_models.registry import FAMILIES
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("calibration", "export", "reference_models", "runtime")
 NAMESPACE = "voirs_vocoder."
 # How plug-in tables name a module, such as "voirs_vocoder.reference_models.hifigan.family:HIFIGAN".
 DOTTED_NAME = re.compile(r"voirs_vocoder(?:\.\w+)+(?=:\w+$)")
+
+# A family is entered in the registry's table, and nowhere else.
+FAMILY_FOLDERS = sorted({row.family.split(".")[2] for row in FAMILIES.values()})
 
 # From the ground up: a module imports from its own row and from those above it in this text, never from one below. A
 # folder stands for all that is in it, apart from the modules that have a place of their own.
@@ -36,12 +41,12 @@ LAYERS = {
         vocoder
         dummy quality
     """,
-    "reference_models": """
+    "reference_models": f"""
         errors
         config family layers checkpoints
-        hifigan waveglow diffusion
+        {" ".join(FAMILY_FOLDERS)}
         training.task training.settings training.mel training.losses
-        hifigan.recipe waveglow.recipe diffusion.recipe
+        {" ".join(f"{folder}.recipe" for folder in FAMILY_FOLDERS)}
         registry
         training
     """,
