@@ -65,7 +65,7 @@ class ExportRequest:
         licence: SPDX identifier of the weights' license; None when it is unknown.
         sampler_graph: Whether the default sampling of a diffusion model is made as one graph too.
         stream: Whether a stream graph is made of every graph that can have one.
-        batch: Whether a batch graph is made of every offline graph that can have one.
+        batch: Whether a batch graph is made of every graph that can have one; see `BATCH_ROLES`.
         effects: Chain of audio effects to keep in the artifact; None keeps none.
         force: Whether an artifact that is there is replaced.
     """
@@ -79,7 +79,7 @@ class ExportRequest:
     licence: str | None = None
     sampler_graph: bool = False
     stream: bool = True
-    batch: bool = False
+    batch: bool = True
     effects: EffectChain | None = None
     force: bool = False
 

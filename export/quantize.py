@@ -11,7 +11,7 @@ from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.derive import DerivationPlan, calibration_record, derive_graphs
 from voirs_vocoder.export.graphs.built import BuiltGraph
 from voirs_vocoder.export.precisions import MakeOptions, get_precision
-from voirs_vocoder.runtime.artifact.manifest import EXTRAPOLATOR_ROLE, STREAM_ROLES, Precision
+from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, EXTRAPOLATOR_ROLE, STREAM_ROLES, Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError
@@ -76,7 +76,7 @@ def quantize_artifact(
             mels=list(calibration.segments),
             calibration=calibration,
             stream=bool(roles & set(STREAM_ROLES.values())),
-            batch="batch" in roles,
+            batch=bool(roles & set(BATCH_ROLES.values())),
             options=options or MakeOptions(),
         )
         sources = [

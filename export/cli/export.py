@@ -81,9 +81,9 @@ __all__ = ["command"]
 )
 @option(
     "--batch/--no-batch",
-    default=False,
+    default=True,
     group=options.GRAPHS,
-    help="Make batch graphs as well, which vocode utterances of different lengths at once on a GPU.",
+    help="Make batch graphs as well, which run inputs of any length in few fixed shapes, as a GPU and OpenVINO need.",
 )
 @option(
     "--effects",

@@ -1,4 +1,4 @@
-"""An artifact's batch graphs, made from its offline graphs, and checked against utterances that stand alone."""
+"""An artifact's batch graphs, made from the graphs that take one utterance, and checked against those."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from voirs_vocoder.export.streaming.derived import (
     kept_facts,
     random_feed,
 )
-from voirs_vocoder.runtime.artifact.manifest import Figures, TensorInfo
+from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, Figures, TensorInfo
 from voirs_vocoder.runtime.drivers.batch_graph import LENGTHS
 from voirs_vocoder.runtime.progress import Progress, silent
 
@@ -33,7 +33,7 @@ _CHECK_LENGTHS = (7, 19, 1)
 def batch_graphs(
     graphs: Sequence[BuiltGraph], hop_length: int, progress: Progress = silent
 ) -> list[BuiltGraph]:
-    """The batch graphs of all offline graphs that can have one.
+    """The batch graphs of all graphs that can have one.
 
     Args:
         graphs: Graphs of one artifact.
@@ -43,20 +43,19 @@ def batch_graphs(
     Raises:
         ExportError: An utterance in a batch does not equal itself alone.
     """
-    return derived_graphs(
-        graphs, ("offline",), partial(batch_graph, hop_length=hop_length), "batch", progress
-    )
+    return derived_graphs(graphs, BATCH_ROLES, partial(batch_graph, hop_length=hop_length), "batch", progress)
 
 
 def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
     """Make a graph's batch graph.
 
     Args:
-        graph: Graph of role `offline`, in any precision.
+        graph: Graph of role `offline`, `step` or `conditioner`, in any precision.
         hop_length: Audio samples per mel frame.
 
     Returns:
-        The graph of role `batch`, whose details state how far a row is from its utterance alone.
+        The graph of role `batch` (or `batch-conditioner`), whose details state how far a row is from its utterance
+        alone.
 
     Raises:
         StreamRefusedError: The graph mixes time in a way that the pass does not know.
@@ -70,7 +69,7 @@ def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
         raise StreamRefusedError(str(error)) from error
     return built_graph(
         batched,
-        role="batch",
+        role=BATCH_ROLES[entry.role],
         precision=entry.precision,
         target=entry.target,
         inputs=(*entry.inputs, TensorInfo(name=LENGTHS, dtype="int64", shape=("batch",))),
@@ -93,11 +92,18 @@ def _compared(offline: BuiltGraph, batched: onnx.ModelProto, hop_length: int) ->
     wanted: list[NDArray[np.float32]] = []
     got: list[NDArray[np.float32]] = []
     for row, length in enumerate(_CHECK_LENGTHS):
-        alone = {
-            key: values[row : row + 1, ..., : values.shape[-1] // frames * length]
-            for key, values in feed.items()
-        }
-        wanted.append(alone_session.run(alone)[name].reshape(-1).copy())
-        got.append(together[row, ..., : wanted[-1].size].reshape(-1))
-    reference, result = np.concatenate(wanted), np.concatenate(got)
-    return distance_from_offline(f"batch.{entry.precision}", entry, reference, result)
+        alone = {key: _alone(values, row, length, frames) for key, values in feed.items()}
+        result = alone_session.run(alone)[name][0]
+        wanted.append(result.reshape(-1).copy())
+        got.append(together[row, ..., : result.shape[-1]].reshape(-1))
+    role = BATCH_ROLES[entry.role]
+    return distance_from_offline(
+        f"{role}.{entry.precision}", entry, np.concatenate(wanted), np.concatenate(got)
+    )
+
+
+def _alone(values: NDArray[np.generic], row: int, length: int, frames: int) -> NDArray[np.generic]:
+    """One row's input, cut to its own length where it holds time; one without has a value per row."""
+    if values.ndim == 1:
+        return values[row : row + 1]
+    return np.ascontiguousarray(values[row : row + 1, ..., : values.shape[-1] // frames * length])

@@ -12,6 +12,7 @@ from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = [
+    "BATCH_ROLES",
     "EXTRAPOLATOR_ROLE",
     "FORMAT_VERSION",
     "STREAM_ROLES",
@@ -57,6 +58,9 @@ EXTRAPOLATOR_ROLE = "extrapolator"
 
 STREAM_ROLES = {"offline": "stream", "step": "stream", "conditioner": "stream-conditioner"}
 """Role of a graph to the role of the graph that computes the same chunk by chunk."""
+
+BATCH_ROLES = {"offline": "batch", "step": "batch", "conditioner": "batch-conditioner"}
+"""Role of a graph to the role of the graph that computes the same for rows of different lengths."""
 
 # What earlier layouts kept among the details of a graph.
 _MOVED_DETAILS = frozenset(
@@ -127,7 +131,8 @@ class GraphEntry(_Record, frozen=True, kw_only=True):
     """An ONNX graph.
 
     Attributes:
-        role: `offline`, `stream`, `stream-conditioner`, `conditioner`, `step`, `sampler`, `batch` or `extrapolator`.
+        role: `offline`, `conditioner`, `step`, `sampler`, `stream`, `stream-conditioner`, `batch`, `batch-conditioner`
+            or `extrapolator`.
         precision: Name of the precision, such as `fp32`, `fp16` or `int8`.
         target: Kind of backend that the graph is made for, of a precision with one graph per kind, such as `cpu` of
             INT8; None for a precision whose graphs run everywhere.

@@ -124,6 +124,7 @@ def test_the_artifact_holds_every_precision_and_both_int8_targets(tiny_artifact)
         "offline.fp32", "offline.fp16", "offline.int8.cpu", "offline.int8.tensorrt",
         "stream.fp32", "stream.fp16", "stream.int8.cpu", "stream.int8.tensorrt",
         "extrapolator.fp32", "extrapolator.fp16", "extrapolator.int8.cpu", "extrapolator.int8.tensorrt",
+        "batch.fp32", "batch.fp16", "batch.int8.cpu", "batch.int8.tensorrt",
     ]  # fmt: skip
     assert all(error is None for _, error in Artifact.open(tiny_artifact).verify())
     assert manifest.calibration is not None

@@ -22,6 +22,7 @@ from voirs_vocoder.export.validation.reference import load_reference
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import Artifact, InputError, ProviderError, Vocoder, VocodingConfig
+from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, graph_name
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.metrics import snr_db
 from voirs_vocoder.runtime.noise import noise
@@ -142,6 +143,19 @@ def mel_of(family, frames, seed=1):
     rng = np.random.default_rng(seed)
     mel = rng.normal(-5, 2, (4, frames)) if family == "waveglow" else rng.uniform(0, 1, (4, frames))
     return mel.astype(np.float32)
+
+
+def test_every_graph_that_the_runtime_runs_has_one_with_lengths(made):
+    graphs = {graph.name: graph for graph in Artifact.open(made.root).manifest.graphs}
+    found = 0
+    for graph in list(graphs.values()):
+        if graph.role in BATCH_ROLES:
+            batch = graphs[graph_name(BATCH_ROLES[graph.role], graph.precision, graph.target)]
+            assert [info.name for info in batch.inputs] == [*(info.name for info in graph.inputs), "lengths"]
+            assert batch.facts == graph.facts
+            assert batch.details.get("max_error_against_offline", 0.0) <= 1e-5
+            found += 1
+    assert found >= 4
 
 
 def test_the_runtime_says_what_pytorch_says(made):

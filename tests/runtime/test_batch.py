@@ -118,7 +118,7 @@ def test_no_utterances_are_no_audio(alone, together):
 @pytest.mark.slow
 def test_an_artifact_without_a_batch_graph_refuses_to_run_together(batched, tmp_path, tiny_checkpoint):
     root = tmp_path / "plain"
-    export_artifact(ExportRequest("hifigan", tiny_checkpoint, None, root, stream=False))
+    export_artifact(ExportRequest("hifigan", tiny_checkpoint, None, root, stream=False, batch=False))
     with (
         Vocoder.load(root, session=SessionConfig(batching="together")) as vocoder,
         pytest.raises(ProviderError, match=r"batch\.fp32"),
