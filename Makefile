@@ -14,10 +14,10 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full quick test check bench measured links
+.PHONY: help demo demo-full quick test check bench gpu gpu-models measured links
 
 help:  ## print this list
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(INSTALLED)  ## export, quantize, validate and play the shipped checkpoints, in two minutes
 	$(BIN)/python -m artifacts.demo
@@ -34,11 +34,18 @@ test: $(INSTALLED)  ## run every test; those that need a GPU skip themselves wit
 check: $(INSTALLED) $(LINKS)  ## lint, formatting, strict types and prose, as CI and pre-commit run them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p voirs_vocoder -p tests.benchmark -p artifacts
+	$(BIN)/mypy -p voirs_vocoder -p tests.benchmark -p tests.gpu -p artifacts
 	$(BIN)/python tests/contracts/prose.py
 
 bench: $(INSTALLED)  ## measure speed and memory on this machine
 	$(BIN)/python -m tests.benchmark
+
+gpu:  ## test and measure the GPU providers on this machine, with the python3 that has onnxruntime-gpu
+	$(MAKE) links
+	PYTHONPATH=.typing:. $(PYTHON) -m tests.gpu
+
+gpu-models: $(INSTALLED)  ## export the models that `make gpu` runs, which need torch
+	$(BIN)/python -m tests.gpu.models
 
 measured: $(INSTALLED)  ## renew artifacts/MEASURED.md, with the last report of `make bench` where there is one
 	$(BIN)/python -m tests.benchmark.measured $(wildcard artifacts/build/bench/report.json)
