@@ -1,5 +1,6 @@
 """Edits of ONNX graphs, each a named pass that checks the graph before and after."""
 
+from voirs_vocoder.export.passes.conv2d_from_conv1d import Conv2dFromConv1dPass
 from voirs_vocoder.export.passes.fp16_from_fp32 import Fp16FromFp32Pass, fp16_from_fp32
 from voirs_vocoder.export.passes.fp16_twin import Fp16TwinPass, fp16_twin
 from voirs_vocoder.export.passes.name_nodes import NameNodesPass
@@ -8,6 +9,7 @@ from voirs_vocoder.export.passes.set_model_metadata import SetModelMetadataPass
 from voirs_vocoder.export.passes.strip_exporter_metadata import StripExporterMetadataPass
 
 __all__ = [
+    "Conv2dFromConv1dPass",
     "Fp16FromFp32Pass",
     "Fp16TwinPass",
     "NameNodesPass",
