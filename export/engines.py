@@ -94,7 +94,7 @@ def _refuse_existing(artifact: Artifact, paths: set[str], *, force: bool) -> Non
 
 
 def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tuple[bytes, EngineEntry]:
-    artifact.read(source.file)
+    artifact.read_graph(source)
     data, entry = engine_from_onnx(
         artifact.root / source.file.path,
         config.for_streams() if source.role in STREAM_ROLES.values() else config,

@@ -80,7 +80,7 @@ def quantize_artifact(
             options=options or MakeOptions(),
         )
         sources = [
-            BuiltGraph(entry, artifact.read(entry.file))
+            BuiltGraph(entry, artifact.read_graph(entry))
             for entry in kept.graphs
             if entry.precision == "fp32" and precision in entry.keep_float
         ]

@@ -20,7 +20,7 @@ from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, Vocod
 from voirs_vocoder.runtime.drivers.batch_graph import Request, run_batch
 from voirs_vocoder.runtime.drivers.driver import Driver
 from voirs_vocoder.runtime.drivers.registry import open_driver
-from voirs_vocoder.runtime.errors import InputError, VoirsVocoderError
+from voirs_vocoder.runtime.errors import InputError, ProviderError, VoirsVocoderError
 from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
 from voirs_vocoder.runtime.mel.values import require_convention
 from voirs_vocoder.runtime.prosody import Prosody
@@ -149,16 +149,22 @@ class Vocoder:
         Raises:
             InputError: The mel has another convention, type or number of bands, no frames, or values that are not
                 finite; or a setting does not suit the model.
-            ProviderError: The provider failed.
+            ProviderError: The provider failed, or gave other audio than the artifact promises.
         """
         source = ArrayMelSource(self._checked(mel), self._metadata.convention)
         prosody = Prosody.of(config or VocodingConfig(), self._metadata.sample_rate)
         length = prosody.samples(source.values.shape[1], self._metadata.hop_length)
-        samples = np.empty((1, length), np.float32)
+        samples = np.zeros((1, length), np.float32)
         position = 0
         for audio in self._windows(source, config):
-            samples[0, position : position + audio.shape[0]] = audio
+            if position + audio.shape[0] <= length:
+                samples[0, position : position + audio.shape[0]] = audio
             position += audio.shape[0]
+        if position != length:
+            raise ProviderError(
+                f"the driver must give {length} samples for {source.values.shape[1]} frames, got {position}; export "
+                "the artifact again"
+            )
         return AudioBuffer(samples, self._metadata.sample_rate)
 
     def vocode_source(self, source: MelSource, config: VocodingConfig | None = None) -> Iterator[AudioBuffer]:

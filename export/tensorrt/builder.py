@@ -10,6 +10,7 @@ from typing import Any, cast
 import onnx
 
 from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.passes.read_model import read_model
 from voirs_vocoder.export.precisions import precision_of_model
 from voirs_vocoder.export.tensorrt.config import EngineConfig
 from voirs_vocoder.export.tensorrt.protocol import BuilderModule, TrtBuilder, TrtBuilderConfig
@@ -56,14 +57,15 @@ def engine_from_onnx(
 
     Raises:
         ProviderError: The library is not installed, or `tensorrt` finds no GPU.
-        ExportError: The graph is of another precision, TensorRT refuses it, or the build fails.
+        ExportError: The graph is no ONNX model of standard operators, or is of another precision; TensorRT refuses it,
+            or the build fails.
     """
     flavor = load_flavor(config.backend)
     # TensorRT for RTX receives a list of GPUs and examines none, which makes builds with and without one the same.
     cuda = load_cuda() if config.backend == "tensorrt" else None
     capabilities = (cuda.compute_capability(),) if cuda else config.compute_capabilities
     graph = onnx_path.read_bytes()
-    model = onnx.load_model_from_string(graph)
+    model = read_model(graph, str(onnx_path))
     _check_precision(model, "fp32" if kept_float else precision, onnx_path)
     _check_no_uint8(model, onnx_path)
     inputs = tensors_from_onnx(list(model.graph.input))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import onnx
 
 from voirs_vocoder.export.errors import ExportError
@@ -12,7 +14,10 @@ from voirs_vocoder.runtime.errors import ArtifactError
 
 __all__ = ["profile_from_inputs", "tensors_from_onnx"]
 
-_BOUNDARY_TYPES = ("float32", "int64")
+_BOUNDARY_TYPES: dict[int, Literal["float32", "int64"]] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.INT64: "int64",
+}
 
 
 def tensors_from_onnx(values: list[onnx.ValueInfoProto]) -> tuple[TensorInfo, ...]:
@@ -48,16 +53,19 @@ def profile_from_inputs(inputs: tuple[TensorInfo, ...], config: ProfileConfig, h
 
 def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:
     tensor = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    if dtype not in _BOUNDARY_TYPES:
+    dtype = _BOUNDARY_TYPES.get(tensor.elem_type)
+    if dtype is None:
         raise ExportError(
-            f"graph inputs and outputs must be float32 or int64 in every precision, {value.name} is {dtype}; "
-            "export the graph with voirs-vocoder export"
+            f"graph inputs and outputs must be float32 or int64 in every precision, {value.name} has the element type "
+            f"{tensor.elem_type} of ONNX; export the graph with voirs-vocoder export"
         )
     sizes = tuple(axis.dim_param or axis.dim_value for axis in tensor.shape.dim)
     if 0 in sizes:
         raise ExportError(f"{value.name} has an axis without size or name, {sizes}; name it batch or frames")
-    return TensorInfo(name=value.name, dtype=dtype, shape=sizes)
+    try:
+        return TensorInfo(name=value.name, dtype=dtype, shape=sizes)
+    except ValueError as error:
+        raise ExportError(f"{value.name}: {error}") from error
 
 
 def _shape(tensor: TensorInfo, batch: int, frames: int, hop_length: int) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Targe
 from voirs_vocoder.runtime.drivers.driver import SessionOpener
 from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.providers import Session, measurable_providers, open_session
+from voirs_vocoder.runtime.providers.checked import CheckedSession
 
 __all__ = ["Candidate", "candidate_title", "cpu_candidates", "driver_vocoder"]
 
@@ -100,8 +101,9 @@ def _onnxruntime_candidate(
         from voirs_vocoder.export.graphs.built import open_graph
 
         entry = artifact.graph(role, precision, target)
-        data = artifact.read(entry.file)
-        return open_graph(data if spec.on_cpu is None else spec.on_cpu(data), entry), entry
+        data = artifact.read_graph(entry)
+        session = open_graph(data if spec.on_cpu is None else spec.on_cpu(data), entry)
+        return CheckedSession(session, entry, artifact.manifest.hop_length), entry
 
     return Candidate(
         precision,

@@ -6,9 +6,10 @@ import re
 
 from voirs_vocoder.runtime.errors import ArtifactError
 
-__all__ = ["axis_frames", "axis_size"]
+__all__ = ["axis_frames", "axis_size", "parsed_axis"]
 
-_AXIS = re.compile(r"(?:(\d+)\s*\*\s*)?(batch|frames|samples)(?:\s*\*\s*(\d+))?")
+# A multiple of more digits is none of a vocoder's.
+_AXIS = re.compile(r"(?:([1-9][0-9]{0,6}) ?\* ?)?(batch|frames|samples)(?: ?\* ?([1-9][0-9]{0,6}))?")
 
 
 def axis_size(axis: int | str, *, batch: int, frames: int, hop_length: int) -> int:
@@ -25,7 +26,7 @@ def axis_size(axis: int | str, *, batch: int, frames: int, hop_length: int) -> i
     """
     if isinstance(axis, int):
         return axis
-    multiple, name = _parsed(axis)
+    multiple, name = parsed_axis(axis)
     return multiple * {"batch": batch, "frames": frames, "samples": frames * hop_length}[name]
 
 
@@ -42,11 +43,22 @@ def axis_frames(axis: int | str, size: int, hop_length: int) -> int | None:
     """
     if isinstance(axis, int):
         return None
-    multiple, name = _parsed(axis)
+    multiple, name = parsed_axis(axis)
     return None if name == "batch" else size // (multiple * (hop_length if name == "samples" else 1))
 
 
-def _parsed(axis: str) -> tuple[int, str]:
+def parsed_axis(axis: str) -> tuple[int, str]:
+    """Read the name of a dynamic axis.
+
+    Args:
+        axis: Name of a dynamic axis, such as `frames*256`.
+
+    Returns:
+        The multiple, at least 1, and `batch`, `frames` or `samples`.
+
+    Raises:
+        ArtifactError: The name is not one of a dynamic axis.
+    """
     match = _AXIS.fullmatch(axis)
     if match is None:
         raise ArtifactError(

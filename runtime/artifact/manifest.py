@@ -7,6 +7,18 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from voirs_vocoder.runtime.artifact.records import (
+    MAX_AXIS,
+    EngineEntry,
+    FileEntry,
+    HopLength,
+    Precision,
+    Profile,
+    Record,
+    Role,
+    Target,
+    TensorInfo,
+)
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.mel.convention import MelConvention
@@ -38,20 +50,12 @@ __all__ = [
 
 FORMAT_VERSION = 1
 
-# Names are parts of file names; `$` would let a line break pass.
-Precision = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9]{1,15}\Z")]
-"""Name of a precision, such as `fp32`, `fp16` or `int8`; which of them an artifact holds, its graphs state."""
-
-Target = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9-]{1,31}\Z")]
-"""Name of the kind of backend that a graph is made for, such as `cpu` or `tensorrt` of the INT8 graphs."""
-
-Role = Annotated[str, Meta(pattern=r"\A[a-z][a-z-]{1,31}\Z")]
-"""Name of what a graph does, such as `offline` or `stream`."""
-
 Figures = dict[str, float | int | str | bool | None]
 """Facts and measured figures by name."""
 
-_MAX_FRAMES = 1 << 20
+_MAX_FRAMES = 1 << 14
+_MAX_STEPS = 1 << 12
+_Count = Annotated[int, Meta(ge=0, le=1 << 32)]
 
 EXTRAPOLATOR_ROLE = "extrapolator"
 """Role of the graph that predicts the mel frames for which a low-latency stream does not wait."""
@@ -74,39 +78,7 @@ _MOVED_DETAILS = frozenset(
 )
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all records of a manifest: immutable, with named fields, without unknown ones."""
-
-
-class FileEntry(_Record, frozen=True, kw_only=True):
-    """A file of the artifact.
-
-    Attributes:
-        path: Path relative to the artifact, with forward slashes.
-        sha256: SHA-256 of the file's bytes, in lower-case hex.
-        size_bytes: Length of the file, in bytes.
-    """
-
-    path: str
-    sha256: str
-    size_bytes: Annotated[int, Meta(ge=0)]
-
-
-class TensorInfo(_Record, frozen=True, kw_only=True):
-    """Input or output of a graph.
-
-    Attributes:
-        name: Name of the tensor.
-        dtype: Element type, such as `float32`.
-        shape: Size of each axis, or the name of a dynamic axis; see `voirs_vocoder.runtime.artifact.axes`.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-class GraphFacts(_Record, frozen=True, kw_only=True):
+class GraphFacts(Record, frozen=True, kw_only=True):
     """What the runtime and export must know of a graph; the bounds keep a manifest from sizing memory without limit.
 
     Attributes:
@@ -122,12 +94,12 @@ class GraphFacts(_Record, frozen=True, kw_only=True):
 
     activation_bytes_per_frame: Annotated[int, Meta(ge=1, le=1 << 34)] | None = None
     delay_samples: Annotated[int, Meta(ge=0, le=1 << 24)] | None = None
-    state_size: Annotated[int, Meta(ge=0, le=1 << 27)] | None = None
+    state_size: Annotated[int, Meta(ge=0, le=MAX_AXIS)] | None = None
     low_latency_frames: Annotated[int, Meta(ge=0, le=1 << 16)] | None = None
     quantized_convolutions: Annotated[int, Meta(ge=0, le=1 << 20)] | None = None
 
 
-class GraphEntry(_Record, frozen=True, kw_only=True):
+class GraphEntry(Record, frozen=True, kw_only=True):
     """An ONNX graph.
 
     Attributes:
@@ -153,17 +125,19 @@ class GraphEntry(_Record, frozen=True, kw_only=True):
     precision: Precision
     target: Target | None
     file: FileEntry
-    opset: int
+    opset: Annotated[int, Meta(ge=1, le=1 << 10)]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     facts: GraphFacts
     details: Figures
-    keep_float: dict[Precision, tuple[str, ...]] = {}
+    keep_float: dict[Precision, tuple[str, ...]] = msgspec.field(default_factory=dict)
     validation: dict[str, float | None] | None = None
 
     def __post_init__(self) -> None:
         """Check that a stream graph states what its streams allocate, and that no fact stands among the details."""
         facts = self.facts
+        if any(tensor.dtype != "float32" for tensor in self.outputs):
+            raise ValueError(f"graph {self.name} must have float32 outputs")
         if self.role in STREAM_ROLES.values() and None in (facts.delay_samples, facts.state_size):
             raise ValueError(f"graph {self.name} must state delay_samples and state_size in its facts")
         moved = sorted(_MOVED_DETAILS & self.details.keys())
@@ -183,63 +157,7 @@ def graph_name(*parts: str | None) -> str:
     return ".".join(part for part in parts if part)
 
 
-class Profile(_Record, frozen=True, kw_only=True):
-    """Optimization profile of a TensorRT engine.
-
-    Attributes:
-        minimum: Input to its smallest shape.
-        optimum: Input to the shape that the engine is optimized for.
-        maximum: Input to its largest shape.
-    """
-
-    minimum: dict[str, tuple[int, ...]]
-    optimum: dict[str, tuple[int, ...]]
-    maximum: dict[str, tuple[int, ...]]
-
-
-class EngineEntry(_Record, frozen=True, kw_only=True):
-    """A TensorRT engine, with everything that decides where it may be loaded.
-
-    Attributes:
-        role: Role of the graph that the engine was built from.
-        precision: Precision of the graph that the engine was built from.
-        backend: `tensorrt` or `tensorrt-rtx`; neither loads the other's engines.
-        backend_version: Full version of the library that built the engine; only that version loads it.
-        cuda_version: Major and minor version of CUDA that the library was built for.
-        operating_system: `platform.system()` in lower case; an engine runs only on the system that it was built on.
-        machine: `platform.machine()` where the engine was built.
-        compute_capabilities: Compute capabilities that the engine was built for, such as 86.
-        gpu_name: Name of the GPU that the engine was built on; None when it was built without one.
-        driver_version: Version of that GPU's driver; None when the engine was built without a GPU.
-        flags: Names of the builder flags that were set; TF32 is off unless named here.
-        profiles: Optimization profiles in the engine's order.
-        inputs: Inputs in the engine's order.
-        outputs: Outputs in the engine's order.
-        hop_length: Audio samples per mel frame, which sizes the output buffer.
-        graph_sha256: SHA-256 of the ONNX graph that the engine was built from.
-        file: File of the engine.
-    """
-
-    role: Role
-    precision: Precision
-    backend: Literal["tensorrt", "tensorrt-rtx"]
-    backend_version: str
-    cuda_version: str
-    operating_system: str
-    machine: str
-    compute_capabilities: tuple[int, ...]
-    gpu_name: str | None
-    driver_version: str | None
-    flags: tuple[str, ...]
-    profiles: tuple[Profile, ...]
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    hop_length: int
-    graph_sha256: str
-    file: FileEntry
-
-
-class Recording(_Record, frozen=True, kw_only=True):
+class Recording(Record, frozen=True, kw_only=True):
     """A recording or mel that ranges were calibrated on.
 
     Attributes:
@@ -251,7 +169,7 @@ class Recording(_Record, frozen=True, kw_only=True):
     sha256: str
 
 
-class Calibration(_Record, frozen=True, kw_only=True):
+class Calibration(Record, frozen=True, kw_only=True):
     """Recordings that calibrated precisions, such as INT8, were calibrated on.
 
     Attributes:
@@ -261,11 +179,11 @@ class Calibration(_Record, frozen=True, kw_only=True):
     """
 
     recordings: tuple[Recording, ...]
-    segments: int
-    segment_frames: int
+    segments: _Count
+    segment_frames: _Count
 
 
-class Source(_Record, frozen=True, kw_only=True):
+class Source(Record, frozen=True, kw_only=True):
     """Origin of the weights.
 
     Attributes:
@@ -277,7 +195,7 @@ class Source(_Record, frozen=True, kw_only=True):
     config: dict[str, object]
 
 
-class Diffusion(_Record, frozen=True, kw_only=True):
+class Diffusion(Record, frozen=True, kw_only=True):
     """How a diffusion model was trained, and how it is sampled by default.
 
     Attributes:
@@ -291,15 +209,15 @@ class Diffusion(_Record, frozen=True, kw_only=True):
     training_betas: tuple[float, ...]
     fast_betas: tuple[float, ...] | None
     sampler: str
-    steps: int | None
+    steps: Annotated[int, Meta(ge=1, le=_MAX_STEPS)] | None
     drops_conditioning: bool
 
 
-class Manifest(_Record, frozen=True, kw_only=True):
+class Manifest(Record, frozen=True, kw_only=True):
     """An artifact.
 
     Attributes:
-        format_version: Version of the format; a reader refuses a later one.
+        format_version: Version of the format; a reader refuses every other one.
         family: Model family, such as `hifigan`.
         driver: Driver of the runtime that turns the graphs into audio.
         variant: Published variant of the model, such as `v2`, or `custom`.
@@ -324,11 +242,11 @@ class Manifest(_Record, frozen=True, kw_only=True):
     driver: Literal["direct", "flow", "diffusion"]
     variant: str
     sample_rate: Annotated[int, Meta(ge=1, le=1 << 24)]
-    hop_length: Annotated[int, Meta(ge=1, le=1 << 20)]
+    hop_length: HopLength
     mel: MelConvention
     context_frames: Annotated[int, Meta(ge=0, le=_MAX_FRAMES)]
     look_ahead_frames: Annotated[int, Meta(ge=0, le=_MAX_FRAMES)]
-    look_ahead_samples: Annotated[int, Meta(ge=0)]
+    look_ahead_samples: Annotated[int, Meta(ge=0, le=1 << 24)]
     source: Source
     licence: str | None
     diffusion: Diffusion | None = None
@@ -337,6 +255,23 @@ class Manifest(_Record, frozen=True, kw_only=True):
     calibration: Calibration | None = None
     files: tuple[FileEntry, ...] = ()
     tools: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Check that the numbers of the artifact, its mel convention and its graphs agree."""
+        mel = (self.mel.sample_rate, self.mel.hop_length)
+        if mel != (self.sample_rate, self.hop_length):
+            raise ValueError(
+                f"sample rate and hop length must be those of the mel convention, {mel}, got "
+                f"{(self.sample_rate, self.hop_length)}"
+            )
+        # A stream runs this many frames at its end.
+        longest = (max(self.look_ahead_frames, 1) + 1) * self.hop_length
+        for graph in self.graphs:
+            if (graph.facts.delay_samples or 0) > max(longest, self.look_ahead_samples):
+                raise ValueError(
+                    f"graph {graph.name} must lag by at most the look-ahead of {self.look_ahead_frames} frames, got "
+                    f"{graph.facts.delay_samples} samples"
+                )
 
     def all_files(self) -> tuple[FileEntry, ...]:
         """All files of the artifact but the manifest."""
@@ -363,7 +298,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
         where: Name of the file in errors.
 
     Raises:
-        ArtifactError: The data is no JSON, is of a later format, is of the layout before 0.1, lacks or adds fields, or
+        ArtifactError: The data is no JSON, is of another format, is of the layout before 0.1, lacks or adds fields, or
             has a value out of range.
     """
     try:
@@ -372,6 +307,10 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
             raise ArtifactError(
                 f"{where}: artifact format {version} is later than {FORMAT_VERSION}, the latest this version reads; "
                 "update voirs-vocoder"
+            )
+        if version < FORMAT_VERSION:
+            raise ArtifactError(
+                f"{where}: the artifact format must be {FORMAT_VERSION}, got {version}; export the artifact again"
             )
         return msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from voirs_vocoder.runtime.artifact.declared_tensors import require_declared
+from voirs_vocoder.runtime.artifact.graph_rules import check_graph
 from voirs_vocoder.runtime.artifact.manifest import (
     EngineEntry,
     FileEntry,
@@ -84,27 +86,48 @@ class Artifact:
             ArtifactError: The file is missing, leads out of the artifact, or has another length or hash.
         """
         with self._opened(entry) as file:
+            # Before the read, which would allocate what the manifest claims.
+            if os.fstat(file.fileno()).st_size != entry.size_bytes:
+                raise self._differs(entry)
             data = file.read(entry.size_bytes + 1)
-        self._require_recorded(entry, len(data), hashlib.sha256(data).hexdigest())
+        if len(data) != entry.size_bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise self._differs(entry)
+        return data
+
+    def read_graph(self, entry: GraphEntry) -> bytes:
+        """Read a graph, verify it, and check it before any library gets it; see `check_graph`.
+
+        Args:
+            entry: Entry of the graph in the manifest.
+
+        Raises:
+            ArtifactError: The file is missing, leads out of the artifact, has another length or hash, or is no ONNX
+                model of standard operators over its own weights with the inputs and outputs that the manifest states.
+        """
+        data = self.read(entry.file)
+        with self._naming(entry.file):
+            rules = check_graph(data)
+        require_declared(rules.inputs, rules.outputs, entry)
         return data
 
     def read_split(self, entry: FileEntry) -> SplitGraph:
-        """Read and verify a graph as skeleton and weights, without the whole file in memory.
+        """Read, verify and check a graph as skeleton and weights, without the whole file in memory.
 
         Args:
             entry: Entry of the graph's file in the manifest.
 
         Raises:
             ArtifactError: The file is missing, leads out of the artifact, has another length or hash, or is no ONNX
-                model.
+                model of standard operators over its own weights.
         """
         with self._opened(entry) as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            try:
-                graph = split_graph(file, min(size_bytes, entry.size_bytes))
-            except ArtifactError as error:
-                raise ArtifactError(f"{self.root / entry.path}: {error}") from error
-        self._require_recorded(entry, size_bytes, graph.sha256)
+            if size_bytes != entry.size_bytes:
+                raise self._differs(entry)
+            with self._naming(entry):
+                graph = split_graph(file, size_bytes)
+        if graph.sha256 != entry.sha256:
+            raise self._differs(entry)
         return graph
 
     @contextmanager
@@ -118,11 +141,18 @@ class Artifact:
         except OSError as error:
             raise ArtifactError(f"{path}: cannot read a file of the artifact: {error.strerror}") from error
 
-    def _require_recorded(self, entry: FileEntry, size_bytes: int, sha256: str) -> None:
-        if size_bytes != entry.size_bytes or sha256 != entry.sha256:
-            raise ArtifactError(
-                f"{self.root / entry.path}: differs from what the manifest recorded; copy or export the artifact again"
-            )
+    @contextmanager
+    def _naming(self, entry: FileEntry) -> Iterator[None]:
+        """Put the path of a file before the error about its content."""
+        try:
+            yield
+        except ArtifactError as error:
+            raise ArtifactError(f"{self.root / entry.path}: {error}") from error
+
+    def _differs(self, entry: FileEntry) -> ArtifactError:
+        return ArtifactError(
+            f"{self.root / entry.path}: differs from what the manifest recorded; copy or export the artifact again"
+        )
 
     def verify(self) -> Iterator[tuple[FileEntry, ArtifactError | None]]:
         """Verify every listed file.

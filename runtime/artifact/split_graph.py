@@ -1,12 +1,13 @@
 """Reads an ONNX graph piece by piece and keeps its large weights beside it, so that a model is in memory once.
 
 ONNX Runtime otherwise holds a large model three times while it loads: the file, the parsed graph, and its own weights.
-The fields are those of onnx.proto (ONNX 1.23), the encoding is that of protocol buffers.
+The fields are those of onnx.proto (ONNX 1.23).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -14,6 +15,18 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.graph_rules import MAX_RANK, GraphRules, require_onnx_format
+from voirs_vocoder.runtime.artifact.wire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    MAX_VARINT_BYTES,
+    VARINT,
+    bytes_field,
+    decoded_varint,
+    packed_varints,
+    varint_field,
+)
 from voirs_vocoder.runtime.errors import ArtifactError
 
 __all__ = ["WEIGHTS_LOCATION", "SplitGraph", "split_graph"]
@@ -22,8 +35,7 @@ WEIGHTS_LOCATION = "py.typed"
 """File name that the skeleton states for its weights. That file is empty, so nothing can be read there by mistake."""
 
 _SPLIT_FROM_BYTES = 1 << 16
-_MAX_VARINT_BYTES = 10
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_HEAD_BYTES = 8
 _FLOAT = 1
 _EXTERNAL = 1
 # Field numbers.
@@ -40,71 +52,103 @@ class SplitGraph:
     Attributes:
         skeleton: ONNX model whose large float32 weights are replaced by references to `WEIGHTS_LOCATION`.
         weights: Large weights by name.
+        rules: Rules that the whole graph was checked by, with what they found.
         sha256: SHA-256 of everything that was read, in lower-case hex.
     """
 
     skeleton: bytes
     weights: dict[str, NDArray[np.float32]]
+    rules: GraphRules
     sha256: str
 
 
 def split_graph(file: BinaryIO, size_bytes: int) -> SplitGraph:
-    """Read a graph.
+    """Read a graph, and check it as `check_graph` does.
 
     Args:
         file: File of an ONNX model, at its beginning.
         size_bytes: Length of the file, in bytes.
 
     Raises:
-        ArtifactError: The file is no ONNX model, or is shorter than `size_bytes`.
+        ArtifactError: The file is no ONNX model, is shorter than `size_bytes`, or contains something that a graph must
+            not contain.
     """
     reader = _Reader(file)
+    rules = GraphRules()
     weights: dict[str, NDArray[np.float32]] = {}
     model: list[bytes] = []
     for number, kind, head, length in _fields(reader, size_bytes):
-        if (number, kind) == (_MODEL_GRAPH, _BYTES):
-            graph = b"".join(_graph(reader, length, weights))
-            model.append(_bytes_field(_MODEL_GRAPH, graph))
+        if (number, kind) == (_MODEL_GRAPH, BYTES):
+            graph = b"".join(_graph(reader, length, weights, rules))
+            model.append(bytes_field(_MODEL_GRAPH, graph))
         else:
-            model.append(head + reader.read(length))
-    return SplitGraph(b"".join(model), weights, reader.sha256)
+            content = reader.read(length)
+            rules.model_field(content, number, kind, *_place(kind, head, length))
+            model.append(head + content)
+    require_onnx_format(reader.head)
+    return SplitGraph(b"".join(model), weights, rules, reader.sha256)
 
 
-def _graph(reader: _Reader, size_bytes: int, weights: dict[str, NDArray[np.float32]]) -> Iterator[bytes]:
+def _graph(
+    reader: _Reader, size_bytes: int, weights: dict[str, NDArray[np.float32]], rules: GraphRules
+) -> Iterator[bytes]:
     for number, kind, head, length in _fields(reader, size_bytes):
-        if (number, kind) == (_GRAPH_INITIALIZER, _BYTES) and length >= _SPLIT_FROM_BYTES:
-            yield _bytes_field(_GRAPH_INITIALIZER, _initializer(reader, length, weights))
+        if (number, kind) == (_GRAPH_INITIALIZER, BYTES) and length >= _SPLIT_FROM_BYTES:
+            yield bytes_field(_GRAPH_INITIALIZER, _initializer(reader, length, weights, rules))
         else:
-            yield head + reader.read(length)
+            content = reader.read(length)
+            rules.graph_field(content, number, kind, *_place(kind, head, length))
+            yield head + content
 
 
-def _initializer(reader: _Reader, size_bytes: int, weights: dict[str, NDArray[np.float32]]) -> bytes:
+def _initializer(
+    reader: _Reader, size_bytes: int, weights: dict[str, NDArray[np.float32]], rules: GraphRules
+) -> bytes:
     """A tensor's skeleton; raw float32 values go to `weights` if dims, type and name come before them, as usual."""
+    rules.count_tensor()
     kept: list[bytes] = []
     dims: list[int] = []
-    data_type, name = 0, ""
+    data_type, name, is_split = 0, "", False
     for number, kind, head, length in _fields(reader, size_bytes):
-        if (number, kind) == (_TENSOR_RAW_DATA, _BYTES) and data_type == _FLOAT and name:
-            values = reader.floats(length)
-            if values.size != int(np.prod(dims, dtype=object)):
-                raise ArtifactError(f"weight {name!r} has {values.size} numbers for the shape {dims}")
-            weights[name] = values.reshape(dims)
-            location = _bytes_field(_ENTRY_KEY, b"location")
-            location += _bytes_field(_ENTRY_VALUE, WEIGHTS_LOCATION.encode())
-            kept.append(_bytes_field(_TENSOR_EXTERNAL_DATA, location))
-            kept.append(_varint(_TENSOR_DATA_LOCATION << 3 | _VARINT) + _varint(_EXTERNAL))
+        if (number, kind) == (_TENSOR_RAW_DATA, BYTES) and data_type == _FLOAT and name:
+            if is_split or name in weights:
+                raise ArtifactError(f"weight {name!r} is there twice; export the artifact again")
+            weights[name] = _shaped(name, reader.floats(length), dims)
+            location = bytes_field(_ENTRY_KEY, b"location")
+            location += bytes_field(_ENTRY_VALUE, WEIGHTS_LOCATION.encode())
+            kept.append(bytes_field(_TENSOR_EXTERNAL_DATA, location))
+            kept.append(varint_field(_TENSOR_DATA_LOCATION, _EXTERNAL))
+            is_split = True
             continue
         content = reader.read(length)
-        if (number, kind) == (_TENSOR_DIMS, _VARINT):
-            dims.append(_varint_value(head))
-        elif (number, kind) == (_TENSOR_DIMS, _BYTES):
-            dims.extend(_packed(content))
-        elif (number, kind) == (_TENSOR_DATA_TYPE, _VARINT):
-            data_type = _varint_value(head)
-        elif (number, kind) == (_TENSOR_NAME, _BYTES):
+        first, last = _place(kind, head, length)
+        rules.tensor_field(content, number, kind, first, last)
+        if (number, kind) == (_TENSOR_DIMS, VARINT):
+            dims.append(first)
+        elif (number, kind) == (_TENSOR_DIMS, BYTES):
+            dims.extend(packed_varints(content, 0, length))
+        elif (number, kind) == (_TENSOR_DATA_TYPE, VARINT):
+            data_type = first
+        elif (number, kind) == (_TENSOR_NAME, BYTES):
             name = content.decode("utf-8", "replace")
+        if len(dims) > MAX_RANK or (is_split and number in (_TENSOR_DIMS, _TENSOR_DATA_TYPE, _TENSOR_NAME)):
+            raise ArtifactError(f"weight {name!r} has no shape of at most {MAX_RANK} axes before its values")
         kept.append(head + content)
     return b"".join(kept)
+
+
+def _shaped(name: str, values: NDArray[np.float32], dims: list[int]) -> NDArray[np.float32]:
+    if values.size != math.prod(dims):
+        raise ArtifactError(f"weight {name!r} has {values.size} numbers for the shape {dims}")
+    return values.reshape(dims)
+
+
+def _place(kind: int, head: bytes, length: int) -> tuple[int, int]:
+    """What `wire.fields` would yield for a field whose content was read by itself."""
+    if kind != VARINT:
+        return 0, length
+    _, tag_end = decoded_varint(head, 0, len(head))
+    return decoded_varint(head, tag_end, len(head))
 
 
 class _Reader:
@@ -114,6 +158,7 @@ class _Reader:
         self._file = file
         self._hash = hashlib.sha256()
         self.position = 0
+        self.head = b""
 
     @property
     def sha256(self) -> str:
@@ -135,6 +180,8 @@ class _Reader:
     def _account(self, data: memoryview, wanted: int) -> None:
         if len(data) != wanted:
             raise ArtifactError("an ONNX model ended early")
+        if len(self.head) < _HEAD_BYTES:
+            self.head += bytes(data[:_HEAD_BYTES])
         self._hash.update(data)
         self.position += wanted
 
@@ -148,11 +195,11 @@ def _fields(reader: _Reader, size_bytes: int) -> Iterator[tuple[int, int, bytes,
     while reader.position < end:
         tag, head = _read_varint(reader)
         number, kind = tag >> 3, tag & 7
-        length = {_FIXED64: 8, _FIXED32: 4}.get(kind, 0)
-        if kind in (_VARINT, _BYTES):
+        length = {FIXED64: 8, FIXED32: 4}.get(kind, 0)
+        if kind in (VARINT, BYTES):
             value, text = _read_varint(reader)
             head += text
-            length = value if kind == _BYTES else 0
+            length = value if kind == BYTES else 0
         elif not length:
             raise ArtifactError(f"not an ONNX model: a field of kind {kind}")
         if reader.position + length > end:
@@ -162,42 +209,8 @@ def _fields(reader: _Reader, size_bytes: int) -> Iterator[tuple[int, int, bytes,
 
 def _read_varint(reader: _Reader) -> tuple[int, bytes]:
     read = b""
-    while len(read) < _MAX_VARINT_BYTES:
+    while len(read) < MAX_VARINT_BYTES:
         read += reader.read(1)
         if read[-1] < 0x80:
-            return _from_varint(read), read
+            return decoded_varint(read, 0, len(read))[0], read
     raise ArtifactError("not an ONNX model: a number that does not end")
-
-
-def _from_varint(data: bytes) -> int:
-    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(data))
-
-
-def _varint_value(head: bytes) -> int:
-    """The number that a varint field's head ends with; the tag before it may take several bytes."""
-    return next(_packed(head[_tag_bytes(head) :]))
-
-
-def _tag_bytes(head: bytes) -> int:
-    return next(place for place, byte in enumerate(head, 1) if byte < 0x80)
-
-
-def _packed(content: bytes) -> Iterator[int]:
-    start = 0
-    for place, byte in enumerate(content, 1):
-        if byte < 0x80:
-            yield _from_varint(content[start:place])
-            start = place
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _bytes_field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content

@@ -11,6 +11,11 @@ from voirs_vocoder.runtime.errors import InputError
 __all__ = ["CONVENTIONS", "MelConvention", "get_convention"]
 
 
+_MAX_N_FFT = 1 << 16
+_MAX_N_MELS = 1 << 10
+_MAX_SAMPLE_RATE = 1 << 24
+
+
 class MelConvention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides the values of a mel spectrogram.
 
@@ -58,6 +63,11 @@ class MelConvention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         sizes = (self.sample_rate, self.n_fft, self.win_length, self.hop_length, self.n_mels)
         if min(sizes) < 1 or self.win_length > self.n_fft or self.hop_length > self.n_fft:
             raise ValueError(f"a mel convention needs 1 <= win_length, hop_length <= n_fft, got {self!r}")
+        if self.n_fft > _MAX_N_FFT or self.n_mels > _MAX_N_MELS or self.sample_rate > _MAX_SAMPLE_RATE:
+            raise ValueError(
+                f"a mel convention needs n_fft <= {_MAX_N_FFT}, n_mels <= {_MAX_N_MELS} and sample_rate <= "
+                f"{_MAX_SAMPLE_RATE}, got {self!r}"
+            )
         if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate / 2:
             raise ValueError(f"a mel convention needs 0 <= f_min_hz < f_max_hz <= nyquist, got {self!r}")
         if self.floor <= 0 or self.magnitude_epsilon < 0:

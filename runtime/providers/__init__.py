@@ -14,6 +14,7 @@ from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Targe
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.providers.checked import CheckedSession
 from voirs_vocoder.runtime.providers.onnxruntime import CPU, CUDA, TENSORRT
 from voirs_vocoder.runtime.providers.openvino import OPENVINO
 from voirs_vocoder.runtime.providers.provider import Provider
@@ -159,8 +160,8 @@ def open_session(
         config: Threads, device and memory of the session.
 
     Returns:
-        The session, and the manifest entry of the graph that it runs (for an engine, of the graph that it was built
-        from).
+        The session, which compares its inputs and outputs with the manifest in every run, and the manifest entry of
+        the graph that it runs (for an engine, of the graph that it was built from).
 
     Raises:
         ProviderError: The provider is unknown or cannot run on this machine, or the artifact lacks the graph.
@@ -170,7 +171,8 @@ def open_session(
         return _open_first(artifact, role, precision, config)
     chosen = get_provider(provider)
     entry = artifact.graph(role, precision, target_of(artifact, precision, provider))
-    return chosen.open(artifact, entry, config), entry
+    session = chosen.open(artifact, entry, config)
+    return CheckedSession(session, entry, artifact.manifest.hop_length), entry
 
 
 def _own() -> dict[str, Provider]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.axes import axis_size
+from voirs_vocoder.runtime.artifact.declared_tensors import require_declared
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Target
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph
@@ -279,8 +280,10 @@ def _open_graph(provider: str, graph: bytes, entry: GraphEntry, config: SessionC
 
 def _open_artifact(provider: str, artifact: Artifact, entry: GraphEntry, config: SessionConfig) -> OrtSession:
     if (provider, entry.precision) == (CPU.name, "fp32") and entry.file.size_bytes >= _SPLIT_FROM_BYTES:
-        return OrtSession(artifact.read_split(entry.file), entry, provider, config)
-    return OrtSession(artifact.read(entry.file), entry, provider, config, artifact.manifest.hop_length)
+        graph = artifact.read_split(entry.file)
+        require_declared(graph.rules.inputs, graph.rules.outputs, entry)
+        return OrtSession(graph, entry, provider, config)
+    return OrtSession(artifact.read_graph(entry), entry, provider, config, artifact.manifest.hop_length)
 
 
 _EXECUTION_PROVIDERS = {

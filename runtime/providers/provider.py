@@ -81,7 +81,7 @@ class Provider:
         if self.open_artifact is not None:
             return self.open_artifact(artifact, entry, config)
         assert self.open_graph is not None  # noqa: S101 - __post_init__ made sure
-        return self.open_graph(artifact.read(entry.file), entry, config)
+        return self.open_graph(artifact.read_graph(entry), entry, config)
 
     @property
     def measurable(self) -> bool:

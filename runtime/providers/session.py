@@ -8,7 +8,31 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Session", "bound_by_copying"]
+from voirs_vocoder.runtime.errors import ProviderError
+
+__all__ = ["Session", "bound_by_copying", "require_result"]
+
+
+def require_result(
+    provider: str, name: str, values: NDArray[np.generic] | None, shape: tuple[int, ...]
+) -> None:
+    """Refuse an output that is not of the type and shape that a caller relies on.
+
+    Args:
+        provider: Name of the provider, for the message.
+        name: Name of the output.
+        values: What the backend returned for the output; None where it returned nothing.
+        shape: Shape that the output must have.
+
+    Raises:
+        ProviderError: The output is missing, not float32, or of another shape.
+    """
+    if values is None or values.dtype != np.float32 or values.shape != shape:
+        got = "nothing" if values is None else f"{values.dtype} {list(values.shape)}"
+        raise ProviderError(
+            f"provider {provider!r}: the graph's output {name} must be float32 {list(shape)}, got {got}; export the "
+            "artifact again"
+        )
 
 
 def bound_by_copying(
@@ -24,12 +48,16 @@ def bound_by_copying(
         outputs: One array per graph output, overwritten at each run.
 
     Returns:
-        A function that runs the graph once; it raises ProviderError when the backend fails.
+        A function that runs the graph once; it raises ProviderError when the backend fails, or returns results of
+        another type or shape than the arrays.
     """
 
     def run() -> None:
-        for name, values in session.run(inputs).items():
-            np.copyto(outputs[name], values)
+        results = session.run(inputs)
+        for name, output in outputs.items():
+            values = results.get(name)
+            require_result(session.provider, name, values, output.shape)
+            np.copyto(output, results[name])
 
     return run
 

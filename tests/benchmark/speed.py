@@ -190,7 +190,7 @@ def session_of(
         threads: Number of threads of the session.
     """
     entry = artifact.graph(role, precision, "cpu" if precision == "int8" else None)
-    return OrtSession(artifact.read(entry.file), entry, "cpu", SessionConfig(threads=threads)), entry
+    return OrtSession(artifact.read_graph(entry), entry, "cpu", SessionConfig(threads=threads)), entry
 
 
 def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict[str, Contender]:
@@ -207,7 +207,7 @@ def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict
     config = SessionConfig(threads=threads)
 
     def openvino() -> Contender:
-        return partial(OpenVinoSession(artifact.read(entry.file), entry, config).run, feed)
+        return partial(OpenVinoSession(artifact.read_graph(entry), entry, config).run, feed)
 
     def vocode() -> Contender:
         driver = open_driver(artifact.manifest, lambda role: (session, entry), config)
@@ -220,7 +220,7 @@ def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict
         "ours": lambda: partial(session.run, feed),
         "vocode": vocode,
         # The very session that ours wraps: two sessions over one graph differ by more than what is put around them.
-        "bare": lambda: partial(session._session.run, None, dict(feed)),
+        "bare": lambda: partial(session._session._session.run, None, dict(feed)),
         "int8": lambda: partial(session_of(artifact, role, "int8", threads=threads)[0].run, feed),
     }
     return {name: make() for name, make in makers.items() if name in wanted}

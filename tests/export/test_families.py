@@ -21,7 +21,7 @@ from voirs_vocoder.export.validation.candidates import cpu_candidates
 from voirs_vocoder.export.validation.reference import load_reference
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.reference_models import get_family
-from voirs_vocoder.runtime import Artifact, InputError, ProviderError, Vocoder, VocodingConfig
+from voirs_vocoder.runtime import Artifact, InputError, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, graph_name
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.metrics import snr_db
@@ -271,5 +271,5 @@ def test_noise_of_another_shape_is_refused(made):
     with Vocoder.load(made.root) as vocoder:
         session = vocoder._driver._session
         feed = {"mel": mel_of(made.family, 10)[np.newaxis], "noise": np.zeros((1, 8, 99), np.float32)}
-        with pytest.raises(ProviderError, match="failed"):
+        with pytest.raises(InputError, match=r"takes mel .*, noise .*, got"):
             session.run(feed)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voirs_vocoder.runtime.artifact.manifest import Diffusion
+from voirs_vocoder.runtime.artifact.manifest import Diffusion, TensorInfo
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
@@ -89,10 +89,26 @@ def vocoder(manifest):
 
 
 def made(manifest):
-    entry = manifest.graphs[0]
     sessions = {"conditioner": Conditioner(), "step": Step()}
-    driver = open_driver(manifest, lambda role: (sessions[role], entry), SessionConfig())
+    driver = open_driver(manifest, lambda role: (sessions[role], entry_of(manifest, role)), SessionConfig())
     return Vocoder.from_driver(manifest, "fp32", driver)
+
+
+def entry_of(manifest, role):
+    mel, conditioner, noisy, predicted = (
+        TensorInfo(name=name, dtype="float32", shape=("batch", channels, axis))
+        for name, channels, axis in (
+            ("mel", CHANNELS, "frames"),
+            ("conditioner", CHANNELS, "samples"),
+            ("noisy_audio", 1, "samples"),
+            ("predicted_noise", 1, "samples"),
+        )
+    )
+    step = TensorInfo(name="step", dtype="float32", shape=("batch",))
+    inputs, output = {"conditioner": ((mel,), conditioner), "step": ((noisy, step, conditioner), predicted)}[
+        role
+    ]
+    return msgspec.structs.replace(manifest.graphs[0], role=role, inputs=inputs, outputs=(output,))
 
 
 def one_pass(mel, config, model):
