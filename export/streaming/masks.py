@@ -13,7 +13,7 @@ __all__ = ["Masks"]
 
 
 class Masks:
-    """Masks of every rate and delay, each cut out of one that is made per rate.
+    """Masks of every rate, type and delay, each cut out of one that is made per rate and type.
 
     Args:
         writer: Writer of the graph.
@@ -33,7 +33,7 @@ class Masks:
     ) -> None:
         self._writer = writer
         self._needed = {rate: (min(delays), max(delays)) for rate, delays in needed.items()}
-        self._bases: dict[int, ir.Value] = {}
+        self._bases: dict[tuple[int, ir.DataType], ir.Value] = {}
         self._cut: dict[tuple[int, int, int, ir.DataType], ir.Value] = {}
         self._frames, self._begin, self._end = frames, begin, end
 
@@ -48,21 +48,28 @@ class Masks:
         writer, key = self._writer, (axis.rate, delay, axis.rank, dtype)
         if key not in self._cut:
             least, most = self._needed[axis.rate]
-            base = self._base(axis.rate, most - least, most)
-            name = f"mask.{axis.rate}.{delay}"
-            cut = base
+            cut = self._typed_base(axis.rate, most - least, most, dtype)
+            name = f"mask.{axis.rate}.{delay}.{dtype.name.lower()}"
             if least != most:
                 end = least - delay if delay > least else END
-                cut = writer.slice(base, most - delay, end, 1, name=name)
-            cut = writer.unsqueeze(cut, *range(1, axis.rank - 1), name=f"{name}.shaped")
-            if dtype != ir.DataType.BOOL:
-                cut = writer.add("Cast", [cut], {"to": dtype.value}, name=f"{name}.cast")[0]
-            self._cut[key] = cut
+                cut = writer.slice(cut, most - delay, end, 1, name=name)
+            self._cut[key] = writer.unsqueeze(cut, *range(1, axis.rank - 1), name=f"{name}.shaped")
         return self._cut[key]
+
+    def _typed_base(self, rate: int, more: int, most: int, dtype: ir.DataType) -> ir.Value:
+        """The base of a rate in the type of the masks that are cut out of it."""
+        if (rate, dtype) not in self._bases:
+            base = self._base(rate, more, most)
+            if dtype != ir.DataType.BOOL:
+                name = f"mask.{rate}.{dtype.name.lower()}"
+                (base,) = self._writer.add("Cast", [base], {"to": dtype.value}, name=name)
+            self._bases[rate, dtype] = base
+        return self._bases[rate, dtype]
 
     def _base(self, rate: int, more: int, most: int) -> ir.Value:
         """Bool [batch, frames * rate + more]: at b, whether position b - most is valid."""
-        if rate not in self._bases:
+        key = (rate, ir.DataType.BOOL)
+        if key not in self._bases:
             writer, name = self._writer, f"mask.{rate}"
             (count,) = writer.add("Mul", [self._frames, writer.integers(rate)], name=f"{name}.positions")
             (count,) = writer.add("Add", [count, writer.integers(more)], name=f"{name}.count")
@@ -82,5 +89,5 @@ class Masks:
                 bounds.append(writer.unsqueeze(bound, 1, name=f"{name}.{label}.column"))
             (begun,) = writer.add("GreaterOrEqual", [places, bounds[0]], name=f"{name}.begun")
             (lasting,) = writer.add("Less", [places, bounds[1]], name=f"{name}.lasting")
-            (self._bases[rate],) = writer.add("And", [begun, lasting], name=f"{name}.inside")
-        return self._bases[rate]
+            (self._bases[key],) = writer.add("And", [begun, lasting], name=f"{name}.inside")
+        return self._bases[key]

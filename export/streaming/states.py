@@ -38,10 +38,29 @@ class History:
         return self.axis.channels * self.length
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The histories that the state keeps in one type, which one node converts.
+
+    Attributes:
+        dtype: Type of the tensors; FLOAT for those that are quantized, whose histories are converted one by one.
+        groups: Histories of equal length.
+    """
+
+    dtype: ir.DataType
+    groups: list[list[History]]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Values per utterance of each group."""
+        return [sum(history.size for history in group) for group in self.groups]
+
+
 class States:
     """Splits and joins the state.
 
-    Histories of equal length lie together as [batch, channels, length], so that few nodes are needed.
+    Histories of one type lie together, and among them those of equal length as [batch, channels, length], so that few
+    nodes are needed: on a GPU each costs about as much as a small convolution.
 
     Args:
         writer: Writer of the graph.
@@ -50,9 +69,13 @@ class States:
 
     def __init__(self, writer: GraphWriter, histories: Sequence[History]) -> None:
         self._writer = writer
-        ordered = sorted(histories, key=lambda history: history.length)
-        self._groups = [
-            list(group) for _, group in itertools.groupby(ordered, key=lambda history: history.length)
+        ordered = sorted(histories, key=lambda history: (_kept_as(history).value, history.length))
+        self._parts = [
+            _Part(
+                dtype,
+                [list(group) for _, group in itertools.groupby(part, key=lambda history: history.length)],
+            )
+            for dtype, part in itertools.groupby(ordered, key=_kept_as)
         ]
         self.size = sum(history.size for history in histories)
 
@@ -65,34 +88,20 @@ class States:
         Returns:
             The tensor of each history.
         """
-        if not self._groups:
-            return {}
-        writer = self._writer
-        sizes = [sum(history.size for history in group) for group in self._groups]
-        flat = [state]
-        if len(sizes) > 1:
-            flat = writer.add(
-                "Split",
-                [state, writer.integers(*sizes)],
-                {"axis": 1},
-                name="state.group",
-                outputs=len(sizes),
-            )
         taken = {}
-        for group, values in zip(self._groups, flat, strict=True):
-            length = group[0].length
-            channels = [history.axis.channels for history in group]
-            pieces = [writer.reshape(values, 0, sum(channels), length, name=f"history.{length}")]
-            if len(group) > 1:
-                pieces = writer.add(
-                    "Split",
-                    [pieces[0], writer.integers(*channels)],
-                    {"axis": 1},
-                    name=f"history.{length}",
-                    outputs=len(group),
+        cuts = self._cut(state, [sum(part.sizes) for part in self._parts], "state.part")
+        for part, values in zip(self._parts, cuts, strict=True):
+            name = f"state.{part.dtype.name.lower()}"
+            typed = self._cast(values, ir.DataType.FLOAT, part.dtype, name)
+            for group, whole in zip(part.groups, self._cut(typed, part.sizes, f"{name}.group"), strict=True):
+                length = group[0].length
+                channels = [history.axis.channels for history in group]
+                joined = f"{name}.history.{length}"
+                pieces = self._cut(
+                    self._writer.reshape(whole, 0, sum(channels), length, name=joined), channels, joined
                 )
-            for history, piece in zip(group, pieces, strict=True):
-                taken[history] = self._typed(history, piece)
+                for history, piece in zip(group, pieces, strict=True):
+                    taken[history] = self._typed(history, piece)
         return taken
 
     def put_together(self, state: ir.Value, buffers: dict[History, ir.Value], name: str) -> ir.Value:
@@ -104,21 +113,39 @@ class States:
             name: Name of the next state.
         """
         writer = self._writer
-        if not self._groups:
+        if not self._parts:
             return writer.add("Identity", [state], name=name)[0]
         parts = []
-        for group in self._groups:
-            length = group[0].length
-            pieces = []
-            for history in group:
-                last = history.axis.axis
-                piece = writer.slice(buffers[history], -length, END, last, name=f"{history.name}.kept")
-                pieces.append(self._float(history, piece))
-            joined = pieces[0]
-            if len(pieces) > 1:
-                (joined,) = writer.add("Concat", pieces, {"axis": 1}, name=f"history.{length}.next")
-            parts.append(writer.reshape(joined, 0, -1, name=f"history.{length}.flat"))
+        for part in self._parts:
+            label = f"next.{part.dtype.name.lower()}"
+            flat = []
+            for group in part.groups:
+                length = group[0].length
+                pieces = []
+                for history in group:
+                    last = history.axis.axis
+                    piece = writer.slice(buffers[history], -length, END, last, name=f"{history.name}.kept")
+                    pieces.append(self._kept(history, piece))
+                joined = self._join(pieces, f"{label}.history.{length}")
+                flat.append(writer.reshape(joined, 0, -1, name=f"{label}.history.{length}.flat"))
+            parts.append(self._cast(self._join(flat, label), part.dtype, ir.DataType.FLOAT, f"{label}.float"))
         return writer.add("Concat", parts, {"axis": 1}, name=name)[0]
+
+    def _cut(self, values: ir.Value, sizes: list[int], name: str) -> list[ir.Value]:
+        if len(sizes) < 2:
+            return [values] * len(sizes)
+        lengths = self._writer.integers(*sizes)
+        return self._writer.add("Split", [values, lengths], {"axis": 1}, name=name, outputs=len(sizes))
+
+    def _join(self, values: list[ir.Value], name: str) -> ir.Value:
+        return (
+            values[0] if len(values) == 1 else self._writer.add("Concat", values, {"axis": 1}, name=name)[0]
+        )
+
+    def _cast(self, value: ir.Value, source: ir.DataType, target: ir.DataType, name: str) -> ir.Value:
+        if source == target:
+            return value
+        return self._writer.add("Cast", [value], {"to": target.value}, name=name)[0]
 
     def _typed(self, history: History, piece: ir.Value) -> ir.Value:
         writer, axis, name = self._writer, history.axis, f"{history.name}.past"
@@ -128,21 +155,21 @@ class States:
         if history.quantizer is not None:
             inputs = [piece, *history.quantizer.inputs[1:]]
             return writer.add("QuantizeLinear", inputs, _channel_axis(history.quantizer), name=name)[0]
-        if history.dtype != ir.DataType.FLOAT:
-            return writer.add("Cast", [piece], {"to": history.dtype.value}, name=name)[0]
         return piece
 
-    def _float(self, history: History, piece: ir.Value) -> ir.Value:
+    def _kept(self, history: History, piece: ir.Value) -> ir.Value:
         writer, axis, name = self._writer, history.axis, f"{history.name}.kept"
         if history.quantizer is not None:
             inputs = [piece, *history.quantizer.inputs[1:]]
             attributes = _channel_axis(history.quantizer)
             (piece,) = writer.add("DequantizeLinear", inputs, attributes, name=f"{name}.float")
-        elif history.dtype != ir.DataType.FLOAT:
-            (piece,) = writer.add("Cast", [piece], {"to": ir.DataType.FLOAT.value}, name=f"{name}.float")
         if axis.rank != 3:
             piece = writer.reshape(piece, 0, axis.channels, history.length, name=f"{name}.shaped")
         return piece
+
+
+def _kept_as(history: History) -> ir.DataType:
+    return ir.DataType.FLOAT if history.quantizer is not None else history.dtype
 
 
 def _channel_axis(quantizer: ir.Node) -> dict[str, int]:
