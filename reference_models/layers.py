@@ -64,7 +64,7 @@ def interpolated_rows(table: Tensor, step: Tensor) -> Tensor:
     """
     limited = step.clamp(0.0, float(table.shape[0] - 1))
     below, above = torch.floor(limited), torch.ceil(limited)
-    low, high = table[below.to(torch.int64)], table[above.to(torch.int64)]
+    low, high = (torch.index_select(table, 0, place.to(torch.int64)) for place in (below, above))
     return low + (high - low) * (limited - below).unsqueeze(1)
 
 
