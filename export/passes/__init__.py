@@ -1,6 +1,7 @@
 """Edits of ONNX graphs, each a named pass that checks the graph before and after."""
 
 from voirs_vocoder.export.passes.conv2d_from_conv1d import Conv2dFromConv1dPass
+from voirs_vocoder.export.passes.even_padding import EvenPaddingPass
 from voirs_vocoder.export.passes.fp16_from_fp32 import Fp16FromFp32Pass, fp16_from_fp32
 from voirs_vocoder.export.passes.fp16_twin import Fp16TwinPass, fp16_twin
 from voirs_vocoder.export.passes.name_nodes import NameNodesPass
@@ -10,6 +11,7 @@ from voirs_vocoder.export.passes.strip_exporter_metadata import StripExporterMet
 
 __all__ = [
     "Conv2dFromConv1dPass",
+    "EvenPaddingPass",
     "Fp16FromFp32Pass",
     "Fp16TwinPass",
     "NameNodesPass",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_graph
-from voirs_vocoder.export.passes import run_passes
+from voirs_vocoder.export.passes import EvenPaddingPass, run_passes
 from voirs_vocoder.export.streaming.derived import (
     StreamRefusedError,
     derived_graphs,
@@ -73,7 +73,7 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
         streaming = StreamingPass(
             inferred_axes(model, entry, hop_length), integer_history=entry.target == "cpu"
         )
-        streamed = run_passes(model, [streaming])
+        streamed = run_passes(model, [streaming, EvenPaddingPass()])
     except ExportError as error:
         raise StreamRefusedError(str(error)) from error
     (output,) = entry.outputs
