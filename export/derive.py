@@ -12,6 +12,8 @@ from voirs_vocoder.calibration.dataset import CalibrationSet
 from voirs_vocoder.export.graphs.built import BuiltGraph
 from voirs_vocoder.export.graphs.example_inputs import feeds_from_mels
 from voirs_vocoder.export.graphs.extrapolator import extrapolator_graphs
+from voirs_vocoder.export.passes.gpu_linter import require_gpu_graph
+from voirs_vocoder.export.passes.read_model import read_model
 from voirs_vocoder.export.precisions import MakeOptions, get_precision
 from voirs_vocoder.export.streaming import batch_graphs, stream_graphs
 from voirs_vocoder.runtime.artifact.manifest import Calibration, Manifest, Precision
@@ -64,8 +66,8 @@ def derive_graphs(
 
     Raises:
         InputError: The calibration does not fit a graph, or a precision is unknown.
-        ExportError: A graph does not compute what it is derived from, leaves the range of its precision, or would be
-            misread by a backend.
+        ExportError: A graph does not compute what it is derived from, leaves the range of its precision, would be
+            misread by a backend, or has a node that a GPU cannot run.
     """
     held = {entry.name for entry in manifest.graphs}
     made: list[BuiltGraph] = []
@@ -81,6 +83,11 @@ def derive_graphs(
             graphs.extend(extrapolator_graphs(entries, plan.calibration, manifest.look_ahead_frames))
     if plan.batch:
         graphs.extend(batch_graphs(made, manifest.hop_length, progress))
+    for graph in graphs:
+        # INT8 for the CPU has biases in integers, which only a CPU adds up.
+        if graph.entry.target != "cpu":
+            model = read_model(graph.data, graph.entry.name)
+            require_gpu_graph(graph.entry.name, model, manifest.hop_length)
     return graphs
 
 

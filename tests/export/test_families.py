@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
+from tests.helpers import graph_feed
 from voirs_vocoder.export.engines import build_engines
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.sampler import sampler_graph
+from voirs_vocoder.export.passes import Conv2dFromConv1dPass, run_passes
+from voirs_vocoder.export.passes.gpu_linter import cpu_nodes, fixed_sizes
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.tensorrt import EngineConfig
 from voirs_vocoder.export.tensorrt.config import ProfileConfig
@@ -199,6 +203,27 @@ def test_every_graph_becomes_an_engine(made):
     built = {(engine.role, engine.precision) for engine in artifact.manifest.engines}
     expected = {(role, precision) for role in roles for precision in ("fp32", "fp16", "int8")}
     assert built == expected - {("sampler", "int8")}
+
+
+def test_a_gpu_takes_every_graph_whole(made):
+    manifest = Artifact.open(made.root).manifest
+    for entry in manifest.graphs:
+        model = onnx.load(made.root / entry.file.path)
+        sizes = fixed_sizes(model, batch=3, frames=16, hop_length=manifest.hop_length)
+        assert cpu_nodes(model, sizes) == (), entry.name
+
+
+def test_every_graph_with_2d_convolutions_gives_the_same(made):
+    manifest = Artifact.open(made.root).manifest
+    for entry in manifest.graphs:
+        data = (made.root / entry.file.path).read_bytes()
+        wide = run_passes(onnx.load_from_string(data), [Conv2dFromConv1dPass()]).SerializeToString()
+        feed = graph_feed(entry, manifest.hop_length, 16)
+        wanted, got = (onnxruntime.InferenceSession(form).run(None, feed)[0] for form in (data, wide))
+        if entry.precision == "fp32":
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6 * max(1, np.abs(wanted).max()))
+        else:
+            assert snr_db(wanted.reshape(-1), got.reshape(-1)) > 45, entry.name
 
 
 def test_a_validation_measures_what_ran_and_nothing_else(made, sample_recordings, tmp_path):
