@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import Recording
-from voirs_vocoder.runtime.audio import AUDIO_ENDINGS
+from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, recordings_in
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import file_sha256
 from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.progress import Progress, silent
@@ -65,7 +65,7 @@ def calibration_set_from_folder(
         raise InputError(
             f"max_segments and segment_frames must be at least 1, got {max_segments} and {segment_frames}"
         )
-    paths = _recordings_in(folder)
+    paths = recordings_in(folder, (*AUDIO_ENDINGS, _MEL_ENDING))
     sources: list[MelSource] = []
     for done, path in enumerate(paths):
         progress("measuring recordings", done, len(paths))
@@ -91,19 +91,9 @@ def calibration_set_from_folder(
     recordings: list[Recording] = []
     for index, group in groupby(kept, key=lambda slot: slot[0]):
         progress("computing mels", len(segments), len(kept))
-        recordings.append(Recording(name=paths[index].name, sha256=_sha256(paths[index])))
+        recordings.append(Recording(name=paths[index].name, sha256=file_sha256(paths[index])))
         segments.extend(sources[index].read(start, start + segment_frames) for _, start in group)
     return CalibrationSet(np.stack(segments), tuple(recordings))
-
-
-def _recordings_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give one with recordings to calibrate on")
-    endings = (*AUDIO_ENDINGS, _MEL_ENDING)
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.is_file())
-    if not paths:
-        raise InputError(f"{folder}: holds no recordings ({', '.join(endings)}); add some")
-    return paths
 
 
 def _open(path: Path, convention: MelConvention) -> MelSource:
@@ -116,8 +106,3 @@ def _even_starts(frames: int, segment_frames: int) -> list[int]:
     count = frames // segment_frames
     spare = frames - segment_frames
     return [spare * i // (count - 1) if count > 1 else spare // 2 for i in range(count)]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import Manifest, Recording
-from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, mono, read_audio, resample
+from voirs_vocoder.runtime.audio import mono, read_audio, recordings_in, resample
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import file_sha256
 from voirs_vocoder.runtime.mel import MelSpectrogram, mel_spectrogram
 
 __all__ = ["Speech", "load_speech", "mean_figures", "speech_recordings"]
@@ -60,22 +60,14 @@ def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
     Raises:
         InputError: There is no such folder, it contains no recordings, or INT8 was calibrated on one of them.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: speech must be a folder of recordings, there is none; check the path")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_ENDINGS)
-    if not paths:
-        raise InputError(f"{folder}: holds no recordings ({', '.join(AUDIO_ENDINGS)})")
+    paths = recordings_in(folder)
     calibrated = (
         {entry.sha256 for entry in manifest.calibration.recordings} if manifest.calibration else set()
     )
     for path in paths:
-        if _sha256(path) in calibrated:
+        if file_sha256(path) in calibrated:
             raise InputError(f"{path}: INT8 was calibrated on this recording; validate on others")
     return paths
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _speech(path: Path, manifest: Manifest) -> Speech:
@@ -83,4 +75,4 @@ def _speech(path: Path, manifest: Manifest) -> Speech:
     samples = resample(mono(audio.samples), audio.sample_rate, manifest.sample_rate)
     mel = mel_spectrogram(samples, manifest.sample_rate, manifest.mel)
     length = min(samples.size, mel.values.shape[1] * manifest.hop_length)
-    return Speech(Recording(name=path.name, sha256=_sha256(path)), samples[:length], mel)
+    return Speech(Recording(name=path.name, sha256=file_sha256(path)), samples[:length], mel)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
 from voirs_vocoder.reference_models.training.settings import TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch
-from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, mono, read_audio, resample
+from voirs_vocoder.runtime.audio import mono, read_audio, recordings_in, resample
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
@@ -53,9 +53,7 @@ def load_speech(
     Raises:
         InputError: There is no such folder, it has too few recordings, or one of them cannot be read or is too short.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the data must be a folder of recordings; there is none")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_ENDINGS)
+    paths = recordings_in(folder)
     if len(paths) <= held_back:
         raise InputError(
             f"{folder}: training needs more than the {held_back} recordings that are held back, got {len(paths)}; "

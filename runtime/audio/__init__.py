@@ -3,10 +3,10 @@
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, array_blocks, mono
 from voirs_vocoder.runtime.audio.encoder import ResampledWarning
 from voirs_vocoder.runtime.audio.encoders.backend import AudioTags
+from voirs_vocoder.runtime.audio.folder import AUDIO_ENDINGS, recordings_in
 from voirs_vocoder.runtime.audio.formats import AUDIO_FORMATS
 from voirs_vocoder.runtime.audio.pcm import float_from_pcm, pcm_from_float
 from voirs_vocoder.runtime.audio.read import (
-    AUDIO_ENDINGS,
     AudioInfo,
     SequentialSoundFile,
     audio_blocks,
@@ -32,6 +32,7 @@ __all__ = [
     "mono",
     "pcm_from_float",
     "read_audio",
+    "recordings_in",
     "resample",
     "resampled_blocks",
     "resampled_length",

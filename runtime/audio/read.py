@@ -16,10 +16,7 @@ from voirs_vocoder.runtime.audio.decoder_av import AV_ENDINGS, AvSoundFile
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import require_file
 
-__all__ = ["AUDIO_ENDINGS", "AudioInfo", "SequentialSoundFile", "audio_blocks", "audio_info", "read_audio"]
-
-AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", *AV_ENDINGS)
-"""Endings of the files that are read as recordings when a folder is given."""
+__all__ = ["AudioInfo", "SequentialSoundFile", "audio_blocks", "audio_info", "read_audio"]
 
 _MAX_VALUES = 2**28  # 1 GiB of float32: 3.4 hours of mono at 22,050 Hz
 _BLOCK_SAMPLES = 1 << 16

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.files import require_file
+from voirs_vocoder.runtime.files import open_regular, regular_size
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.values import MelSpectrogram, check_finite, check_layout
 
@@ -37,8 +37,8 @@ class NpyMelSource:
     def __init__(self, path: Path | str, convention: MelConvention) -> None:
         self._path = Path(path)
         self.convention = convention
-        size_bytes = require_file(self._path)
-        with _opened(self._path) as file:
+        with open_regular(self._path) as file:
+            size_bytes = regular_size(file.fileno(), str(self._path))
             shape, self._frames_first, dtype = _read_header(file, self._path)
             self._offset_bytes = file.tell()
         self.frames = check_layout(shape, dtype, convention, str(self._path))
@@ -55,7 +55,7 @@ class NpyMelSource:
             InputError: A value is NaN or infinite, or the file has shrunk.
         """
         bands, count = self.convention.n_mels, max(0, min(stop, self.frames) - start)
-        with _opened(self._path) as file:
+        with open_regular(self._path) as file:
             if self._frames_first:
                 values = self._read_run(file, start * bands, count * bands).reshape(count, bands).T
             else:
@@ -89,13 +89,6 @@ def load_mel(path: Path | str, convention: MelConvention) -> MelSpectrogram:
     """
     source = NpyMelSource(path, convention)
     return MelSpectrogram(source.read(0, source.frames), convention)
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

@@ -93,7 +93,7 @@ def test_a_recording_that_was_calibrated_on_is_refused(tiny_artifact, calibratio
 def test_a_folder_without_recordings_is_refused(tiny_artifact, tmp_path):
     with pytest.raises(InputError, match="no recordings"):
         validate_artifact(tiny_artifact, tmp_path)
-    with pytest.raises(InputError, match="there is none"):
+    with pytest.raises(InputError, match="no such folder"):
         validate_artifact(tiny_artifact, tmp_path / "missing")
 
 

@@ -357,7 +357,7 @@ def test_silence_alone_is_refused():
 def test_too_few_recordings_are_refused(speech_folder, tmp_path):
     with pytest.raises(InputError, match="held back"):
         load_speech(speech_folder, CONVENTIONS["hifigan-22k"], 3)
-    with pytest.raises(InputError, match="there is none"):
+    with pytest.raises(InputError, match="no such folder"):
         load_speech(tmp_path / "nowhere", CONVENTIONS["hifigan-22k"], 3)
 
 

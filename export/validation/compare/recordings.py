@@ -10,7 +10,7 @@ from voirs_vocoder.export.validation.compare.alignment import Aligned, aligned
 from voirs_vocoder.export.validation.compare.report import CompareReport, comparison_of
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.export.validation.report import RecordingFigures
-from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, read_audio
+from voirs_vocoder.runtime.audio import read_audio, recordings_in
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.metrics import METRICS, measure
@@ -83,9 +83,7 @@ def _pairs(reference: Path, degraded: Path) -> tuple[list[tuple[Path, Path]], li
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in AUDIO_ENDINGS:
-            continue
+    for path in recordings_in(folder):
         if path.stem in found:
             raise InputError(
                 f"{path}: another recording of that name lies beside it, {found[path.stem].name}; "
