@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from voirs_vocoder.calibration.edits.reading import constant, initializer
-from voirs_vocoder.export.passes.precision_checks import refuse_unless_plain
+from voirs_vocoder.calibration.edits.reading import constant, initializer, refuse_unless_flat
 
 __all__ = ["EvenPaddingPass"]
 
@@ -24,12 +23,12 @@ class EvenPaddingPass(ir.passes.InPlacePass):
     """
 
     def requires(self, model: ir.Model) -> None:
-        """The graph is flat, typed and of standard operators.
+        """The graph is flat, and its nodes have names of their own.
 
         Raises:
             PreconditionError: The graph is not; the message names what is wrong.
         """
-        refuse_unless_plain(model, quantized=True)
+        refuse_unless_flat(model)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite in place."""

@@ -83,7 +83,8 @@ def test_a_model_whose_kernels_are_no_multiples_of_their_strides_streams_on_a_gp
     torch.save({"generator": HifiGan(HifiGanConfig.from_mapping(config)).state_dict()}, tmp_path / "g")
     root = tmp_path / "artifact"
     export_artifact(ExportRequest("hifigan", tmp_path / "g", None, root, ("fp32", "fp16")))
-    for entry in Artifact.open(root).manifest.graphs:
-        if entry.role == "stream":
-            session = onnxruntime.InferenceSession(root / entry.file.path)
-            assert np.isfinite(session.run(None, graph_feed(entry, 16))[0]).all()
+    streams = [entry for entry in Artifact.open(root).manifest.graphs if entry.role == "stream"]
+    assert len(streams) == 2
+    for entry in streams:
+        session = onnxruntime.InferenceSession(root / entry.file.path)
+        assert np.isfinite(session.run(None, graph_feed(entry, 16))[0]).all()
