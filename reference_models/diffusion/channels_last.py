@@ -31,9 +31,10 @@ def predict_noise(model: DiffWave, noisy_audio: Tensor, step: Tensor, conditione
         The noise, [batch, 1, samples].
     """
     stretched = _channels_last(conditioner.unsqueeze(2))
-    if torch.is_autocast_enabled("cpu"):
+    device = noisy_audio.device.type
+    if torch.is_autocast_enabled(device):
         # Once, not in every layer.
-        stretched = stretched.to(torch.get_autocast_dtype("cpu"))
+        stretched = stretched.to(torch.get_autocast_dtype(device))
     x = _channels_last(functional.relu(_conv(model.input_projection, noisy_audio.unsqueeze(2))))
     step_embedding = model.diffusion_embedding(step)
     skips: list[Tensor] = []

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from voirs_vocoder.reference_models import published
 from voirs_vocoder.reference_models.diffusion.channels_last import predict_noise
 from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
 from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
@@ -20,8 +21,8 @@ from voirs_vocoder.reference_models.diffusion.unet_config import UNetConfig
 from voirs_vocoder.reference_models.family import VocoderModule
 from voirs_vocoder.reference_models.layers import interpolated_rows
 from voirs_vocoder.reference_models.training.losses import stft_log_magnitude_l1
-from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
-from voirs_vocoder.reference_models.training.task import Batch, Turn
+from voirs_vocoder.reference_models.training.settings import PlayerSettings, Preset, Recipe, TrainingSettings
+from voirs_vocoder.reference_models.training.task import Batch, Turn, on_device
 from voirs_vocoder.runtime.diffusion import NoiseSchedule
 
 __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffusionTask", "diffwave_task", "noise_level", "unet_task"]
@@ -90,18 +91,23 @@ class DiffusionTask:
         """Name the model, the only set of weights."""
         return {"model": self.model}
 
+    def to(self, device: torch.device) -> None:
+        """Move the model and its schedule; see `Task.to`."""
+        self.model.to(device)
+        self._roots = self._roots.to(device)
+
     def turns(self, batch: Batch, step: int, generator: torch.Generator, *, bf16: bool) -> Iterator[Turn]:
         """Yield the one update of a step; see `Task.turns`."""
         del step
-        count = batch.audio.shape[0]
+        count, device = batch.audio.shape[0], batch.audio.device
         # One level from each of `count` equal parts of the schedule: the loss of a batch varies less.
         places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-        steps = places * (len(self._roots) - 1)
+        steps = on_device(places * (len(self._roots) - 1), device)
         root = noise_level(self._roots, steps.double())[:, None, None]
         signal, scale = root.float(), torch.sqrt(1.0 - root * root).float()
-        noise = torch.randn(batch.audio.shape, generator=generator)
+        noise = on_device(torch.randn(batch.audio.shape, generator=generator), device)
         noisy = signal * batch.audio + scale * noise
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             predicted = self._predict(noisy, steps, batch.mel, generator)
         predicted = predicted.float()
         noise_l1 = (self._distance(predicted - noise) / self._noise_scale(steps)).mean()
@@ -175,7 +181,7 @@ def unet_task(config: Mapping[str, object]) -> DiffusionTask:
     model = DiffWaveUNet(UNetConfig.from_mapping(config))
 
     def predict(noisy: Tensor, step: Tensor, mel: Tensor, generator: torch.Generator) -> Tensor:
-        draws = torch.rand(mel.shape[0], generator=generator)
+        draws = on_device(torch.rand(mel.shape[0], generator=generator), mel.device)
         predicted: Tensor = model(noisy, step, mel, (draws >= model.config.conditioning_dropout).float())
         return predicted
 
@@ -215,6 +221,12 @@ DIFFWAVE = Recipe(
     },
     settings=TrainingSettings(batch=4, segment_frames=32, players=_players(7e-4), decay="cosine"),
     task=diffwave_task,
+    presets={
+        "base": Preset(
+            published.DIFFWAVE,
+            TrainingSettings(batch=32, segment_frames=62, players=_players(4e-4), decay="cosine"),
+        )
+    },
 )
 DIFFWAVE_UNET = Recipe(
     family="diffwave-unet",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from voirs_vocoder.reference_models import published
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.discriminators import Discriminators, Verdict
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
 from voirs_vocoder.reference_models.training.losses import stft_loss
 from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
-from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
+from voirs_vocoder.reference_models.training.settings import PlayerSettings, Preset, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
 
 __all__ = ["ADVERSARIAL_FROM_STEP", "HIFIGAN", "HifiGanTask", "discriminator_loss", "generator_loss"]
@@ -22,6 +24,8 @@ __all__ = ["ADVERSARIAL_FROM_STEP", "HIFIGAN", "HifiGanTask", "discriminator_los
 ADVERSARIAL_FROM_STEP = 6000
 """Steps that the generator learns alone, of 11,623 in the two hours of the shipped checkpoint."""
 
+# A batch of a large GPU teaches as much as five of the CPU's.
+_PUBLISHED_FROM_STEP = 1500
 _MEL_WEIGHT = 45.0
 _FEATURE_WEIGHT = 2.0
 _STFT_WEIGHT_ALONE = 10.0
@@ -68,11 +72,16 @@ class HifiGanTask:
         """Name the generator and the discriminators."""
         return {"model": self.model, "discriminators": self.discriminators}
 
+    def to(self, device: torch.device) -> None:
+        """Move generator, discriminators and the loss's mel; see `Task.to`."""
+        for module in (self.model, self.discriminators, self._mel):
+            module.to(device)
+
     def turns(self, batch: Batch, step: int, generator: torch.Generator, *, bf16: bool) -> Iterator[Turn]:
         """Yield the update of the discriminators, then that of the generator; see `Task.turns`."""
         del generator
         made = self.model(batch.mel)
-        nothing = torch.zeros(())
+        nothing = torch.zeros((), device=batch.audio.device)
         adversarial = features = nothing
         alone = step < self._adversarial_from_step
         if not alone:
@@ -94,7 +103,7 @@ class HifiGanTask:
 
     def _judge(self, audio: Tensor, *, bf16: bool) -> list[Verdict]:
         """Verdicts on real examples and, behind them in the batch, on as many that were made."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(audio.device.type, torch.bfloat16, enabled=bf16):
             verdicts: list[Verdict] = self.discriminators(audio)
         return [(score.float(), [x.float() for x in activations]) for score, activations in verdicts]
 
@@ -128,6 +137,22 @@ def generator_loss(verdicts: list[Verdict]) -> tuple[Tensor, Tensor]:
     return torch.stack(adversarial).sum(), torch.stack(features).sum()
 
 
+def _published(config: Mapping[str, object], batch: int) -> Preset:
+    """A published size on a large GPU: the official segments and rates, in larger batches."""
+    settings = TrainingSettings(
+        batch=batch,
+        segment_frames=32,
+        players={
+            "model": PlayerSettings(learning_rate=4e-4, final_learning_rate=2e-5, clip_norm=50.0),
+            "discriminators": PlayerSettings(learning_rate=2e-4, final_learning_rate=2e-5, clip_norm=10.0),
+        },
+        decay="linear",
+        betas=(0.8, 0.99),
+        weight_decay=0.01,
+    )
+    return Preset(config, settings, partial(HifiGanTask, adversarial_from_step=_PUBLISHED_FROM_STEP))
+
+
 # The official V2; the figures are those of the shipped checkpoint's README.
 HIFIGAN = Recipe(
     family="hifigan",
@@ -159,4 +184,9 @@ HIFIGAN = Recipe(
         weight_decay=0.01,
     ),
     task=HifiGanTask,
+    presets={
+        "v1": _published(published.HIFIGAN_V1, batch=64),
+        "v2": _published(published.HIFIGAN_V2, batch=128),
+        "v3": _published(published.HIFIGAN_V3, batch=128),
+    },
 )

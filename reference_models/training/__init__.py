@@ -5,6 +5,6 @@
 """
 
 from voirs_vocoder.reference_models.training.recipes import RECIPES, get_recipe
-from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
+from voirs_vocoder.reference_models.training.settings import PlayerSettings, Preset, Recipe, TrainingSettings
 
-__all__ = ["RECIPES", "PlayerSettings", "Recipe", "TrainingSettings", "get_recipe"]
+__all__ = ["RECIPES", "PlayerSettings", "Preset", "Recipe", "TrainingSettings", "get_recipe"]

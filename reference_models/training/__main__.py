@@ -49,6 +49,22 @@ _BAD_INPUT = 2
     type=click.Path(dir_okay=False, path_type=Path),
     help="Weights to begin with, such as a shipped checkpoint's, instead of random ones.",
 )
+@click.option(
+    "--preset",
+    help="Train a published size instead of the small model that ships, such as v1 for hifigan.",
+)
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Device to train on: cpu, cuda, or cuda:1 for the second GPU.",
+)
+@click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compile the networks with torch.compile, which takes a minute or two at the beginning.",
+)
 @click.option("--steps", type=click.IntRange(1), help="Stop after this number of training steps in all.")
 @click.option("--batch", type=click.IntRange(1), help="Segments per step.  [default: the recipe's]")
 @click.option(
@@ -72,6 +88,9 @@ def main(
     output: Path,
     hours: float,
     start_from: Path | None,
+    preset: str | None,
+    device: str,
+    compiled: bool,
     steps: int | None,
     batch: int | None,
     held_back: int | None,
@@ -90,11 +109,20 @@ def main(
         from voirs_vocoder.reference_models.training.loop import Run, train
 
         torch.set_num_threads(threads)
-        recipe = get_recipe(family)
+        recipe = get_recipe(family, preset)
         given: dict[str, Any] = {"batch": batch, "held_back": held_back}
         changes = {name: value for name, value in given.items() if value is not None}
         recipe = dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, **changes))
-        run = Run(data, output, hours, steps, start_from, evaluate_s=60.0 * evaluate_minutes)
+        run = Run(
+            data,
+            output,
+            hours,
+            steps,
+            start_from,
+            device=device,
+            compiled=compiled,
+            evaluate_s=60.0 * evaluate_minutes,
+        )
         with _stop_requests() as requests, ConsoleProgress() as progress:
             train(recipe, run, report=lambda report: _show(progress, report), stop=lambda: bool(requests))
     except (ReferenceModelError, VoirsVocoderError) as error:
@@ -116,7 +144,8 @@ def _show(progress: ConsoleProgress, report: TrainingReport) -> None:
         f"{name} {'-' if value is None else f'{value:.4g}'}" for name, value in report.figures.items()
     )
     share = min(1.0, report.spent_s / report.total_s)
-    line = f"{share:4.0%}  step {report.step:,}  {report.spent_s / 60:.1f} min  {figures}"
+    speed = f"{report.steps_per_s:.3g} steps/s  {report.audio_s_per_s:.3g} s of audio/s"
+    line = f"{share:4.0%}  step {report.step:,}  {report.spent_s / 60:.1f} min  {speed}  {figures}"
     if "stoi" in report.figures:
         progress.note(line)
     else:

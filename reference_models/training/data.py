@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
 from voirs_vocoder.reference_models.training.settings import TrainingSettings
-from voirs_vocoder.reference_models.training.task import Batch
+from voirs_vocoder.reference_models.training.task import Batch, on_device
 from voirs_vocoder.runtime.audio import mono, read_audio, recordings_in, resample
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention
@@ -22,6 +22,7 @@ __all__ = ["Segments", "Utterance", "load_speech"]
 _SILENCE_DB = -50.0
 # Of a segment: one step of 16 bits.
 _LEAST_PEAK = 1.0 / 32768.0
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +68,27 @@ class Segments:
     """Random segments of recordings; step k's depend on the seed and k alone."""
 
     def __init__(
-        self, speech: list[Utterance], convention: MelConvention, settings: TrainingSettings
+        self,
+        speech: list[Utterance],
+        convention: MelConvention,
+        settings: TrainingSettings,
+        device: torch.device = _CPU,
     ) -> None:
         """Find every place where a segment may start.
+
+        Args:
+            speech: Recordings for training.
+            convention: Convention of the mels.
+            settings: Length and number of the segments of a step, their gains, and the seed.
+            device: Device that holds the recordings, cuts the segments and computes their mels.
 
         Raises:
             InputError: There is none: every recording is shorter than a segment, or silent.
         """
         self._hop_length = convention.hop_length
         self._padding = mel_padding(convention)
-        self._mel = TorchMel(convention)
+        self._mel = TorchMel(convention).to(device)
+        self._device = device
         self._settings = settings
         self._reach = (settings.segment_frames - 1) * convention.hop_length + convention.n_fft
         starts = [self._starts(utterance.samples) for utterance in speech]
@@ -88,29 +100,28 @@ class Segments:
                 "give longer or louder ones, or a shorter segment"
             )
         # Both ends reflected as the mel's are; a gain scales a reflection like everything else.
-        self._padded = [
+        padded = [
             np.pad(u.samples, (self._padding, self._padding + convention.n_fft), "reflect") for u in speech
         ]
+        self._offset = np.cumsum([0, *(own.size for own in padded[:-1])])
+        self._speech = torch.from_numpy(np.concatenate(padded)).to(device)
+        self._positions = torch.arange(self._reach, device=device)
 
     def batch(self, step: int) -> Batch:
         """The segments of one step."""
         settings = self._settings
         random = np.random.default_rng((settings.seed, step))
         length = settings.segment_frames * self._hop_length
-        around = np.empty((settings.batch, self._reach), np.float32)
-        audio = np.empty((settings.batch, 1, length), np.float32)
-        for row, place in enumerate(random.integers(self._start.size, size=settings.batch)):
-            padded = self._padded[self._recording[place]]
-            first = int(self._start[place]) * self._hop_length
-            around[row] = padded[first : first + self._reach]
-            own = padded[first + self._padding : first + self._padding + length]
-            gain = random.uniform(settings.low_gain, settings.high_gain)
-            limit = 1.0 / max(float(np.abs(own).max()), _LEAST_PEAK)
-            factor = np.float32(min(gain, limit))
-            audio[row, 0] = factor * own
-            around[row] *= factor
+        places = random.integers(self._start.size, size=settings.batch)
+        gains = random.uniform(settings.low_gain, settings.high_gain, size=settings.batch)
+        first = self._offset[self._recording[places]] + self._start[places] * self._hop_length
         with torch.no_grad():
-            return Batch(torch.from_numpy(audio), self._mel(torch.from_numpy(around)))
+            starts = on_device(torch.from_numpy(first), self._device)
+            around = self._speech[starts[:, None] + self._positions]
+            own = around[:, self._padding : self._padding + length]
+            limits = 1.0 / own.abs().amax(dim=1).double().clamp(min=_LEAST_PEAK)
+            factors = torch.minimum(on_device(torch.from_numpy(gains), self._device), limits).float()[:, None]
+            return Batch((factors * own)[:, None], self._mel(factors * around))
 
     def _starts(self, samples: NDArray[np.float32]) -> NDArray[np.int64]:
         """Frames at which a segment within the recording begins that is no pause."""

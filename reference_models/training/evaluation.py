@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from voirs_vocoder.reference_models.registry import get_family
 from voirs_vocoder.reference_models.training.curve import QUALITY
 from voirs_vocoder.reference_models.training.data import Utterance
@@ -17,7 +19,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    family: str, weights: Path, config: Path, speech: Sequence[Utterance]
+    family: str, weights: Path, config: Path, speech: Sequence[Utterance], device: torch.device
 ) -> dict[str, float | None]:
     """Mean quality of copy synthesis, with the sampling that the model recommends.
 
@@ -26,11 +28,12 @@ def evaluate(
         weights: File of the weights that ship.
         config: Configuration of the weights.
         speech: Recordings that the model was not trained on.
+        device: Device that runs the model.
 
     Returns:
         The mean of each of `QUALITY`; None where a metric is not installed or undefined for a recording.
     """
-    model = get_family(family).load(weights, config)
+    model = get_family(family).load(weights, config).to(device)
     convention = model.description.mel
     rows = []
     vocoder = torch_vocoder(family, model)

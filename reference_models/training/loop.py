@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
 from voirs_vocoder.reference_models.errors import ReferenceModelError
@@ -40,6 +40,8 @@ class Run:
         output: Folder of the training; one that holds a state goes on from it.
         hours: Hours of training in all, pauses and evaluations not counted.
         steps: Stop after so many in all; None for no limit.
+        device: Device of the training, such as `cpu`, `cuda` or `cuda:1`. A training may be continued on another one.
+        compiled: Whether the networks are compiled by `torch.compile`, which takes a minute or two at the beginning.
         start_from: Weights that a training begins with, as the model's family loads them; None begins at random. A
             training that goes on from a state does not read them again.
         report_steps: Steps between rows of the curve.
@@ -52,6 +54,8 @@ class Run:
     hours: float
     steps: int | None = None
     start_from: Path | None = None
+    device: str = "cpu"
+    compiled: bool = False
     report_steps: int = 100
     save_s: float = 300.0
     evaluate_s: float = 1200.0
@@ -62,6 +66,7 @@ class Run:
             raise ReferenceModelError(
                 f"hours must be positive and steps at least 1, got {self.hours} and {self.steps}"
             )
+        _device(self.device)
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,16 @@ class TrainingReport:
         step: Steps done.
         spent_s: Time of training.
         total_s: Time that it has.
+        steps_per_s: Steps per second of training since the last report; 0 where there were none.
+        audio_s_per_s: Seconds of audio that were learnt from per second of training since the last report.
         figures: Means since the last report, and after an evaluation `QUALITY`.
     """
 
     step: int
     spent_s: float
     total_s: float
+    steps_per_s: float
+    audio_s_per_s: float
     figures: Mapping[str, float | None]
 
 
@@ -120,21 +129,32 @@ class _Session:
     def __init__(self, recipe: Recipe, run: Run, folder: TrainingFolder, clock: Callable[[], float]) -> None:
         self._recipe, self._run, self._folder, self._clock = recipe, run, folder, clock
         self._settings: TrainingSettings = recipe.settings
+        self._device = _device(run.device)
         self._task: Task = recipe.task(recipe.config)
-        self._players = dict(self._task.players())
         if run.start_from is not None:
             load_into(self._task.model, read_checkpoint(run.start_from, weights_keys=_WEIGHTS_KEYS))
+        self._task.to(self._device)
+        self._players = dict(self._task.players())
         convention = self._task.model.description.mel
         speech, self._held_back = load_speech(run.data, convention, self._settings.held_back)
         self._check_same_held_back(self._held_back)
-        self._segments = Segments(speech, convention, self._settings)
+        self._segments = Segments(speech, convention, self._settings, self._device)
+        self._segment_s = (
+            self._settings.segment_frames * convention.hop_length / convention.sample_rate
+        ) * self._settings.batch
         self._optimizers = {name: self._optimizer(name, player) for name, player in self._players.items()}
         self._average = MovingAverage(self._task.model, self._settings.ema_decay)
         self._step, self._spent_s = 0, 0.0
         self._total_s = run.hours * _SECONDS_PER_HOUR
         self._resume()
         self._curve = Curve(folder.curve, self._task.figures, self._step)
-        self._sums: dict[str, list[float]] = defaultdict(list)
+        self._sums: dict[str, list[Tensor]] = defaultdict(list)
+        self._reported: tuple[int, float] = (self._step, self._spent_s)
+        # Of the steps since the last look at it, which on a GPU waits for all of them.
+        self._finite = torch.ones((), dtype=torch.bool, device=self._device)
+        if run.compiled:
+            for player in self._players.values():
+                player.compile()
 
     def until_the_end(
         self, report: Callable[[TrainingReport], None], stop: Callable[[], bool]
@@ -181,14 +201,19 @@ class _Session:
         optimizer.zero_grad(set_to_none=True)
         turn.loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         norm = torch.nn.utils.clip_grad_norm_(player.parameters(), own.clip_norm)
-        if not (torch.isfinite(norm) and torch.isfinite(turn.loss)):
-            raise ReferenceModelError(
-                f"step {self._step}: the loss of {turn.player!r} is {float(turn.loss.detach())} and its gradient "
-                f"{float(norm)} long; go on from the last state with a lower learning rate"
-            )
+        self._finite &= torch.isfinite(norm) & torch.isfinite(turn.loss.detach())
+        if self._device.type == "cpu":
+            self._require_finite()
         optimizer.step()
         for name, value in turn.figures.items():
-            self._sums[name].append(float(value))
+            self._sums[name].append(value)
+
+    def _require_finite(self) -> None:
+        if not self._finite:
+            raise ReferenceModelError(
+                f"step {self._step}: a loss or its gradient is no longer a number; continue from the last state with a "
+                "lower learning rate"
+            )
 
     def _over(self) -> bool:
         steps = self._run.steps
@@ -196,7 +221,8 @@ class _Session:
 
     def _row(self, quality: Mapping[str, float | None]) -> TrainingReport:
         """Report, and write the curve's next row."""
-        means = {name: float(np.mean(values)) for name, values in self._sums.items()}
+        self._require_finite()
+        means = {name: float(torch.stack(values).double().mean()) for name, values in self._sums.items()}
         self._sums.clear()
         share = self._spent_s / self._total_s
         factor = self._settings.learning_rate_factor("model", self._step, share)
@@ -205,10 +231,22 @@ class _Session:
         self._curve.add(
             {"step": self._step, "hours": self._spent_s / _SECONDS_PER_HOUR, "learning_rate": rate, **figures}
         )
-        return TrainingReport(self._step, self._spent_s, self._total_s, figures)
+        steps, seconds = self._step - self._reported[0], self._spent_s - self._reported[1]
+        self._reported = (self._step, self._spent_s)
+        steps_per_s = steps / seconds if seconds > 0.0 else 0.0
+        return TrainingReport(
+            step=self._step,
+            spent_s=self._spent_s,
+            total_s=self._total_s,
+            steps_per_s=steps_per_s,
+            audio_s_per_s=steps_per_s * self._segment_s,
+            figures=figures,
+        )
 
     def _quality(self) -> dict[str, float | None]:
-        return evaluate(self._recipe.family, self._folder.weights, self._folder.config, self._held_back)
+        return evaluate(
+            self._recipe.family, self._folder.weights, self._folder.config, self._held_back, self._device
+        )
 
     def _draw(self) -> None:
         title = (
@@ -227,9 +265,11 @@ class _Session:
             lr=settings.players[name].learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
+            fused=self._device.type == "cuda",
         )
 
     def _save(self) -> None:
+        self._require_finite()
         self._folder.write_weights(self._average.tensors)
         self._folder.write_state(
             {
@@ -247,7 +287,9 @@ class _Session:
             return
         try:
             self._step, self._spent_s = int(state["step"]), float(state["spent_s"])
-            self._average.tensors = state["average"]
+            self._average.tensors = {
+                name: tensor.to(self._device) for name, tensor in state["average"].items()
+            }
             for name, player in self._players.items():
                 player.load_state_dict(state["players"][name])
                 self._optimizers[name].load_state_dict(state["optimizers"][name])
@@ -265,3 +307,25 @@ class _Session:
                 f"{place}: this training held back other recordings; give the same data, or another output"
             )
         place.write_text(names, encoding="utf-8")
+
+
+def _device(name: str) -> torch.device:
+    """The device of a name, set up for convolutions that are run again and again.
+
+    Raises:
+        ReferenceModelError: The name is none of a device, or this machine has no such device.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ReferenceModelError(
+            f"device must be one that PyTorch knows, such as cpu or cuda, got {name!r}"
+        ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ReferenceModelError(f"device must be cpu or cuda, got {name!r}; choose one of them")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ReferenceModelError(
+            f"device must be one of this machine, got {name!r}, and PyTorch {torch.__version__} finds "
+            f"{torch.cuda.device_count()} CUDA devices; use cpu, or install a build of PyTorch for CUDA"
+        )
+    return device

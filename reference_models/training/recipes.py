@@ -16,17 +16,18 @@ RECIPES = tuple(name for name, row in FAMILIES.items() if row.recipe is not None
 """Names of the families that can be trained."""
 
 
-def get_recipe(family: str) -> Recipe:
+def get_recipe(family: str, preset: str | None = None) -> Recipe:
     """The training recipe of a family; its module is imported now.
 
     Args:
         family: Name of the family.
+        preset: Name of a published size, such as `v1` for HiFi-GAN; None takes the small model that ships.
 
     Raises:
-        ReferenceModelError: The family has no recipe, or there is no such family.
+        ReferenceModelError: The family has no recipe or no such size, or there is no such family.
     """
     row = FAMILIES.get(family)
     if row is None or row.recipe is None:
         raise ReferenceModelError(f"no recipe for the family {family!r}; known: {', '.join(RECIPES)}")
     recipe: Recipe = imported(row.recipe)
-    return recipe
+    return recipe if preset is None else recipe.with_preset(preset)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from voirs_vocoder.reference_models.config import require
+from voirs_vocoder.reference_models.errors import ReferenceModelError
 
 if TYPE_CHECKING:
     from voirs_vocoder.reference_models.training.task import Task
 
-__all__ = ["PlayerSettings", "Recipe", "TrainingSettings"]
+__all__ = ["PlayerSettings", "Preset", "Recipe", "TrainingSettings"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,21 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class Preset:
+    """A published size of a family, with settings for a large GPU.
+
+    Attributes:
+        config: Configuration of the published model, in the keys of the official file.
+        settings: Settings of the shared loop.
+        task: Makes the model from a configuration, and its losses; None takes the recipe's.
+    """
+
+    config: Mapping[str, object]
+    settings: TrainingSettings
+    task: Callable[[Mapping[str, object]], Task] | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a family brings to training.
 
@@ -119,6 +135,7 @@ class Recipe:
         settings: Settings of the shared loop.
         task: Makes the model from a configuration, and its losses.
         half_weights: Whether the weights ship as float16, which official loaders accept.
+        presets: Published sizes by their names, such as `v1`.
     """
 
     family: str
@@ -127,3 +144,28 @@ class Recipe:
     settings: TrainingSettings
     task: Callable[[Mapping[str, object]], Task]
     half_weights: bool = False
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+
+    def with_preset(self, name: str) -> Recipe:
+        """The recipe for a published size.
+
+        Args:
+            name: Name of the size among `presets`.
+
+        Raises:
+            ReferenceModelError: The family has no such size.
+        """
+        if name not in self.presets:
+            known = ", ".join(self.presets) or "none"
+            raise ReferenceModelError(
+                f"preset of {self.family} must be one of {known}, got {name!r}; choose one of them"
+            )
+        preset = self.presets[name]
+        return replace(
+            self,
+            config=preset.config,
+            settings=preset.settings,
+            task=preset.task or self.task,
+            half_weights=False,
+            presets={},
+        )

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from voirs_vocoder.reference_models.checkpoints.reading import save_safetensors
 from voirs_vocoder.reference_models.errors import ReferenceModelError
@@ -39,8 +40,10 @@ class MovingAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after a step."""
         decay = min(self._decay, (1 + step) / (_YOUNG + step))
-        for name, tensor in model.state_dict().items():
-            self.tensors[name].lerp_(tensor.detach(), 1.0 - decay)
+        weights = model.state_dict()
+        # On a GPU one kernel for all of them.
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update(list(self.tensors.values()), [weights[name].detach() for name in self.tensors], 0)
 
 
 class TrainingFolder:
@@ -106,7 +109,8 @@ class TrainingFolder:
     def write_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the weights that ship."""
         kept = {
-            name: tensor.half() if self._recipe.half_weights else tensor for name, tensor in tensors.items()
+            name: tensor.half().cpu() if self._recipe.half_weights else tensor.cpu()
+            for name, tensor in tensors.items()
         }
         with whole_file(self.weights) as draft:
             save_safetensors(kept, draft)

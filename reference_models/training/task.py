@@ -11,7 +11,19 @@ from torch import Tensor, nn
 
 from voirs_vocoder.reference_models.family import VocoderModule
 
-__all__ = ["Batch", "Task", "Turn"]
+__all__ = ["Batch", "Task", "Turn", "on_device"]
+
+
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy what was drawn on the CPU to the device of a training, without waiting for the device.
+
+    Randomness is drawn on the CPU for every device, so that a training may change the device and sees the same noise.
+
+    Args:
+        values: Tensor on the CPU.
+        device: Device of the training.
+    """
+    return values if device.type == "cpu" else values.pin_memory().to(device, non_blocking=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +71,19 @@ class Task(Protocol):
         """Every set of weights by name; `model` is the model."""
         ...
 
+    def to(self, device: torch.device) -> None:
+        """Move the model and everything that its losses need to a device."""
+        ...
+
     def turns(self, batch: Batch, step: int, generator: torch.Generator, *, bf16: bool) -> Iterator[Turn]:
         """The updates of one step.
 
         A turn is computed after the one before it was applied, which is how adversaries alternate.
 
         Args:
-            batch: What to learn from.
+            batch: What to learn from, on the device of the task.
             step: Steps done so far.
-            generator: Source of all randomness.
+            generator: Source of all randomness, on the CPU.
             bf16: Whether networks run under bfloat16 autocast.
         """
         ...

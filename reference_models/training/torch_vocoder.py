@@ -36,18 +36,24 @@ class TorchSession:
         """Wrap a graph's module.
 
         Args:
-            spec: Graph to run; its module is in evaluation mode.
+            spec: Graph to run; its module is in evaluation mode, on the device that is to run it.
         """
         self.backend = f"torch {torch.__version__}"
         self._spec = spec
+        first = next(spec.module.parameters(), None)
+        self._device = torch.device("cpu") if first is None else first.device
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Run the module without gradients; see `Session.run`."""
         with torch.inference_mode():
-            arguments = (torch.from_numpy(inputs[tensor.name]) for tensor in self._spec.inputs)
+            arguments = (
+                torch.from_numpy(inputs[tensor.name]).to(self._device) for tensor in self._spec.inputs
+            )
             result = self._spec.module(*arguments)
         outputs = [result] if isinstance(result, torch.Tensor) else list(result)
-        return {tensor.name: got.numpy() for tensor, got in zip(self._spec.outputs, outputs, strict=True)}
+        return {
+            tensor.name: got.cpu().numpy() for tensor, got in zip(self._spec.outputs, outputs, strict=True)
+        }
 
     def bind(
         self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
@@ -64,7 +70,7 @@ def torch_vocoder(family: str, model: VocoderModule) -> Vocoder:
 
     Args:
         family: Name of the model's family.
-        model: Model in evaluation mode, in float32, on the CPU.
+        model: Model in evaluation mode, in float32, on any device.
 
     Raises:
         ReferenceModelError: The family is unknown, or has no graph that the driver needs.

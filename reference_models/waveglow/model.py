@@ -39,9 +39,9 @@ class FlowOutput(NamedTuple):
     log_determinants: list[Tensor]
 
 
-def _full_precision() -> torch.autocast:
+def _full_precision(device: torch.device) -> torch.autocast:
     """Training may run the couplings in bfloat16; the audio itself, whose likelihood counts, is never rounded to it."""
-    return torch.autocast("cpu", enabled=False)
+    return torch.autocast(device.type, enabled=False)
 
 
 class Invertible1x1(nn.Module):
@@ -62,7 +62,7 @@ class Invertible1x1(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed channels and the log-determinant of the whole batch (equation 9): batch * groups * log |det W|."""
         matrix = self.conv.weight.squeeze(-1)
-        with _full_precision():
+        with _full_precision(x.device):
             return self.conv(x), x.shape[0] * x.shape[2] * torch.logdet(matrix)
 
     def inverse_matrix(self) -> Tensor:
@@ -210,7 +210,7 @@ class WaveGlow(VocoderModule):
             kept, changed = x.chunk(2, dim=1)
             b, log_s = coupling(kept, conditions[flow])
             x = torch.cat((kept, (changed - b) * torch.exp(-log_s)), dim=1)
-            with _full_precision():
+            with _full_precision(x.device):
                 mixed: Tensor = torch.linalg.inv(convinv.conv.weight.squeeze(-1)) @ x
             return mixed
 

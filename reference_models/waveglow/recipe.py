@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from voirs_vocoder.reference_models import published
 from voirs_vocoder.reference_models.training.losses import stft_loss
-from voirs_vocoder.reference_models.training.settings import PlayerSettings, Recipe, TrainingSettings
-from voirs_vocoder.reference_models.training.task import Batch, Turn
+from voirs_vocoder.reference_models.training.settings import PlayerSettings, Preset, Recipe, TrainingSettings
+from voirs_vocoder.reference_models.training.task import Batch, Turn, on_device
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import FlowOutput, WaveGlow
 from voirs_vocoder.runtime.drivers.settings import DEFAULT_SIGMA
@@ -50,14 +51,18 @@ class WaveGlowTask:
         """Name the model, the only set of weights."""
         return {"model": self.model}
 
+    def to(self, device: torch.device) -> None:
+        """Move the model; see `Task.to`."""
+        self.model.to(device)
+
     def turns(self, batch: Batch, step: int, generator: torch.Generator, *, bf16: bool) -> Iterator[Turn]:
         """Yield the one update of a step; see `Task.turns`."""
         del step
         audio = batch.audio[:, 0]
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(audio.device.type, torch.bfloat16, enabled=bf16):
             conditions = self.model.conditions(batch.mel, audio.shape[1])
             output = self.model.noise_from_audio(audio, conditions)
-            noise = DEFAULT_SIGMA * torch.randn(output.z.shape, generator=generator)
+            noise = on_device(DEFAULT_SIGMA * torch.randn(output.z.shape, generator=generator), audio.device)
             sampled = self.model.audio_from_noise(noise, conditions)
         nll = flow_negative_log_likelihood(output, _SIGMA)
         stft = stft_loss(audio, sampled, _STFT_SIZES)
@@ -131,4 +136,17 @@ WAVEGLOW = Recipe(
     ),
     task=WaveGlowTask,
     half_weights=True,
+    presets={
+        "256": Preset(
+            published.WAVEGLOW,
+            TrainingSettings(
+                batch=24,
+                segment_frames=64,
+                players={
+                    "model": PlayerSettings(learning_rate=4e-4, final_learning_rate=2e-5, clip_norm=1.0)
+                },
+                decay="cosine",
+            ),
+        )
+    },
 )

@@ -9,16 +9,16 @@ from pathlib import Path
 from torch import Tensor
 
 from artifacts.shipped import SHIPPED
-from tests.benchmark import configs
-from tests.benchmark.configs import Config
 from tests.benchmark.goals import Goal, at_least, at_most
 from tests.benchmark.weights import dormant_filled, rescaled_layers
+from voirs_vocoder.reference_models import published
 from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
 from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet
 from voirs_vocoder.reference_models.diffusion.unet_config import UNetConfig
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
+from voirs_vocoder.reference_models.published import Config
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 
@@ -90,7 +90,7 @@ _CASES = (
         key="v1",
         title="V1",
         family="hifigan",
-        config=configs.HIFIGAN_V1,
+        config=published.HIFIGAN_V1,
         random_weights=lambda config: rescaled_layers(HifiGan(HifiGanConfig.from_mapping(config))),
         int8=True,
         frames=172,
@@ -109,7 +109,7 @@ _CASES = (
         key="v2",
         title="V2",
         family="hifigan",
-        config=configs.HIFIGAN_V2,
+        config=published.HIFIGAN_V2,
         shipped=next(shipped.weights for shipped in SHIPPED if shipped.family == "hifigan"),
         frames=172,
         rounds=3,
@@ -126,7 +126,7 @@ _CASES = (
         key="v3",
         title="V3",
         family="hifigan",
-        config=configs.HIFIGAN_V3,
+        config=published.HIFIGAN_V3,
         random_weights=lambda config: rescaled_layers(HifiGan(HifiGanConfig.from_mapping(config))),
         frames=172,
         rounds=3,
@@ -136,7 +136,7 @@ _CASES = (
         key="waveglow",
         title="WaveGlow 256ch",
         family="waveglow",
-        config=configs.WAVEGLOW,
+        config=published.WAVEGLOW,
         random_weights=lambda config: dormant_filled(WaveGlow, WaveGlowConfig.from_mapping(config)),
         # Enough for a ratio: a second of audio takes two.
         frames=48,
@@ -152,7 +152,7 @@ _CASES = (
         key="diffwave",
         title="DiffWave base",
         family="diffwave",
-        config=configs.DIFFWAVE,
+        config=published.DIFFWAVE,
         config_name="params.json",
         random_weights=lambda config: dormant_filled(DiffWave, DiffWaveConfig.from_mapping(config)),
         role="step",
@@ -166,7 +166,7 @@ _CASES = (
         key="diffwave-unet",
         title="U-Net",
         family="diffwave-unet",
-        config=configs.UNET,
+        config=published.UNET,
         random_weights=lambda config: dormant_filled(DiffWaveUNet, UNetConfig.from_mapping(config)),
         role="step",
         int8=True,

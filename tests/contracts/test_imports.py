@@ -43,7 +43,7 @@ LAYERS = {
     """,
     "reference_models": f"""
         errors
-        config family layers checkpoints
+        config family layers checkpoints published
         {" ".join(FAMILY_FOLDERS)}
         training.task training.settings training.mel training.losses
         {" ".join(f"{folder}.recipe" for folder in FAMILY_FOLDERS)}

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from tests.benchmark import configs
 from voirs_vocoder.calibration.edits.length_invariant_sums import (
     LengthInvariantSumsPass,
     length_invariant_sums,
@@ -24,6 +23,7 @@ from voirs_vocoder.export.graphs.onnx_from_torch import onnx_from_torch
 from voirs_vocoder.export.graphs.reduced import int8_graphs
 from voirs_vocoder.export.streaming import stream_graph, stream_graphs
 from voirs_vocoder.export.streaming.derived import StreamRefusedError
+from voirs_vocoder.reference_models import published
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.family import HIFIGAN
@@ -35,11 +35,11 @@ pytestmark = [pytest.mark.numeric, pytest.mark.slow]
 
 # The published configurations with fewer channels: these change neither delays nor masks.
 CONFIGS: dict[str, dict[str, object]] = {
-    "v1": {**configs.HIFIGAN_V1, "num_mels": 6, "upsample_initial_channel": 32},
-    "v2": {**configs.HIFIGAN_V2, "num_mels": 6, "upsample_initial_channel": 16},
-    "v3": {**configs.HIFIGAN_V3, "num_mels": 6, "upsample_initial_channel": 16},
+    "v1": {**published.HIFIGAN_V1, "num_mels": 6, "upsample_initial_channel": 32},
+    "v2": {**published.HIFIGAN_V2, "num_mels": 6, "upsample_initial_channel": 16},
+    "v3": {**published.HIFIGAN_V3, "num_mels": 6, "upsample_initial_channel": 16},
     "custom": {
-        **configs.HIFIGAN_V1,
+        **published.HIFIGAN_V1,
         "hop_size": 12,
         "resblock_kernel_sizes": [3, 9],
         "resblock_dilation_sizes": [[1, 4, 2], [2, 1, 1]],

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from tests.benchmark import configs
 from tests.gpu.measuring import timed
 from tests.gpu.report import Figure
 from tests.gpu.sections import Rig
+from voirs_vocoder.reference_models import published
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,9 +17,9 @@ __all__ = ["pytorch"]
 
 _FRAMES = 200
 _CONFIGS = {
-    "hifigan-v1": configs.HIFIGAN_V1,
-    "hifigan-v2": configs.HIFIGAN_V2,
-    "hifigan-v3": configs.HIFIGAN_V3,
+    "hifigan-v1": published.HIFIGAN_V1,
+    "hifigan-v2": published.HIFIGAN_V2,
+    "hifigan-v3": published.HIFIGAN_V3,
 }
 
 

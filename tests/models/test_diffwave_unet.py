@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.benchmark import configs
-from voirs_vocoder.reference_models import ModelConfigError
+from voirs_vocoder.reference_models import ModelConfigError, published
 from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet, LocalAttention, PositionNorm
 from voirs_vocoder.reference_models.diffusion.unet_config import CONDITIONER_REACH_FRAMES, UNetConfig
 
 pytestmark = pytest.mark.numeric
 
-FULL = configs.UNET
+FULL = published.UNET
 
 
 def test_an_evaluation_costs_at_most_6_gflop_per_second_of_audio():

@@ -11,15 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.benchmark import configs
-from voirs_vocoder.reference_models import ModelConfigError, get_family
+from voirs_vocoder.reference_models import ModelConfigError, get_family, published
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
 pytestmark = pytest.mark.numeric
 
-PUBLISHED = {"v1": configs.HIFIGAN_V1, "v2": configs.HIFIGAN_V2, "v3": configs.HIFIGAN_V3}
+PUBLISHED = {"v1": published.HIFIGAN_V1, "v2": published.HIFIGAN_V2, "v3": published.HIFIGAN_V3}
 # By hand from the layers, and measured with random networks.
 LOOK_AHEAD_SAMPLES = {"v1": 3258, "v2": 3258, "v3": 2582}
 
@@ -84,7 +83,7 @@ def hifigan_configs(draw):
     kernels = draw(st.lists(st.sampled_from([1, 3, 5, 7]), min_size=1, max_size=2))
     return HifiGanConfig.from_mapping(
         {
-            **configs.HIFIGAN_V1,
+            **published.HIFIGAN_V1,
             "resblock": resblock,
             "upsample_rates": rates,
             "upsample_kernel_sizes": [rate + 2 * draw(st.integers(0, 3)) for rate in rates],

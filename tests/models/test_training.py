@@ -65,7 +65,7 @@ def without_evaluation(monkeypatch):
     """Quality takes longer than such a training, and has tests of its own."""
     seen = []
 
-    def evaluate(family, weights, config, speech):
+    def evaluate(family, weights, config, speech, device):
         seen.append([utterance.name for utterance in speech])
         return {"stoi": 0.5, "pesq_wb": None, "lsd": 1.0}
 
@@ -400,3 +400,46 @@ def test_the_command_helps_without_torch_and_says_what_is_wrong_in_one_line(tmp_
     assert failed.returncode == 2
     assert failed.stderr.startswith("error:")
     assert len(failed.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("family", RECIPES)
+def test_a_published_size_keeps_its_official_configuration(family):
+    recipe = get_recipe(family)
+    for name, preset in recipe.presets.items():
+        assert get_recipe(family, name).config == preset.config
+        assert get_recipe(family, name).config != recipe.config or name == "v2"
+
+
+def test_a_preset_that_is_not_there_is_refused_with_those_that_are():
+    with pytest.raises(ReferenceModelError, match=r"preset of hifigan must be one of v1, v2, v3, got 'v4'"):
+        get_recipe("hifigan", "v4")
+
+
+@pytest.mark.parametrize("device", ["tpu0", "mps", "cuda:9"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(device, tmp_path):
+    with pytest.raises(ReferenceModelError, match=f"device must be .*{device}"):
+        Run(tmp_path, tmp_path, hours=1.0, device=device)
+
+
+def test_segments_are_cut_and_scaled_as_numpy_cuts_them(speech_folder):
+    recipe = tiny_recipe("hifigan")
+    convention = recipe.task(recipe.config).model.description.mel
+    speech, _ = load_speech(speech_folder, convention, 1)
+    settings = dataclasses.replace(recipe.settings, batch=16, high_gain=50.0)
+    batch = Segments(speech, convention, settings).batch(3)
+    random = np.random.default_rng((settings.seed, 3))
+    count = settings.segment_frames * convention.hop_length
+    starts = [
+        (utterance.samples, frame)
+        for utterance in speech
+        for frame in range(utterance.samples.size // convention.hop_length - settings.segment_frames + 1)
+        if np.mean(np.square(utterance.samples[frame * convention.hop_length :][:count], dtype=np.float64))
+        > 10.0**-5.0
+    ]
+    places = random.integers(len(starts), size=settings.batch)
+    for row, place in enumerate(places):
+        samples, frame = starts[place]
+        own = samples[frame * convention.hop_length :][:count]
+        gain = random.uniform(settings.low_gain, settings.high_gain)
+        factor = np.float32(min(gain, 1.0 / float(np.abs(own).max())))
+        np.testing.assert_array_equal(batch.audio[row, 0].numpy(), factor * own)

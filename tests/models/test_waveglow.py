@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.benchmark import configs
-from voirs_vocoder.reference_models import CheckpointError, ModelConfigError, get_family
+from voirs_vocoder.reference_models import CheckpointError, ModelConfigError, get_family, published
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
@@ -19,7 +18,7 @@ from voirs_vocoder.reference_models.waveglow.synthesis import WaveGlowSynthesis
 
 pytestmark = pytest.mark.numeric
 
-OFFICIAL = configs.WAVEGLOW
+OFFICIAL = published.WAVEGLOW
 
 
 @pytest.fixture(scope="module")

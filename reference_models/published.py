@@ -1,4 +1,4 @@
-"""Configurations of the models that the benchmark measures: published ones, and a U-Net of the same size class."""
+"""Configurations of published models in the keys of their official files, and of a U-Net of the same size class."""
 
 from __future__ import annotations
 
