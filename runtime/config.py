@@ -21,6 +21,8 @@ __all__ = ["OPTIONAL_SETTINGS", "Batching", "SessionConfig", "VocodingConfig", "
 Batching = Literal["auto", "together", "alone"]
 """How a batch runs; see `SessionConfig.batching`."""
 
+_MAX_BUCKET_FRAMES = 1 << 16
+
 
 def default_threads() -> int | None:
     """Number of worker threads that the environment variable OMP_NUM_THREADS asks for.
@@ -45,6 +47,12 @@ class SessionConfig:
         batching: How `vocode_batch` runs utterances: `together` in the artifact's batch graph, or `alone`, one after
             the other. `auto` uses what is faster: `alone` on a CPU, where a run of eight utterances takes as long as
             eight runs; `together` on a GPU where the artifact has a batch graph. The audio is equal.
+        buckets: Lengths in mel frames, each at least 1, of the few shapes in which inputs of any length run: padded to
+            the next longer one, which does not change the audio, and longer input in windows. None takes powers of two
+            times 32, up to what the memory budget allows, on a provider that prepares every new shape before it runs it
+            (all but `cpu`), and none elsewhere. An empty tuple runs every input in its own shape.
+        warm: Whether all buckets are prepared when the artifact is loaded, so that no later input waits for it; a tuple
+            prepares those that hold inputs of these lengths in mel frames.
 
     Raises:
         InputError: A value is out of range.
@@ -55,6 +63,8 @@ class SessionConfig:
     activation_budget_bytes: int = 48 << 20
     device: int = 0
     batching: Batching = "auto"
+    buckets: tuple[int, ...] | None = None
+    warm: bool | tuple[int, ...] = False
 
     def __post_init__(self) -> None:
         """Check that each value is in its range."""
@@ -70,6 +80,16 @@ class SessionConfig:
             )
         if self.device < 0:
             raise InputError(f"device must not be negative, got {self.device}")
+        _check_lengths("buckets", self.buckets or ())
+        _check_lengths("warm", () if isinstance(self.warm, bool) else self.warm)
+
+
+def _check_lengths(name: str, lengths: tuple[int, ...]) -> None:
+    for frames in lengths:
+        if not 1 <= frames <= _MAX_BUCKET_FRAMES:
+            raise InputError(
+                f"{name} must be lengths between 1 and {_MAX_BUCKET_FRAMES} mel frames, got {frames}"
+            )
 
 
 @dataclass(frozen=True)

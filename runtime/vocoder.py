@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.artifact.manifest import Manifest, Precision
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest, Precision
 from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetadata
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.audio import AudioBuffer
@@ -24,7 +25,7 @@ from voirs_vocoder.runtime.errors import InputError, ProviderError, VoirsVocoder
 from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
 from voirs_vocoder.runtime.mel.values import require_convention
 from voirs_vocoder.runtime.prosody import Prosody
-from voirs_vocoder.runtime.providers import open_session
+from voirs_vocoder.runtime.providers import Session, open_session
 from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Vocoder:
             path: Directory of the artifact.
             provider: Name of the provider: `cpu`, `openvino`, `cuda`, `tensorrt`, `tensorrt-engine`, or `auto`.
             precision: Precision of the graphs to run, one that the artifact holds: `fp32`, `fp16`, `int8`.
-            session: Threads, memory and batching; None uses the defaults.
+            session: Threads, memory, batching and buckets; None uses the defaults.
 
         Returns:
             A vocoder with its graphs loaded, but for those that only streams or batches need.
@@ -91,12 +92,13 @@ class Vocoder:
             ArtifactError: The artifact is damaged or of a later format.
             ProviderError: The provider or precision is unknown, missing from the artifact, or cannot run here; nothing
                 else runs in its place.
+            InputError: `SessionConfig.buckets` or `warm` does not suit the model.
         """
         artifact = Artifact.open(path)
         config = session or SessionConfig()
-        driver = open_driver(
-            artifact.manifest, lambda role: open_session(artifact, role, precision, provider, config), config
-        )
+        opener = partial(_opened, artifact, precision, provider, config)
+        driver = open_driver(artifact.manifest, opener, config)
+        driver.warm()
         return cls.from_driver(artifact.manifest, precision, driver)
 
     @classmethod
@@ -331,6 +333,12 @@ class Vocoder:
         if hint:
             warnings.warn(hint, MelRangeWarning, stacklevel=3)
         return values
+
+
+def _opened(
+    artifact: Artifact, precision: Precision, provider: str, config: SessionConfig, role: str
+) -> tuple[Session, GraphEntry]:
+    return open_session(artifact, role, precision, provider, config, in_buckets=True)
 
 
 def _configs_for(

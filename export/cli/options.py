@@ -37,6 +37,7 @@ __all__ = [
     "report_option",
     "speech_option",
     "threads_option",
+    "warm_option",
 ]
 
 _Function = Callable[..., Any]
@@ -270,4 +271,14 @@ def threads_option(function: _Function) -> _Function:
         show_default="one per core",
         group=MODEL,
         help="Number of worker threads.",
+    )(function)
+
+
+def warm_option(function: _Function) -> _Function:
+    """`--warm`."""
+    return option(
+        "--warm",
+        is_flag=True,
+        group=MODEL,
+        help="Prepare every shape that inputs run in before the first one, on a provider that prepares shapes.",
     )(function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ _DITHER_SEED = 0
 @options.effects_option
 @options.check_option
 @options.threads_option
+@options.warm_option
 @window_options
 @option(
     "--mel-convention",
@@ -84,6 +86,7 @@ def command(
     effects: str | None,
     check: bool,
     threads: int | None,
+    warm: bool,
     window_frames: int | None,
     mel_convention: str | None,
     quality: QualityLevel | None,
@@ -101,11 +104,11 @@ def command(
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
     source = _RangeWatch(mel_source(source_file, convention))
-    session = SessionConfig(threads=threads)
+    session = SessionConfig(threads=threads, warm=warm)
     if quality is not None or performance is not None:
         refuse_contradictions(click.get_current_context(), quality, performance)
         plan = quality_plan(artifact, quality or "high", performance or "balanced", provider)
-        session = plan.session
+        session = dataclasses.replace(plan.session, warm=warm)
         if quality is not None:
             precision = plan.precision
             settings |= {"sampler": plan.sampler, "steps": plan.steps}

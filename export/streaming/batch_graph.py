@@ -22,7 +22,7 @@ from voirs_vocoder.export.streaming.derived import (
     random_feed,
 )
 from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, Figures, TensorInfo
-from voirs_vocoder.runtime.drivers.batch_graph import LENGTHS
+from voirs_vocoder.runtime.drivers.row_graph import LENGTHS
 from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["batch_graph", "batch_graphs"]

@@ -12,7 +12,7 @@ from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.reading import TimeAxis
 from voirs_vocoder.export.streaming.rules import graph_rules, zeroed_values
 from voirs_vocoder.export.streaming.writer import GraphWriter
-from voirs_vocoder.runtime.drivers.batch_graph import LENGTHS
+from voirs_vocoder.runtime.drivers.row_graph import LENGTHS
 
 __all__ = ["BatchPass"]
 

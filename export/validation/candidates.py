@@ -119,7 +119,7 @@ def _provider_candidate(
     artifact: Artifact, precision: Precision, target: Target | None, provider: str, name: str
 ) -> Candidate:
     def opener(role: str) -> tuple[Session, GraphEntry]:
-        return open_session(artifact, role, precision, provider, SessionConfig())
+        return open_session(artifact, role, precision, provider, SessionConfig(), in_buckets=True)
 
     return Candidate(
         precision,

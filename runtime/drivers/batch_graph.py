@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.config import VocodingConfig
+from voirs_vocoder.runtime.drivers.buckets import Buckets
+from voirs_vocoder.runtime.drivers.row_graph import Row, RowGraph
 from voirs_vocoder.runtime.errors import VoirsVocoderError
-from voirs_vocoder.runtime.providers.session import Session
 
-__all__ = ["LENGTHS", "BatchGraph", "BatchResult", "Request", "groups_within", "run_batch"]
-
-LENGTHS = "lengths"
-"""Name of the input of a batch graph that states how many mel frames each row has."""
+__all__ = ["BatchGraph", "BatchResult", "OnePassBatchGraph", "Request", "groups_within", "run_batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,25 +48,28 @@ class BatchResult:
     failures: dict[int, VoirsVocoderError]
 
 
-@dataclass(frozen=True, eq=False)
-class BatchGraph:
-    """A loaded `batch` graph.
+class BatchGraph(Protocol):
+    """Runs several utterances together.
 
     Attributes:
-        session: Session that runs the graph.
-        max_frames: Most mel frames of all rows together, padding included.
-        hop_length: Audio samples per mel frame.
-        row: Makes the inputs of one utterance's row: those of the offline graph without the batch axis, with time as
-            the last axis.
+        max_frames: Longest utterance that may run together with others, in mel frames.
     """
 
-    session: Session
     max_frames: int
-    hop_length: int
-    row: Callable[[Request], Mapping[str, NDArray[np.float32]]]
+
+    def groups(self, lengths: Mapping[int, int]) -> Iterator[list[int]]:
+        """Group utterances that run together.
+
+        Args:
+            lengths: Mel frames of each utterance by position, at most `max_frames` each.
+
+        Yields:
+            Positions to run together; each position once.
+        """
+        ...
 
     def run(self, requests: Sequence[Request]) -> list[NDArray[np.float32]]:
-        """Run several utterances at once.
+        """Run a group of utterances.
 
         Args:
             requests: The utterances, at least one.
@@ -78,18 +80,34 @@ class BatchGraph:
         Raises:
             ProviderError: The provider failed.
         """
-        rows = [self.row(request) for request in requests]
-        lengths = [request.mel.shape[1] for request in requests]
-        longest = max(lengths)
-        inputs: dict[str, NDArray[np.generic]] = {LENGTHS: np.array(lengths, np.int64)}
-        for name, values in rows[0].items():
-            rate = values.shape[-1] // lengths[0]
-            stacked = np.zeros((len(rows), *values.shape[:-1], longest * rate), np.float32)
-            for place, row in enumerate(rows):
-                stacked[place, ..., : row[name].shape[-1]] = row[name]
-            inputs[name] = stacked
-        audio = self.session.run(inputs)["audio"]
-        return [audio[place, 0, : length * self.hop_length].copy() for place, length in enumerate(lengths)]
+        ...
+
+
+class OnePassBatchGraph(BatchGraph):
+    """The `batch` graph of a model that turns mel into audio in one pass.
+
+    Args:
+        graph: The loaded graph.
+        max_frames: Most mel frames of all rows together, padding included.
+        row: Makes the inputs of one utterance's row.
+    """
+
+    def __init__(self, graph: RowGraph, max_frames: int, row: Callable[[Request], Row]) -> None:
+        self.max_frames = max_frames if graph.buckets is None else graph.buckets.longest
+        self._graph = graph
+        self._most = max_frames
+        self._row = row
+
+    def groups(self, lengths: Mapping[int, int]) -> Iterator[list[int]]:
+        """Group utterances of similar length; see `BatchGraph.groups`."""
+        return groups_within(lengths, self._most, self._graph.buckets)
+
+    def run(self, requests: Sequence[Request]) -> list[NDArray[np.float32]]:
+        """Run a group of utterances; see `BatchGraph.run`."""
+        audios = self._graph.run(
+            [self._row(request) for request in requests], [request.mel.shape[1] for request in requests]
+        )
+        return [audio.reshape(-1) for audio in audios]
 
 
 def run_batch(
@@ -123,18 +141,22 @@ def run_batch(
         else:
             shared, lengths[position] = graph, frames
     if shared is not None:
-        for group in groups_within(lengths, shared.max_frames):
+        for group in shared.groups(lengths):
             members = [requests[position] for position in group]
             _guarded(result, group, partial(_together, shared, members, sample_rate))
     return result
 
 
-def groups_within(lengths: Mapping[int, int], max_frames: int) -> Iterator[list[int]]:
+def groups_within(
+    lengths: Mapping[int, int], max_frames: int, buckets: Buckets | None = None
+) -> Iterator[list[int]]:
     """Group utterances of similar length.
 
     Args:
         lengths: Mel frames of each utterance by position.
         max_frames: Most mel frames of a group, each row padded to the longest; a longer utterance is a group by itself.
+            Not used with `buckets`.
+        buckets: Shapes of which a group fills one; None for a graph that takes any shape.
 
     Yields:
         Positions to run together; each position once.
@@ -142,7 +164,11 @@ def groups_within(lengths: Mapping[int, int], max_frames: int) -> Iterator[list[
     group: list[int] = []
     for position in sorted(lengths, key=lambda place: lengths[place]):
         # Lengths ascend, so the last one is what the group is padded to.
-        if group and (len(group) + 1) * lengths[position] > max_frames:
+        if buckets is None:
+            most_rows = max_frames // lengths[position]
+        else:
+            most_rows = buckets.batches_for(buckets.frames_for(lengths[position]))[-1]
+        if group and len(group) + 1 > most_rows:
             yield group
             group = []
         group.append(position)

@@ -35,7 +35,7 @@ class DirectDriver(OfflineGraphDriver):
     settings: frozenset[str] = frozenset()
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
-        """Load the offline graph."""
+        """Load the graph."""
         super().__init__(manifest, opener, config)
         self._sample_rate = manifest.sample_rate
         self._watch: Stopwatch | None = None

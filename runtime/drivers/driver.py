@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph
+from voirs_vocoder.runtime.drivers.row_graph import RowGraph
 from voirs_vocoder.runtime.drivers.window import MelReader
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.providers.session import Session
@@ -19,12 +20,13 @@ from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import StreamGraph
 
-__all__ = ["Driver", "SessionOpener", "StreamGraphs", "affordable_frames", "refuse_latency"]
+__all__ = ["Driver", "SessionOpener", "StreamGraphs", "affordable_frames", "refuse_latency", "warm_buckets"]
 
 _LEAST_SHARE = 2
 
 SessionOpener = Callable[[str], tuple[Session, GraphEntry]]
-"""Loads the graph of a role: from the role to a session that runs the graph, and the graph's manifest entry."""
+"""Loads the graph of a role, or the graph of `BATCH_ROLES` in its place, which computes the same for rows of different
+lengths: from the role to a session that runs the graph, and the manifest entry of the loaded graph."""
 
 
 class Driver(Protocol):
@@ -93,6 +95,15 @@ class Driver(Protocol):
         """
         ...
 
+    def warm(self) -> None:
+        """Prepare the shapes that `SessionConfig.warm` names; does nothing in a driver that does not implement this.
+
+        Raises:
+            InputError: `SessionConfig.warm` names a length that no bucket holds.
+            ProviderError: The provider failed.
+        """
+        return
+
     def close(self) -> None:
         """Free the loaded graphs. No other call may run at the time, and none may follow."""
         ...
@@ -148,6 +159,23 @@ def refuse_latency(streaming: StreamingConfig, family: str) -> None:
             f"{name} is for one-pass models such as HiFi-GAN, {family} needs its whole look-ahead, got "
             f"{getattr(streaming, name)}; leave it out"
         )
+
+
+def warm_buckets(graph: RowGraph, config: SessionConfig, *, together: bool) -> None:
+    """Prepare the buckets of a graph that `SessionConfig.warm` names.
+
+    Args:
+        graph: The loaded graph.
+        config: `warm` names the lengths.
+        together: Whether buckets of several rows are prepared too.
+
+    Raises:
+        InputError: No bucket holds one of the lengths.
+        ProviderError: The provider failed.
+    """
+    if config.warm:
+        only_frames = None if isinstance(config.warm, bool) else config.warm
+        graph.warm(together=together, only_frames=only_frames)
 
 
 def affordable_frames(

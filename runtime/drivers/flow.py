@@ -36,7 +36,7 @@ class FlowDriver(OfflineGraphDriver):
     settings = setting_names(FlowSettings)
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
-        """Load the offline graph."""
+        """Load the graph."""
         super().__init__(manifest, opener, config)
         self._n_group = _groups(self._entry, manifest.hop_length)
         self._n_mels = manifest.mel.n_mels
@@ -73,13 +73,19 @@ class FlowDriver(OfflineGraphDriver):
     def _bias_spectrum(self) -> NDArray[np.float64]:
         # Two threads may compute it at the same time; both get the same values.
         if self._bias is None:
-            groups = SILENT_FRAMES * self._hop_length // self._n_group
-            silence = {
-                "mel": np.zeros((self._n_mels, SILENT_FRAMES), np.float32),
-                "noise": np.zeros((self._n_group, groups), np.float32),
-            }
-            self._bias = bias_spectrum(self._audio(silence))
+            silence = super().vocode(_SilentMel(self._n_mels), VocodingConfig(sigma=0.0))
+            self._bias = bias_spectrum(np.concatenate([piece.copy() for piece in silence]))
         return self._bias
+
+
+class _SilentMel:
+    """The mel that the bias spectrum is measured on. See `MelReader`."""
+
+    def __init__(self, n_mels: int) -> None:
+        self._n_mels = n_mels
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        return np.zeros((self._n_mels, max(0, min(stop, SILENT_FRAMES) - start)), np.float32)
 
 
 class FlowStream:

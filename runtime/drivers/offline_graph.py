@@ -1,4 +1,4 @@
-"""The common part of drivers with a single `offline` graph: windows of an utterance, rows of a batch, loaded graphs."""
+"""The common part of drivers that turn mel into audio in one pass: windows, rows of a batch, loaded graphs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
-from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph, Request
-from voirs_vocoder.runtime.drivers.driver import Driver, SessionOpener, StreamGraphs, affordable_frames
+from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph, OnePassBatchGraph, Request
+from voirs_vocoder.runtime.drivers.buckets import buckets_for
+from voirs_vocoder.runtime.drivers.driver import (
+    Driver,
+    SessionOpener,
+    StreamGraphs,
+    affordable_frames,
+    warm_buckets,
+)
+from voirs_vocoder.runtime.drivers.row_graph import Row, RowGraph, takes_lengths
 from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
 from voirs_vocoder.runtime.providers import runs_on_gpu
 
@@ -20,14 +28,15 @@ __all__ = ["OfflineGraphDriver"]
 
 
 class OfflineGraphDriver(Driver):
-    """A driver whose `offline` graph turns a window of mel, and what belongs to it, into audio.
+    """A driver whose graph turns a window of mel, and what belongs to it, into audio.
 
-    A subclass makes the graph's inputs and opens streams.
+    That is the `offline` graph, or the `batch` graph in buckets where the opener loads it in place of the other. A
+    subclass makes the graph's inputs and opens streams.
 
     Args:
         manifest: Manifest of the artifact.
         opener: Loads the graph of a role.
-        config: Memory budget, and whether batches use the artifact's batch graph.
+        config: Memory budget, buckets, and whether batches use the artifact's batch graph.
 
     Attributes:
         context_frames: Mel frames before a window's first one that its audio depends on.
@@ -38,22 +47,29 @@ class OfflineGraphDriver(Driver):
     roles = ("offline",)
 
     def __init__(self, manifest: Manifest, opener: SessionOpener, config: SessionConfig) -> None:
-        """Load the offline graph."""
-        self._session, self._entry = opener("offline")
+        """Load the graph."""
+        session, self._entry = opener("offline")
         self._opener = opener
         self._config = config
         self._hop_length = manifest.hop_length
         self._streams = StreamGraphs(opener, manifest.hop_length)
-        self.provider = self._session.provider
-        self.backend = self._session.backend
+        self.provider = session.provider
+        self.backend = session.backend
         self.context_frames = manifest.context_frames
         self.look_ahead_frames = manifest.look_ahead_frames
         context = self.context_frames + self.look_ahead_frames
-        self.max_window_frames = affordable_frames(self._entry, config, self._session.max_frames, context)
+        self.max_window_frames = affordable_frames(self._entry, config, session.max_frames, context)
+        self._longest_input_frames = session.max_frames
+        buckets = None
+        if takes_lengths(self._entry):
+            buckets = buckets_for(config, self.max_window_frames, context, session.max_frames)
+            self.max_window_frames = self._longest_input_frames = buckets.longest
+        self._graph = RowGraph(session, self._entry, manifest.hop_length, buckets)
         has_batch_graph = any(graph.role == "batch" for graph in manifest.graphs)
         self._batches = config.batching == "together" or (
             config.batching == "auto" and has_batch_graph and runs_on_gpu(self.provider)
         )
+        self._padded_graph: RowGraph | None = None
         self._batch_graph: BatchGraph | None = None
         self._lock = threading.Lock()
 
@@ -61,7 +77,7 @@ class OfflineGraphDriver(Driver):
     def inputs(
         self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
     ) -> dict[str, NDArray[np.float32]]:
-        """Make the inputs of the offline graph for one window.
+        """Make the inputs of the graph for one window, without its length.
 
         Args:
             mel: Mel of the window, [n_mels, frames].
@@ -75,35 +91,38 @@ class OfflineGraphDriver(Driver):
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """Synthesize an utterance window by window; see `Driver.vocode`."""
-        return synthesize_windows(self, mel, self._hop_length, config)
+        return synthesize_windows(self, mel, self._hop_length, config, self._longest_input_frames)
 
     def synthesize(
         self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig
     ) -> NDArray[np.float32]:
         """Synthesize one window; see `WindowDriver.synthesize`."""
-        return self._audio(self.inputs(mel, first_frame, config))
+        (audio,) = self._graph.run([self.inputs(mel, first_frame, config)], [mel.shape[1]])
+        return audio.reshape(-1)
 
     def batch_graph(self, config: VocodingConfig) -> BatchGraph | None:
         """Find the batch graph, which the first batch loads; see `Driver.batch_graph`."""
         del config
         with self._lock:
             if self._batches and self._batch_graph is None:
-                session, entry = self._opener("batch")
-                frames = affordable_frames(entry, self._config, session.max_frames, 0)
-                self._batch_graph = BatchGraph(session, frames, self._hop_length, self._row)
+                graph = self._graph
+                if graph.buckets is None:
+                    graph = self._padded_graph = RowGraph(*self._opener("batch"), self._hop_length, None)
+                frames = affordable_frames(graph.entry, self._config, graph.session.max_frames, 0)
+                self._batch_graph = OnePassBatchGraph(graph, frames, self._row)
             return self._batch_graph
+
+    def warm(self) -> None:
+        """Prepare the buckets that `SessionConfig.warm` names; see `Driver.warm`."""
+        warm_buckets(self._graph, self._config, together=self._batches)
 
     def close(self) -> None:
         """Free the loaded graphs; see `Driver.close`."""
-        self._session.close()
+        self._graph.session.close()
         self._streams.close()
-        if self._batch_graph is not None:
-            self._batch_graph.session.close()
-            self._batch_graph = None
+        if self._padded_graph is not None:
+            self._padded_graph.session.close()
+        self._padded_graph = self._batch_graph = None
 
-    def _row(self, request: Request) -> dict[str, NDArray[np.float32]]:
+    def _row(self, request: Request) -> Row:
         return self.inputs(request.mel, 0, request.config)
-
-    def _audio(self, inputs: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        batch = {name: np.ascontiguousarray(values)[np.newaxis] for name, values in inputs.items()}
-        return self._session.run(batch)["audio"].reshape(-1)

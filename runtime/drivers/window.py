@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["MelReader", "Window", "WindowDriver", "synthesize_windows", "windows"]
+__all__ = ["MelReader", "Window", "WindowDriver", "synthesize_windows", "window_size", "windows"]
 
 
 class MelReader(Protocol):
@@ -91,7 +91,11 @@ class WindowDriver(Protocol):
 
 
 def synthesize_windows(
-    driver: WindowDriver, mel: MelReader, hop_length: int, config: VocodingConfig
+    driver: WindowDriver,
+    mel: MelReader,
+    hop_length: int,
+    config: VocodingConfig,
+    longest_input_frames: int | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Synthesize a whole utterance window by window.
 
@@ -100,6 +104,7 @@ def synthesize_windows(
         mel: Mel of the utterance.
         hop_length: Audio samples per mel frame.
         config: Settings of the utterance. A `window_frames` of None uses the driver's `max_window_frames`.
+        longest_input_frames: Most frames that the graph takes at once, which no window exceeds; None for any number.
 
     Yields:
         Audio float32 [samples], in order; together frames * hop_length samples. The next piece may overwrite it.
@@ -108,12 +113,24 @@ def synthesize_windows(
         InputError: A window would be smaller than the context that it needs, or there are no frames.
         ProviderError: The provider failed.
     """
-    size = driver.max_window_frames if config.window_frames is None else config.window_frames
+    size = window_size(config, driver.max_window_frames, longest_input_frames)
     before, after = driver.context_frames, driver.look_ahead_frames
     for window in windows(mel, before, after, size, fixed=config.window_frames is not None):
         if window.frames:
             audio = driver.synthesize(window.values, window.first_frame, config)
             yield audio[window.own(hop_length)]
+
+
+def window_size(config: VocodingConfig, max_window_frames: int, longest_input_frames: int | None) -> int:
+    """Choose the size of an utterance's windows in mel frames, context and look-ahead included.
+
+    Args:
+        config: `window_frames` asks for a size; None takes `max_window_frames`.
+        max_window_frames: Most frames that fit the memory budget.
+        longest_input_frames: Most frames that the graph takes at once, which no window exceeds; None for any number.
+    """
+    size = max_window_frames if config.window_frames is None else config.window_frames
+    return size if longest_input_frames is None else min(size, longest_input_frames)
 
 
 def windows(mel: MelReader, before: int, after: int, size: int, *, fixed: bool) -> Iterator[Window]:

@@ -10,7 +10,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING
 
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Target
+from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, GraphEntry, Precision, Target
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
@@ -148,7 +148,13 @@ def target_of(artifact: Artifact, precision: Precision, provider: str) -> Target
 
 
 def open_session(
-    artifact: Artifact, role: str, precision: Precision, provider: str, config: SessionConfig
+    artifact: Artifact,
+    role: str,
+    precision: Precision,
+    provider: str,
+    config: SessionConfig,
+    *,
+    in_buckets: bool = False,
 ) -> tuple[Session, GraphEntry]:
     """Load one graph of an artifact on a provider.
 
@@ -157,7 +163,9 @@ def open_session(
         role: Role of the graph, such as `offline`.
         precision: Precision of the graph, such as `fp32`.
         provider: Name of a provider, or `auto`.
-        config: Threads, device and memory of the session.
+        config: Threads, device, memory and buckets of the session.
+        in_buckets: Whether the caller can run the graph of `BATCH_ROLES`, which takes lengths, in place of that of
+            `role`: it is loaded where `config` asks for buckets.
 
     Returns:
         The session, which compares its inputs and outputs with the manifest in every run, and the manifest entry of
@@ -168,11 +176,36 @@ def open_session(
         ArtifactError: The file is missing or damaged.
     """
     if provider == AUTO:
-        return _open_first(artifact, role, precision, config)
+        return _open_first(artifact, role, precision, config, in_buckets=in_buckets)
     chosen = get_provider(provider)
+    if in_buckets:
+        role = _role_in_buckets(artifact, role, precision, chosen, config)
     entry = artifact.graph(role, precision, target_of(artifact, precision, provider))
     session = chosen.open(artifact, entry, config)
     return CheckedSession(session, entry, artifact.manifest.hop_length), entry
+
+
+def _role_in_buckets(
+    artifact: Artifact, role: str, precision: Precision, provider: Provider, config: SessionConfig
+) -> str:
+    """The role of the graph that runs in buckets in place of another, or that other role where there are none."""
+    if role not in BATCH_ROLES or config.buckets == ():
+        return role
+    if config.buckets is None:
+        if not provider.prepares_shapes:
+            return role
+        held = {graph.role for graph in artifact.manifest.graphs}
+        if provider.open_graph is None:
+            held = {engine.role for engine in artifact.manifest.engines if engine.precision == precision}
+        if BATCH_ROLES[role] not in held:
+            _log.warning(
+                "%s has no %s graph, so provider %s prepares every new length before it runs it; export it again",
+                artifact.root,
+                BATCH_ROLES[role],
+                provider.name,
+            )
+            return role
+    return BATCH_ROLES[role]
 
 
 def _own() -> dict[str, Provider]:
@@ -187,7 +220,7 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def _open_first(
-    artifact: Artifact, role: str, precision: Precision, config: SessionConfig
+    artifact: Artifact, role: str, precision: Precision, config: SessionConfig, *, in_buckets: bool
 ) -> tuple[Session, GraphEntry]:
     ranked = sorted(
         (provider.auto_rank, provider.name) for provider in all_providers() if provider.auto_rank is not None
@@ -195,7 +228,7 @@ def _open_first(
     reasons = []
     for _, name in ranked:
         try:
-            opened = open_session(artifact, role, precision, name, config)
+            opened = open_session(artifact, role, precision, name, config, in_buckets=in_buckets)
         except ProviderError as error:
             reasons.append(str(error))
             continue

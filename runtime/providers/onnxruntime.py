@@ -307,6 +307,7 @@ def _provider(
         open_artifact=partial(_open_artifact, name),
         int8_target=int8_target,
         auto_rank=auto_rank,
+        prepares_shapes=_EXECUTION_PROVIDERS[name].library is not None,
         builds_engines=builds_engines,
     )
 

@@ -115,4 +115,5 @@ OPENVINO = Provider(
     open_graph=OpenVinoSession,
     int8_target="tensorrt",
     widens_to_fp32=True,
+    prepares_shapes=True,
 )

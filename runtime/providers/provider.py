@@ -38,6 +38,8 @@ class Provider:
         auto_rank: Place among the providers that `auto` tries, the lowest first; None when `auto` never tries it.
         widens_to_fp32: True when the provider converts graphs of fewer than 32 bits to FP32 when it loads them, so
             that their output and speed are those of the FP32 graph.
+        prepares_shapes: True when the provider prepares every new shape of inputs before it runs it, which takes longer
+            than the run; inputs then run in buckets (`SessionConfig.buckets`).
         builds_engines: True when loading a graph builds an engine, which takes minutes; measurements leave it out.
     """
 
@@ -50,6 +52,7 @@ class Provider:
     int8_target: Target | None = None
     auto_rank: int | None = None
     widens_to_fp32: bool = False
+    prepares_shapes: bool = False
     builds_engines: bool = False
 
     def __post_init__(self) -> None:

@@ -229,7 +229,7 @@ def test_our_warnings_are_single_lines_and_other_packages_stay_silent(capsys):
 def test_export_makes_an_artifact_that_verifies(exported):
     artifact = Artifact.open(exported)
     assert [graph.name for graph in artifact.manifest.graphs] == [
-        "offline.fp32", "offline.fp16", "stream.fp32", "stream.fp16",
+        "offline.fp32", "offline.fp16", "stream.fp32", "stream.fp16", "batch.fp32", "batch.fp16",
     ]  # fmt: skip
     assert artifact.manifest.licence == "CC0-1.0"
     assert all(error is None for _, error in artifact.verify())

@@ -2,6 +2,7 @@
 
 import warnings
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.runtime import (
     ArrayMelSource,
+    Artifact,
     DummyVocoder,
     InputError,
     MelRangeWarning,
@@ -115,9 +117,13 @@ def test_openvino_agrees_with_onnxruntime(tiny_artifact, vocoder, mel):
         np.testing.assert_allclose(other.vocode(mel).samples, vocoder.vocode(mel).samples, atol=1e-4)
 
 
-def test_features_are_those_of_the_graphs(vocoder):
+def test_features_are_those_of_the_graphs(vocoder, tiny_artifact):
     assert vocoder.supports(VocoderFeature.STREAMING)
-    assert not vocoder.supports(VocoderFeature.BATCH)
+    assert vocoder.supports(VocoderFeature.BATCH)
+    manifest = Artifact.open(tiny_artifact).manifest
+    graphs = tuple(graph for graph in manifest.graphs if graph.role != "batch")
+    manifest = msgspec.structs.replace(manifest, graphs=graphs)
+    assert not Vocoder.from_driver(manifest, "fp32", vocoder._driver).supports(VocoderFeature.BATCH)
 
 
 def test_the_dummy_follows_the_energy_and_joins_its_windows():

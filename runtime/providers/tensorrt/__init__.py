@@ -52,4 +52,5 @@ TENSORRT_ENGINE = Provider(
     open_artifact=_open_artifact,
     int8_target="tensorrt",
     auto_rank=100,
+    prepares_shapes=True,
 )

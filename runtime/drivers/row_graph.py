@@ -1,0 +1,139 @@
+"""A loaded graph that computes rows of different lengths: each as it is, or padded to a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.artifact.axes import axis_size
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry
+from voirs_vocoder.runtime.drivers.buckets import Buckets
+from voirs_vocoder.runtime.providers.session import Session
+
+__all__ = ["LENGTHS", "Row", "RowGraph", "takes_lengths"]
+
+LENGTHS = "lengths"
+"""Name of the input of a batch graph that states how many mel frames each row has."""
+
+Row = Mapping[str, NDArray[np.float32]]
+"""Inputs of one row by name: arrays without the batch axis, with time as the last axis where they hold time."""
+
+
+def takes_lengths(entry: GraphEntry) -> bool:
+    """Whether a graph takes rows of different lengths."""
+    return any(info.name == LENGTHS for info in entry.inputs)
+
+
+class RowGraph:
+    """A loaded graph with one output. Several threads may run it at the same time.
+
+    Args:
+        session: Session that runs the graph.
+        entry: Manifest entry of the graph.
+        hop_length: Audio samples per mel frame.
+        buckets: Shapes to run in, for a graph that takes lengths; None runs every input in its own shape.
+
+    Attributes:
+        session: Session that runs the graph.
+        entry: Manifest entry of the graph.
+        buckets: Shapes to run in; None where every input runs in its own shape.
+    """
+
+    def __init__(self, session: Session, entry: GraphEntry, hop_length: int, buckets: Buckets | None) -> None:
+        self.session = session
+        self.entry = entry
+        self.buckets = buckets
+        self._hop_length = hop_length
+        self._takes_lengths = takes_lengths(entry)
+
+    def run(self, rows: Sequence[Row], lengths: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Compute rows, together as far as the graph and its buckets allow.
+
+        Args:
+            rows: Inputs of each row.
+            lengths: Length of each row in mel frames, at least 1, at most that of the longest bucket.
+
+        Returns:
+            Output of each row, without the batch axis, with time as the last axis.
+
+        Raises:
+            ProviderError: The provider failed.
+        """
+        results: list[NDArray[np.float32]] = []
+        while len(results) < len(rows):
+            first = len(results)
+            waiting = lengths[first:]
+            count, batch, frames = self._next_shape(waiting)
+            outputs = self._together(rows[first : first + count], waiting[:count], batch, frames)
+            results.extend(outputs)
+        return results
+
+    def warm(self, *, together: bool, only_frames: Iterable[int] | None = None) -> None:
+        """Run every bucket once, so that no later run prepares a shape; does nothing without buckets.
+
+        Args:
+            together: Whether buckets of several rows are run too.
+            only_frames: Lengths in mel frames whose buckets are run; None runs all.
+
+        Raises:
+            InputError: No bucket holds one of the lengths.
+            ProviderError: The provider failed.
+        """
+        if self.buckets is None:
+            return
+        wanted = None if only_frames is None else {self.buckets.frames_for(frames) for frames in only_frames}
+        for batch, frames in self.buckets.shapes(together=together):
+            if wanted is None or frames in wanted:
+                self.session.run(self._zeros(batch, frames))
+
+    def _next_shape(self, waiting: Sequence[int]) -> tuple[int, int, int]:
+        """How many of the waiting rows run next, and in which shape: (rows, batch, mel frames)."""
+        if not self._takes_lengths:
+            return 1, 1, waiting[0]
+        if self.buckets is None:
+            return len(waiting), len(waiting), max(waiting)
+        frames = self.buckets.frames_for(max(waiting))
+        batch = self.buckets.batch_for(len(waiting), frames)
+        count = min(batch, len(waiting))
+        # The rows that run now may fit a shorter bucket than those that wait on.
+        frames = self.buckets.frames_for(max(waiting[:count]))
+        return count, batch, frames
+
+    def _together(
+        self, rows: Sequence[Row], lengths: Sequence[int], batch: int, frames: int
+    ) -> list[NDArray[np.float32]]:
+        inputs: dict[str, NDArray[np.generic]]
+        if (batch, frames) == (1, lengths[0]):
+            inputs = {name: np.ascontiguousarray(values[np.newaxis]) for name, values in rows[0].items()}
+            if self._takes_lengths:
+                inputs[LENGTHS] = np.array(lengths, np.int64)
+        else:
+            inputs = self._zeros(batch, frames)
+            inputs[LENGTHS][: len(lengths)] = lengths
+            for place, row in enumerate(rows):
+                for name, values in row.items():
+                    if values.ndim:
+                        inputs[name][place, ..., : values.shape[-1]] = values
+                    else:
+                        inputs[name][place] = values
+        (results,) = self.session.run(inputs).values()
+        rate = results.shape[-1] // frames
+        if batch == 1:
+            return [results[0, ..., : lengths[0] * rate]]
+        # Copies, so that a row that is kept does not keep the whole batch.
+        return [results[place, ..., : length * rate].copy() for place, length in enumerate(lengths)]
+
+    def _zeros(self, batch: int, frames: int) -> dict[str, NDArray[np.generic]]:
+        """Inputs of a shape, all zero; a row of length 0 is padding as a whole."""
+        return {
+            info.name: np.zeros(
+                [
+                    axis_size(axis, batch=batch, frames=frames, hop_length=self._hop_length)
+                    for axis in info.shape
+                ],
+                np.dtype(info.dtype),
+            )
+            for info in self.entry.inputs
+        }

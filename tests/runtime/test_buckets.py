@@ -1,0 +1,192 @@
+"""Buckets: any length runs in few fixed shapes, and its audio is that of its own offline pass."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import random_mel
+from voirs_vocoder.runtime import (
+    Artifact,
+    InputError,
+    ProviderError,
+    SessionConfig,
+    Vocoder,
+    VocodingConfig,
+    providers,
+)
+from voirs_vocoder.runtime.artifact.manifest import encode_manifest
+from voirs_vocoder.runtime.drivers.batch_graph import groups_within
+from voirs_vocoder.runtime.drivers.buckets import BATCH_SIZES, Buckets, buckets_for
+from voirs_vocoder.runtime.providers import Provider, register_provider
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
+
+pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
+
+FAMILIES = ("tiny_artifact", "tiny_waveglow")
+# Above the context of each model, and few, so that short, long and windowed inputs all come up.
+SIZES = {"tiny_artifact": (20, 48), "tiny_waveglow": (30, 70)}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def pair(request):
+    """A vocoder in buckets, and one that runs every length in one pass."""
+    root = request.getfixturevalue(request.param)
+    session = SessionConfig(buckets=SIZES[request.param])
+    with Vocoder.load(root, session=session) as bucketed, Vocoder.load(root) as plain:
+        yield bucketed, plain
+
+
+@settings(deadline=None, max_examples=40)
+@given(frames=st.integers(1, 200), seed=st.integers(0, 2**32))
+def test_every_length_equals_its_own_offline_pass(pair, frames, seed):
+    bucketed, plain = pair
+    mel = random_mel(plain, frames, seed)
+    np.testing.assert_allclose(bucketed.vocode(mel).samples, plain.vocode(mel).samples, rtol=0, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=15)
+@given(lengths=st.lists(st.integers(1, 120), min_size=1, max_size=9))
+def test_a_batch_of_any_lengths_equals_each_utterance_alone(pair, lengths):
+    bucketed, plain = pair
+    mels = [random_mel(plain, frames, seed) for seed, frames in enumerate(lengths)]
+    bucketed._driver._batches = True
+    for mel, audio in zip(mels, bucketed.vocode_batch(mels), strict=True):
+        np.testing.assert_allclose(audio.samples, plain.vocode(mel).samples, rtol=0, atol=1e-5)
+
+
+class CountingSession(OrtSession):
+    """ONNX Runtime that remembers the shapes that it would have prepared, and the graphs that were loaded."""
+
+    shapes: ClassVar[set[tuple[tuple[int, ...], ...]]] = set()
+    roles: ClassVar[list[str]] = []
+
+    def __init__(self, graph, entry, config):
+        super().__init__(graph, entry, "cpu", config)
+        self.provider = "counting"
+        self.roles.append(entry.role)
+
+    def run(self, inputs):
+        self.shapes.add(tuple(values.shape for values in inputs.values()))
+        return super().run(inputs)
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    """The provider `counting`, known to this test only; returns its session's class."""
+    monkeypatch.setattr(providers, "_registered", {})
+    monkeypatch.setattr(CountingSession, "shapes", set())
+    monkeypatch.setattr(CountingSession, "roles", [])
+    register_provider(
+        Provider(
+            name="counting",
+            on_gpu=True,
+            problem=lambda: None,
+            backend=lambda: None,
+            open_graph=CountingSession,
+            prepares_shapes=True,
+        )
+    )
+    return CountingSession
+
+
+def test_after_warming_no_length_and_no_batch_prepares_a_shape(tiny_artifact, counting):
+    session = SessionConfig(activation_budget_bytes=1 << 20, warm=True)
+    with Vocoder.load(tiny_artifact, provider="counting", session=session) as vocoder:
+        assert counting.roles == ["batch"]
+        warmed = set(counting.shapes)
+        assert warmed
+        for frames in (1, 7, 31, 32, 33, 100, 257, 1000, 3001):
+            vocoder.vocode(random_mel(vocoder, frames))
+        vocoder.vocode_batch([random_mel(vocoder, frames) for frames in range(3, 60, 2)])
+        assert counting.shapes == warmed
+        assert counting.roles == ["batch"]
+
+
+def test_without_warming_a_shape_is_prepared_when_it_is_needed_first(tiny_artifact, counting):
+    with Vocoder.load(tiny_artifact, provider="counting") as vocoder:
+        assert not counting.shapes
+        for frames in (33, 40, 50, 64):
+            vocoder.vocode(random_mel(vocoder, frames))
+        assert len(counting.shapes) == 1
+
+
+def test_only_the_named_lengths_are_warmed(tiny_artifact, counting):
+    session = SessionConfig(warm=(100,), batching="alone")
+    with Vocoder.load(tiny_artifact, provider="counting", session=session):
+        assert counting.shapes == {((1, 10, 128), (1,))}
+
+
+def test_no_buckets_run_every_input_in_its_own_shape(tiny_artifact, counting):
+    with Vocoder.load(tiny_artifact, provider="counting", session=SessionConfig(buckets=())) as vocoder:
+        for frames in (5, 6, 7):
+            vocoder.vocode(random_mel(vocoder, frames))
+        assert counting.shapes == {((1, 10, frames),) for frames in (5, 6, 7)}
+
+
+def test_an_artifact_without_batch_graphs_says_what_it_costs(tiny_artifact, counting, tmp_path, caplog):
+    root = tmp_path / "old"
+    shutil.copytree(tiny_artifact, root)
+    manifest = Artifact.open(root).manifest
+    graphs = tuple(graph for graph in manifest.graphs if graph.role != "batch")
+    changed = msgspec.structs.replace(manifest, graphs=graphs)
+    (root / "manifest.json").write_bytes(encode_manifest(changed))
+    with caplog.at_level(logging.WARNING), Vocoder.load(root, provider="counting") as vocoder:
+        assert vocoder.vocode(random_mel(vocoder, 9)).samples.shape == (1, 144)
+    assert "export it again" in caplog.text
+    with pytest.raises(ProviderError, match=r"batch\.fp32"):
+        Vocoder.load(root, session=SessionConfig(buckets=(64,)))
+
+
+@pytest.mark.parametrize("buckets", [(3,), (0,), (1 << 20,)])
+def test_buckets_that_cannot_be_used_are_refused(tiny_artifact, buckets):
+    with pytest.raises(InputError, match=f"buckets must .*got {buckets[0]}"):
+        Vocoder.load(tiny_artifact, session=SessionConfig(buckets=buckets))
+
+
+def test_windows_never_exceed_the_longest_bucket(tiny_artifact, counting):
+    session = SessionConfig(buckets=(40,))
+    with Vocoder.load(tiny_artifact, provider="counting", session=session) as vocoder:
+        mel = random_mel(vocoder, 300)
+        wanted = vocoder.vocode(mel).samples
+        np.testing.assert_array_equal(vocoder.vocode(mel, VocodingConfig(window_frames=90)).samples, wanted)
+        assert counting.shapes == {((1, 10, 40), (1,))}
+
+
+@given(
+    affordable=st.integers(1, 20_000),
+    context=st.integers(0, 300),
+    frames=st.integers(1, 20_000),
+    rows=st.integers(1, 40),
+)
+def test_the_default_buckets_are_few_and_bounded(affordable, context, frames, rows):
+    affordable = max(affordable, context + 1)
+    buckets = buckets_for(SessionConfig(), affordable, context, None)
+    assert list(buckets.frames) == sorted(set(buckets.frames))
+    assert len(buckets.frames) <= 9
+    assert context < buckets.longest <= affordable
+    if frames <= buckets.longest:
+        size = buckets.frames_for(frames)
+        assert size >= frames
+        batch = buckets.batch_for(rows, size)
+        assert batch in BATCH_SIZES
+        assert batch == 1 or (batch < 2 * rows and batch * size <= affordable)
+
+
+@given(
+    lengths=st.dictionaries(st.integers(0, 50), st.integers(1, 300), max_size=30), most=st.integers(300, 5000)
+)
+def test_groups_fill_one_bucket(lengths, most):
+    buckets = Buckets((32, 64, 300), most)
+    groups = list(groups_within(lengths, most, buckets))
+    assert sorted(position for group in groups for position in group) == sorted(lengths)
+    for group in groups:
+        size = buckets.frames_for(max(lengths[position] for position in group))
+        assert len(group) <= max(buckets.batches_for(size))
