@@ -32,7 +32,7 @@ _TINY_HIFIGAN_CONFIG: dict[str, object] = {
 
 
 # Each takes seconds to export, and nothing else needs them.
-_SLOW_FIXTURES = {"tiny_waveglow", "tiny_diffwave"}
+_SLOW_FIXTURES = {"tiny_waveglow", "tiny_diffwave", "tiny_unet"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
 from voirs_vocoder.runtime.diffusion.stage import PredictNoise, Stage, Track
 
-__all__ = ["MAX_ADAPTIVE_FRAMES", "SETTLED_DB", "adaptive_audio"]
+__all__ = ["MAX_ADAPTIVE_FRAMES", "SETTLED_DB", "adaptive_audio", "has_settled"]
 
 MAX_ADAPTIVE_FRAMES = 4096
 """Longest utterance in mel frames: 48 s at 22,050 Hz and a hop of 256, where DiffWave's conditioner takes 335 MB."""
@@ -55,12 +55,18 @@ def adaptive_audio(
         made = list(stage.advance(predict, conditioner, before=before, after=after, most=most, at_end=True))
         earlier = clean
         noisy, clean = (np.concatenate(parts) for parts in zip(*made, strict=True))
-        if number and _change_db(earlier, clean) <= SETTLED_DB:
+        if number and has_settled(earlier, clean):
             return np.clip(clean, -1.0, 1.0), number + 1
     return noisy, len(plan.steps)
 
 
-def _change_db(earlier: NDArray[np.float32], now: NDArray[np.float32]) -> float:
+def has_settled(earlier: NDArray[np.float32], now: NDArray[np.float32]) -> bool:
+    """Whether an estimate of the clean audio changes no more.
+
+    Args:
+        earlier: Estimate of the step before, float32 [samples] of the whole utterance.
+        now: Estimate of this step, of the shape of `earlier`.
+    """
     change = float(np.mean(np.square(now - earlier, dtype=np.float64)))
     level = float(np.mean(np.square(now, dtype=np.float64)))
-    return float(10 * np.log10((change + _SILENCE) / (level + _SILENCE)))
+    return float(10 * np.log10((change + _SILENCE) / (level + _SILENCE))) <= SETTLED_DB

@@ -7,13 +7,14 @@ with less context than in one pass, and memory is bounded by the number of steps
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.artifact.manifest import Manifest
+from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, Manifest
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion.adaptive import MAX_ADAPTIVE_FRAMES, adaptive_audio
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
@@ -21,6 +22,8 @@ from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
 from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE
 from voirs_vocoder.runtime.diffusion.stage import Stage, Track
 from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph
+from voirs_vocoder.runtime.drivers.buckets import buckets_for
+from voirs_vocoder.runtime.drivers.diffusion_batch import DiffusionBatchGraph, guided_noise, network_rows
 from voirs_vocoder.runtime.drivers.diffusion_stream import DiffusionStream
 from voirs_vocoder.runtime.drivers.driver import (
     Driver,
@@ -28,10 +31,13 @@ from voirs_vocoder.runtime.drivers.driver import (
     StreamGraphs,
     affordable_frames,
     refuse_latency,
+    warm_buckets,
 )
+from voirs_vocoder.runtime.drivers.row_graph import RowGraph, takes_lengths
 from voirs_vocoder.runtime.drivers.settings import DiffusionSettings, setting_names
-from voirs_vocoder.runtime.drivers.window import MelReader, Window, windows
-from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError
+from voirs_vocoder.runtime.drivers.window import MelReader, Window, window_size, windows
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.providers import runs_on_gpu
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 
@@ -42,7 +48,10 @@ _LEAST_SHARE = 6
 
 
 class DiffusionDriver(Driver):
-    """The driver `diffusion`: runs the graph `conditioner` once and the graph `step` at every sampling step."""
+    """The driver `diffusion`: runs the graph `conditioner` once and the graph `step` at every sampling step.
+
+    In buckets, the graphs `batch-conditioner` and `batch` take their places.
+    """
 
     roles: tuple[str, ...] = ("conditioner", "step")
     settings = setting_names(DiffusionSettings)
@@ -64,16 +73,35 @@ class DiffusionDriver(Driver):
                 "a diffusion artifact must state its schedule in the manifest; export it again"
             )
         self._model = manifest.diffusion
-        self._conditioner, _ = opener("conditioner")
+        conditioner, conditioner_entry = opener("conditioner")
+        self._opener = opener
         self._config = config
         self._streams = StreamGraphs(opener, manifest.hop_length)
-        self._step, entry = opener("step")
+        step, entry = opener("step")
         self._hop_length = manifest.hop_length
         self._before, self._after = manifest.context_frames, manifest.look_ahead_frames
-        self.provider = self._step.provider
-        self.backend = self._step.backend
+        self.provider = step.provider
+        self.backend = step.backend
         context = self._before + self._after
-        self._window_frames = affordable_frames(entry, config, self._step.max_frames, context, _LEAST_SHARE)
+        self._window_frames = affordable_frames(entry, config, step.max_frames, context, _LEAST_SHARE)
+        self._longest_input_frames = step.max_frames
+        buckets = None
+        if takes_lengths(entry):
+            buckets = buckets_for(config, self._window_frames, context, step.max_frames)
+            self._window_frames = self._longest_input_frames = buckets.longest
+        self._step = RowGraph(step, entry, manifest.hop_length, buckets)
+        self._conditioner = RowGraph(
+            conditioner,
+            conditioner_entry,
+            manifest.hop_length,
+            buckets if takes_lengths(conditioner_entry) else None,
+        )
+        self._batches = config.batching == "together" or (
+            config.batching == "auto" and buckets is not None and runs_on_gpu(self.provider)
+        )
+        self._padded_graphs: list[RowGraph] = []
+        self._batch_graph: BatchGraph | None = None
+        self._lock = threading.Lock()
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """Sample an utterance step by step; see `Driver.vocode`."""
@@ -83,10 +111,30 @@ class DiffusionDriver(Driver):
         return self._sampled(mel, config, plan)
 
     def batch_graph(self, config: VocodingConfig) -> BatchGraph | None:
-        """Find no batch graph: every step of every utterance would have to keep pace. See `Driver.batch_graph`."""
-        if self._config.batching == "together":
-            raise ProviderError("a diffusion model has no batch graph; use batching='alone'")
-        return super().batch_graph(config)
+        """Find the batch graphs, which the first batch loads; see `Driver.batch_graph`."""
+        try:
+            self._plan(config)
+        except InputError:
+            # It fails alone, not with the utterances beside it.
+            return None
+        with self._lock:
+            if self._batches and self._batch_graph is None:
+                conditioner, step = self._conditioner, self._step
+                if step.buckets is None:
+                    for role in ("conditioner", "step"):
+                        padded = RowGraph(*self._opener(BATCH_ROLES[role]), self._hop_length, None)
+                        self._padded_graphs.append(padded)
+                    conditioner, step = self._padded_graphs
+                frames = affordable_frames(step.entry, self._config, step.session.max_frames, 0)
+                self._batch_graph = DiffusionBatchGraph(
+                    conditioner, step, frames, self._hop_length, self._plan
+                )
+            return self._batch_graph
+
+    def warm(self) -> None:
+        """Prepare the buckets that `SessionConfig.warm` names; see `Driver.warm`."""
+        for graph in (self._conditioner, self._step):
+            warm_buckets(graph, self._config, together=self._batches)
 
     def open_stream(self, config: VocodingConfig, streaming: StreamingConfig) -> ChunkStream:
         """Begin a live utterance; see `Driver.open_stream`."""
@@ -107,8 +155,9 @@ class DiffusionDriver(Driver):
 
     def close(self) -> None:
         """Free the loaded graphs; see `Driver.close`."""
-        self._conditioner.close()
-        self._step.close()
+        for graph in (self._conditioner, self._step, *self._padded_graphs):
+            graph.session.close()
+        self._padded_graphs, self._batch_graph = [], None
         self._streams.close()
 
     def _plan(self, config: VocodingConfig) -> SamplerPlan:
@@ -123,7 +172,7 @@ class DiffusionDriver(Driver):
         self, mel: MelReader, config: VocodingConfig, plan: SamplerPlan
     ) -> Iterator[NDArray[np.float32]]:
         hop_length, before, after = self._hop_length, self._before, self._after
-        size = self._window_frames if config.window_frames is None else config.window_frames
+        size = window_size(config, self._window_frames, self._longest_input_frames)
         conditioner = Track()
         stages = [
             Stage(step, number, config.seed or 0, plan.start_scale) for number, step in enumerate(plan.steps)
@@ -151,7 +200,7 @@ class DiffusionDriver(Driver):
         self, mel: MelReader, config: VocodingConfig, plan: SamplerPlan
     ) -> Iterator[NDArray[np.float32]]:
         before, after = self._before, self._after
-        size = self._window_frames if config.window_frames is None else config.window_frames
+        size = window_size(config, self._window_frames, self._longest_input_frames)
         conditioner = Track()
         for window in windows(mel, before, after, size, fixed=config.window_frames is not None):
             if window.stop > MAX_ADAPTIVE_FRAMES:
@@ -173,8 +222,7 @@ class DiffusionDriver(Driver):
 
     def _condition(self, window: Window, conditioner: Track) -> None:
         if window.frames:
-            values = np.ascontiguousarray(window.values)[np.newaxis]
-            result = self._conditioner.run({"mel": values})["conditioner"][0]
+            (result,) = self._conditioner.run([{"mel": window.values}], [window.values.shape[1]])
             conditioner.append(result[:, window.own(self._hop_length)].copy())
 
     def _predicted_noise(
@@ -184,21 +232,7 @@ class DiffusionDriver(Driver):
         conditioner: NDArray[np.float32],
         guidance: float | None,
     ) -> NDArray[np.float32]:
-        """One evaluation of the network, or two with guidance.
-
-        eps = eps_0 + guidance (eps_c - eps_0): J. Ho and T. Salimans, Classifier-free diffusion guidance, arXiv
-        2207.12598, equation 6, with guidance = 1 + w.
-        """
-        inputs = {
-            "noisy_audio": np.ascontiguousarray(noisy)[np.newaxis, np.newaxis],
-            "step": np.array([step], np.float32),
-            "conditioner": np.ascontiguousarray(conditioner)[np.newaxis],
-        }
-        predicted: NDArray[np.float32] = self._step.run(inputs)["predicted_noise"][0, 0]
-        if guidance in (None, 1.0):
-            return predicted
-        conditional = predicted.copy()
-        inputs["conditioner"] = np.zeros_like(inputs["conditioner"])
-        unconditional = self._step.run(inputs)["predicted_noise"][0, 0]
-        result: NDArray[np.float32] = unconditional + np.float32(guidance) * (conditional - unconditional)
-        return result
+        """One evaluation of the network, or two with guidance."""
+        rows = network_rows(noisy, step, conditioner, guidance)
+        frames = noisy.shape[0] // self._hop_length
+        return guided_noise([result[0] for result in self._step.run(rows, [frames] * len(rows))], guidance)
