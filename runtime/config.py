@@ -48,9 +48,10 @@ class SessionConfig:
             the other. `auto` uses what is faster: `alone` on a CPU, where a run of eight utterances takes as long as
             eight runs; `together` on a GPU where the artifact has a batch graph. The audio is equal.
         buckets: Lengths in mel frames, each at least 1, of the few shapes in which inputs of any length run: padded to
-            the next longer one, which does not change the audio, and longer input in windows. None takes powers of two
-            times 32, up to what the memory budget allows, on a provider that prepares every new shape before it runs it
-            (all but `cpu`), and none elsewhere. An empty tuple runs every input in its own shape.
+            the next longer one, which does not change the audio, and longer input in windows. An empty tuple runs every
+            input in its own shape. None takes powers of two times 32 (off a GPU, lengths halfway between them too), up
+            to what the memory budget allows, on a provider that prepares every new shape before it runs it (all but
+            `cpu`), and none elsewhere.
         warm: Whether all buckets are prepared when the artifact is loaded, so that no later input waits for it; a tuple
             prepares those that hold inputs of these lengths in mel frames.
 

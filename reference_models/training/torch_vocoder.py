@@ -27,10 +27,12 @@ class TorchSession:
         provider: Always `pytorch`.
         backend: Name and version of PyTorch.
         max_frames: Always None, since the module takes input of any length.
+        max_batch: Always None, since the module takes any number of rows.
     """
 
     provider = "pytorch"
     max_frames: int | None = None
+    max_batch: int | None = None
 
     def __init__(self, spec: GraphSpec) -> None:
         """Wrap a graph's module.

@@ -31,10 +31,12 @@ class Buckets:
         frames: Lengths of the buckets in mel frames, ascending.
         max_frames: Most mel frames of all rows of a bucket together; a bucket of one row may always be as long as the
             longest of `frames`.
+        max_batch: Most rows of a bucket; None for any number.
     """
 
     frames: tuple[int, ...]
     max_frames: int
+    max_batch: int | None = None
 
     @property
     def longest(self) -> int:
@@ -63,7 +65,8 @@ class Buckets:
         Args:
             size: One of `frames`.
         """
-        return tuple(batch for batch in BATCH_SIZES if batch == 1 or batch * size <= self.max_frames)
+        most = min(self.max_frames // size, self.max_batch or BATCH_SIZES[-1])
+        return tuple(batch for batch in BATCH_SIZES if batch <= max(1, most))
 
     def batch_for(self, rows: int, size: int) -> int:
         """Choose the number of rows of the next run, which may be fewer than are waiting, or more.
@@ -89,7 +92,13 @@ class Buckets:
 
 
 def buckets_for(
-    config: SessionConfig, affordable_frames: int, context_frames: int, max_frames: int | None
+    config: SessionConfig,
+    affordable_frames: int,
+    context_frames: int,
+    max_frames: int | None = None,
+    max_batch: int | None = None,
+    *,
+    halfway: bool = False,
 ) -> Buckets:
     """Choose the buckets of a graph.
 
@@ -100,6 +109,9 @@ def buckets_for(
         context_frames: Mel frames of context and look-ahead of every window; the longest bucket holds one frame more at
             least, so that longer input can run in windows.
         max_frames: Longest input that the session takes, in mel frames; None for any.
+        max_batch: Most rows that the session takes; None for any number.
+        halfway: Whether there are buckets halfway between the powers of two too, as on a CPU, where padding takes as
+            long as speech.
 
     Raises:
         InputError: A length of `config.buckets` is beyond `max_frames`, or all are too short for a window.
@@ -116,11 +128,13 @@ def buckets_for(
                 f"buckets must be at most {max_frames} mel frames, the longest input of the loaded graph, got "
                 f"{sizes[-1]}"
             )
-        return Buckets(sizes, max(affordable_frames, sizes[-1]))
+        return Buckets(sizes, max(affordable_frames, sizes[-1]), max_batch)
     longest = min(max(affordable_frames, 1), max(_LONGEST_FRAMES, 2 * (context_frames + 1)))
     sizes = ()
     size = _SHORTEST_FRAMES
     while _LEAST_STEP * size <= longest:
         sizes = (*sizes, size)
+        if halfway and _LEAST_STEP * (size + size // 2) <= longest:
+            sizes = (*sizes, size + size // 2)
         size *= 2
-    return Buckets((*sizes, longest), affordable_frames)
+    return Buckets((*sizes, longest), affordable_frames, max_batch)

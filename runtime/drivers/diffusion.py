@@ -22,7 +22,6 @@ from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
 from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE
 from voirs_vocoder.runtime.diffusion.stage import Stage, Track
 from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph
-from voirs_vocoder.runtime.drivers.buckets import buckets_for
 from voirs_vocoder.runtime.drivers.diffusion_batch import DiffusionBatchGraph, guided_noise, network_rows
 from voirs_vocoder.runtime.drivers.diffusion_stream import DiffusionStream
 from voirs_vocoder.runtime.drivers.driver import (
@@ -31,6 +30,7 @@ from voirs_vocoder.runtime.drivers.driver import (
     StreamGraphs,
     affordable_frames,
     refuse_latency,
+    session_buckets,
     warm_buckets,
 )
 from voirs_vocoder.runtime.drivers.row_graph import RowGraph, takes_lengths
@@ -85,9 +85,8 @@ class DiffusionDriver(Driver):
         context = self._before + self._after
         self._window_frames = affordable_frames(entry, config, step.max_frames, context, _LEAST_SHARE)
         self._longest_input_frames = step.max_frames
-        buckets = None
-        if takes_lengths(entry):
-            buckets = buckets_for(config, self._window_frames, context, step.max_frames)
+        buckets = session_buckets(step, entry, config, self._window_frames, context)
+        if buckets is not None:
             self._window_frames = self._longest_input_frames = buckets.longest
         self._step = RowGraph(step, entry, manifest.hop_length, buckets)
         self._conditioner = RowGraph(

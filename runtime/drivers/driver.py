@@ -12,15 +12,25 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph
-from voirs_vocoder.runtime.drivers.row_graph import RowGraph
+from voirs_vocoder.runtime.drivers.buckets import Buckets, buckets_for
+from voirs_vocoder.runtime.drivers.row_graph import RowGraph, takes_lengths
 from voirs_vocoder.runtime.drivers.window import MelReader
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.providers import runs_on_gpu
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import StreamGraph
 
-__all__ = ["Driver", "SessionOpener", "StreamGraphs", "affordable_frames", "refuse_latency", "warm_buckets"]
+__all__ = [
+    "Driver",
+    "SessionOpener",
+    "StreamGraphs",
+    "affordable_frames",
+    "refuse_latency",
+    "session_buckets",
+    "warm_buckets",
+]
 
 _LEAST_SHARE = 2
 
@@ -159,6 +169,32 @@ def refuse_latency(streaming: StreamingConfig, family: str) -> None:
             f"{name} is for one-pass models such as HiFi-GAN, {family} needs its whole look-ahead, got "
             f"{getattr(streaming, name)}; leave it out"
         )
+
+
+def session_buckets(
+    session: Session, entry: GraphEntry, config: SessionConfig, affordable: int, context_frames: int
+) -> Buckets | None:
+    """Choose the buckets of a loaded graph; see `buckets_for`.
+
+    Args:
+        session: Session that runs the graph.
+        entry: Manifest entry of the graph.
+        config: Buckets to use.
+        affordable: Most mel frames that the memory budget and the session allow at once.
+        context_frames: Mel frames of context and look-ahead of every window.
+
+    Returns:
+        The buckets; None for a graph that takes no lengths, whose inputs run in their own shapes.
+
+    Raises:
+        InputError: The lengths of `SessionConfig.buckets` do not suit the model or the session.
+    """
+    if not takes_lengths(entry):
+        return None
+    halfway = not runs_on_gpu(session.provider)
+    return buckets_for(
+        config, affordable, context_frames, session.max_frames, session.max_batch, halfway=halfway
+    )
 
 
 def warm_buckets(graph: RowGraph, config: SessionConfig, *, together: bool) -> None:

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph, OnePassBatchGraph, Request
-from voirs_vocoder.runtime.drivers.buckets import buckets_for
 from voirs_vocoder.runtime.drivers.driver import (
     Driver,
     SessionOpener,
     StreamGraphs,
     affordable_frames,
+    session_buckets,
     warm_buckets,
 )
-from voirs_vocoder.runtime.drivers.row_graph import Row, RowGraph, takes_lengths
+from voirs_vocoder.runtime.drivers.row_graph import Row, RowGraph
 from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
 from voirs_vocoder.runtime.providers import runs_on_gpu
 
@@ -60,9 +60,8 @@ class OfflineGraphDriver(Driver):
         context = self.context_frames + self.look_ahead_frames
         self.max_window_frames = affordable_frames(self._entry, config, session.max_frames, context)
         self._longest_input_frames = session.max_frames
-        buckets = None
-        if takes_lengths(self._entry):
-            buckets = buckets_for(config, self.max_window_frames, context, session.max_frames)
+        buckets = session_buckets(session, self._entry, config, self.max_window_frames, context)
+        if buckets is not None:
             self.max_window_frames = self._longest_input_frames = buckets.longest
         self._graph = RowGraph(session, self._entry, manifest.hop_length, buckets)
         has_batch_graph = any(graph.role == "batch" for graph in manifest.graphs)

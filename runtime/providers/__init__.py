@@ -178,10 +178,16 @@ def open_session(
     if provider == AUTO:
         return _open_first(artifact, role, precision, config, in_buckets=in_buckets)
     chosen = get_provider(provider)
-    if in_buckets:
-        role = _role_in_buckets(artifact, role, precision, chosen, config)
-    entry = artifact.graph(role, precision, target_of(artifact, precision, provider))
+    loaded = _role_in_buckets(artifact, role, precision, chosen, config) if in_buckets else role
+    entry = artifact.graph(loaded, precision, target_of(artifact, precision, provider))
     session = chosen.open(artifact, entry, config)
+    if in_buckets and loaded in BATCH_ROLES and config.buckets is None and chosen.prepares_shapes:
+        _log.warning(
+            "%s has no graph %s, so provider %s prepares every new length before it runs it; export it again",
+            artifact.root,
+            BATCH_ROLES[loaded],
+            provider,
+        )
     return CheckedSession(session, entry, artifact.manifest.hop_length), entry
 
 
@@ -191,21 +197,12 @@ def _role_in_buckets(
     """The role of the graph that runs in buckets in place of another, or that other role where there are none."""
     if role not in BATCH_ROLES or config.buckets == ():
         return role
-    if config.buckets is None:
-        if not provider.prepares_shapes:
-            return role
-        held = {graph.role for graph in artifact.manifest.graphs}
-        if provider.open_graph is None:
-            held = {engine.role for engine in artifact.manifest.engines if engine.precision == precision}
-        if BATCH_ROLES[role] not in held:
-            _log.warning(
-                "%s has no %s graph, so provider %s prepares every new length before it runs it; export it again",
-                artifact.root,
-                BATCH_ROLES[role],
-                provider.name,
-            )
-            return role
-    return BATCH_ROLES[role]
+    if config.buckets is not None:
+        return BATCH_ROLES[role]
+    held = {graph.role for graph in artifact.manifest.graphs}
+    if provider.open_graph is None:
+        held = {engine.role for engine in artifact.manifest.engines if engine.precision == precision}
+    return BATCH_ROLES[role] if provider.prepares_shapes and BATCH_ROLES[role] in held else role
 
 
 def _own() -> dict[str, Provider]:

@@ -27,6 +27,7 @@ class CheckedSession:
         provider: Name of the provider, such as `cpu`.
         backend: Library and version, such as `onnxruntime 1.31.1`.
         max_frames: Longest input in mel frames; None when any length runs.
+        max_batch: Most rows of one run; None when any number runs.
     """
 
     def __init__(self, session: Session, entry: GraphEntry, hop_length: int) -> None:
@@ -44,6 +45,8 @@ class CheckedSession:
         self.provider = session.provider
         self.backend = session.backend
         self.max_frames = session.max_frames
+        # Sessions of other packages may be older than this attribute.
+        self.max_batch: int | None = getattr(session, "max_batch", None)
         self._session = session
         self._entry = entry
         self._hop_length = hop_length

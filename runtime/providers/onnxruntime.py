@@ -42,7 +42,8 @@ _WEIGHTS_FOLDER = Path(__file__).parent.parent
 # Reading a graph in pieces pays off for large graphs only.
 _SPLIT_FROM_BYTES = 8 << 20
 _TENSORRT_MAX_FRAMES = 2048
-_TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", 8, _TENSORRT_MAX_FRAMES))
+_TENSORRT_MAX_BATCH = 8
+_TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", _TENSORRT_MAX_BATCH, _TENSORRT_MAX_FRAMES))
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ class _ExecutionProvider:
         library: Last part of the name of its shared library; None for the CPU, which is compiled into ONNX Runtime.
         options: Returns its options, given a graph's entry, the session's configuration and the hop length in samples.
         max_frames: Longest input in mel frames; None for any.
+        max_batch: Most rows of one run; None for any number.
     """
 
     ort_name: str
     library: str | None
     options: Callable[[GraphEntry, SessionConfig, int], dict[str, str]]
     max_frames: int | None = None
+    max_batch: int | None = None
 
 
 def import_onnxruntime() -> Any:
@@ -84,6 +87,7 @@ class OrtSession:
         provider: Name of the provider, such as `cpu`.
         backend: Library and version, such as `onnxruntime 1.31.1`.
         max_frames: Longest input in mel frames; None for any.
+        max_batch: Most rows of one run; None for any number.
     """
 
     def __init__(
@@ -114,6 +118,7 @@ class OrtSession:
         self.provider = provider
         self.backend = f"onnxruntime {ort.__version__}"
         self.max_frames = execution.max_frames
+        self.max_batch = execution.max_batch
         options = _session_options(ort, provider, config)
         # ONNX Runtime works with these very arrays, so they live as long as the session.
         self._weights = _shared_weights(ort, options, graph) if isinstance(graph, SplitGraph) else []
@@ -290,7 +295,7 @@ _EXECUTION_PROVIDERS = {
     "cpu": _ExecutionProvider("CPUExecutionProvider", None, _cpu_options),
     "cuda": _ExecutionProvider("CUDAExecutionProvider", "cuda", _cuda_options),
     "tensorrt": _ExecutionProvider(
-        "TensorrtExecutionProvider", "tensorrt", _tensorrt_options, _TENSORRT_MAX_FRAMES
+        "TensorrtExecutionProvider", "tensorrt", _tensorrt_options, _TENSORRT_MAX_FRAMES, _TENSORRT_MAX_BATCH
     ),
 }
 

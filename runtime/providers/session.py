@@ -69,11 +69,13 @@ class Session(Protocol):
         provider: Name of the provider, such as `cpu`.
         backend: Library and version, such as `onnxruntime 1.31.1`.
         max_frames: Longest input in mel frames; None when any length runs.
+        max_batch: Most rows of one run; None when any number runs.
     """
 
     provider: str
     backend: str
     max_frames: int | None
+    max_batch: int | None
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph once. Several threads may call it at the same time.

@@ -241,9 +241,10 @@ def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, worksp
         result = run("quantize", artifact, "--calibration", workspace / "calibration", *more)
         assert "offline.int8.cpu" in result.stdout
         names = [graph.name for graph in Artifact.open(artifact).manifest.graphs]
-        assert names[4:] == [
+        assert names[6:] == [
             "offline.int8.cpu", "offline.int8.tensorrt", "stream.int8.cpu", "stream.int8.tensorrt",
             "extrapolator.fp32", "extrapolator.fp16", "extrapolator.int8.cpu", "extrapolator.int8.tensorrt",
+            "batch.int8.cpu", "batch.int8.tensorrt",
         ]  # fmt: skip
     assert "3 recordings" in run("inspect", artifact).stdout
 
@@ -255,7 +256,8 @@ def test_build_engine_lists_an_engine_for_every_gpu_that_was_named(artifact):
     arguments = ("build-engine", artifact, "--backend", "tensorrt-rtx", "--precision", "fp16", *capabilities)
     result = run(*arguments, "--max-frames", 64)
     assert "sm86 sm120" in result.stdout
-    engine, stream = Artifact.open(artifact).manifest.engines
+    engine, stream, batch = Artifact.open(artifact).manifest.engines
+    assert [profile.maximum["lengths"] for profile in batch.profiles] == [(1,)]
     assert engine.compute_capabilities == (86, 120)
     assert [profile.maximum["mel"] for profile in engine.profiles] == [(1, 10, 64)]
     assert [profile.minimum["mel"] for profile in stream.profiles] == [(1, 10, 16)]

@@ -28,7 +28,7 @@ def test_every_precision_becomes_an_engine(artifact_copy):
     with pytest.raises(InputError, match="force=True"):
         build_engines(artifact_copy, config, ("fp16",))
     build_engines(artifact_copy, config, ("fp16",), force=True)
-    assert len(Artifact.open(artifact_copy).manifest.engines) == 9
+    assert len(Artifact.open(artifact_copy).manifest.engines) == 12
 
 
 @pytest.mark.slow

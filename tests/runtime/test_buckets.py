@@ -224,7 +224,7 @@ def test_an_artifact_without_batch_graphs_says_what_it_costs(tiny_artifact, coun
     (root / "manifest.json").write_bytes(encode_manifest(changed))
     with caplog.at_level(logging.WARNING), Vocoder.load(root, provider="counting") as vocoder:
         assert vocoder.vocode(random_mel(vocoder, 9)).samples.shape == (1, 144)
-    assert "export it again" in caplog.text
+    assert "has no graph batch, so provider counting prepares every new length" in caplog.text
     with pytest.raises(ProviderError, match=r"batch\.fp32"):
         Vocoder.load(root, session=SessionConfig(buckets=(64,)))
 
@@ -249,12 +249,13 @@ def test_windows_never_exceed_the_longest_bucket(tiny_artifact, counting):
     context=st.integers(0, 300),
     frames=st.integers(1, 20_000),
     rows=st.integers(1, 40),
+    halfway=st.booleans(),
 )
-def test_the_default_buckets_are_few_and_bounded(affordable, context, frames, rows):
+def test_the_default_buckets_are_few_and_bounded(affordable, context, frames, rows, halfway):
     affordable = max(affordable, context + 1)
-    buckets = buckets_for(SessionConfig(), affordable, context, None)
+    buckets = buckets_for(SessionConfig(), affordable, context, halfway=halfway)
     assert list(buckets.frames) == sorted(set(buckets.frames))
-    assert len(buckets.frames) <= 9
+    assert len(buckets.frames) <= (16 if halfway else 8)
     assert context < buckets.longest <= affordable
     if frames <= buckets.longest:
         size = buckets.frames_for(frames)
@@ -274,3 +275,22 @@ def test_groups_fill_one_bucket(lengths, most):
     for group in groups:
         size = buckets.frames_for(max(lengths[position] for position in group))
         assert len(group) <= max(buckets.batches_for(size))
+
+
+def test_openvino_compiles_each_bucket_once(tiny_artifact):
+    pytest.importorskip("openvino")
+    with (
+        Vocoder.load(tiny_artifact) as plain,
+        Vocoder.load(
+            tiny_artifact, provider="openvino", session=SessionConfig(buckets=(32, 64), warm=True)
+        ) as warmed,
+        Vocoder.load(tiny_artifact, provider="openvino", session=SessionConfig(buckets=(32, 64))) as lazy,
+    ):
+        prepared = [vocoder._driver._graph.session._session for vocoder in (warmed, lazy)]
+        assert [session.prepared_shapes for session in prepared] == [2, 0]
+        for frames in (3, 20, 32, 40, 64, 150):
+            mel = random_mel(plain, frames)
+            for vocoder in (warmed, lazy):
+                wanted = plain.vocode(mel).samples
+                np.testing.assert_allclose(vocoder.vocode(mel).samples, wanted, rtol=0, atol=1e-4)
+        assert [session.prepared_shapes for session in prepared] == [2, 2]

@@ -22,7 +22,7 @@ from voirs_vocoder.runtime.errors import InputError, ProviderError
 from voirs_vocoder.runtime.providers.session import bound_by_copying
 from voirs_vocoder.runtime.providers.tensorrt.flavor import Flavor, load_flavor
 from voirs_vocoder.runtime.providers.tensorrt.memory import Cuda, load_cuda
-from voirs_vocoder.runtime.providers.tensorrt.profile import largest_frames, nearest_profile
+from voirs_vocoder.runtime.providers.tensorrt.profile import largest_batch, largest_frames, nearest_profile
 from voirs_vocoder.runtime.providers.tensorrt.protocol import TrtContext, TrtEngine, TrtModule
 
 __all__ = ["EngineSession", "open_engine_session"]
@@ -37,6 +37,7 @@ class EngineSession:
         provider: `tensorrt-engine`.
         backend: TensorRT library and version, such as `tensorrt-rtx 1.7.1`.
         max_frames: Longest input in mel frames that a profile takes; None when no input grows with the frames.
+        max_batch: Most rows that a profile takes; None when no input has a dynamic batch axis.
         input_names: Names of the inputs, in the graph's order.
         output_names: Names of the outputs, in the graph's order.
     """
@@ -65,6 +66,7 @@ class EngineSession:
         """
         self.provider = _NAME
         self.max_frames = largest_frames(entry)
+        self.max_batch = largest_batch(entry)
         self.input_names = tuple(tensor.name for tensor in entry.inputs)
         self.output_names = tuple(tensor.name for tensor in entry.outputs)
         flavor = flavor or load_flavor(entry.backend)

@@ -9,7 +9,23 @@ from voirs_vocoder.runtime.artifact.axes import axis_frames
 from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Profile
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["largest_frames", "nearest_profile"]
+__all__ = ["largest_batch", "largest_frames", "nearest_profile"]
+
+
+def largest_batch(entry: EngineEntry) -> int | None:
+    """Most rows that any profile of an engine takes; None when no input has a dynamic batch axis.
+
+    Args:
+        entry: Manifest entry of the engine.
+    """
+    sizes = (
+        size
+        for profile in entry.profiles
+        for tensor in entry.inputs
+        for axis, size in zip(tensor.shape, profile.maximum[tensor.name], strict=True)
+        if axis == "batch"
+    )
+    return max(sizes, default=None)
 
 
 def largest_frames(entry: EngineEntry) -> int | None:
