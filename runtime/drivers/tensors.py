@@ -13,7 +13,7 @@ from voirs_vocoder.runtime.artifact.manifest import (
     Manifest,
     TensorInfo,
 )
-from voirs_vocoder.runtime.drivers.batch_graph import LENGTHS
+from voirs_vocoder.runtime.drivers.row_graph import LENGTHS
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.streaming.graph_stream import BEGIN, END_FRAME, NEXT_STATE, STATE
 
