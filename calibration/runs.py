@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from voirs_vocoder.runtime.config import default_threads
 from voirs_vocoder.runtime.errors import InputError
@@ -36,7 +35,7 @@ def observe(
         For each feed, the values of every tensor by name.
 
     Raises:
-        InputError: A feed does not fit the graph.
+        InputError: A feed does not fit the graph, or ONNX Runtime does not take the graph.
     """
     tapped = onnx.ModelProto()
     tapped.CopyFrom(model)
@@ -59,7 +58,7 @@ def run_all(model: onnx.ModelProto, feeds: Sequence[Feed]) -> Outputs:
         feeds: Inputs of the graph, run by run.
 
     Raises:
-        InputError: A feed does not fit the graph.
+        InputError: A feed does not fit the graph, or ONNX Runtime does not take the graph.
     """
     runner = _session(model, optimize=False)
     return [_run(runner, None, feed, number) for number, feed in enumerate(feeds)]
@@ -68,11 +67,9 @@ def run_all(model: onnx.ModelProto, feeds: Sequence[Feed]) -> Outputs:
 def _run(
     runner: onnxruntime.InferenceSession, names: list[str] | None, feed: Feed, number: int
 ) -> list[NDArray[np.float32]]:
-    # ONNX Runtime raises ValueError for a missing input and these, which share no base of their own, for the rest.
-    refusals = (ValueError, ort_errors.InvalidArgument, ort_errors.Fail, ort_errors.RuntimeException)
     try:
         values: list[NDArray[np.float32]] = runner.run(names, dict(feed))
-    except refusals as error:
+    except Exception as error:  # pybind11 raises classes of its own below Exception
         raise InputError(
             f"calibration run {number} does not fit the graph ({' '.join(str(error).split())}); "
             "check the inputs' names, types and shapes"
@@ -86,6 +83,11 @@ def _session(model: onnx.ModelProto, *, optimize: bool) -> onnxruntime.Inference
     options.intra_op_num_threads = default_threads() or 0
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    try:
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # as above
+        raise InputError(
+            f"ONNX Runtime does not take the graph ({' '.join(str(error).split())}); export the artifact again"
+        ) from error

@@ -167,11 +167,10 @@ def _fp16(
 
 
 def _fp16_on_cpu(data: bytes) -> bytes:
-    import onnx
-
     from voirs_vocoder.export.passes import fp16_twin
+    from voirs_vocoder.export.passes.read_model import read_model
 
-    twin: bytes = fp16_twin(onnx.load_from_string(data)).SerializeToString()
+    twin: bytes = fp16_twin(read_model(data, "the FP16 graph")).SerializeToString()
     return twin
 
 

@@ -9,16 +9,29 @@ import msgspec
 from voirs_vocoder.calibration.dataset import calibration_set_from_folder
 from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.derive import DerivationPlan, calibration_record, derive_graphs
-from voirs_vocoder.export.graphs.built import BuiltGraph
+from voirs_vocoder.export.graphs.built import BuiltGraph, open_graph
+from voirs_vocoder.export.passes.read_model import read_model
 from voirs_vocoder.export.precisions import MakeOptions, get_precision
-from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, EXTRAPOLATOR_ROLE, STREAM_ROLES, Precision
+from voirs_vocoder.export.streaming.derived import random_feed
+from voirs_vocoder.runtime.artifact.manifest import (
+    BATCH_ROLES,
+    EXTRAPOLATOR_ROLE,
+    STREAM_ROLES,
+    GraphEntry,
+    Precision,
+)
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.drivers.registry import driver_roles
+from voirs_vocoder.runtime.drivers.tensors import require_tensors
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.progress import Progress, silent
 from voirs_vocoder.runtime.providers import Session, open_session
+from voirs_vocoder.runtime.providers.checked import CheckedSession
 
 __all__ = ["quantize_artifact"]
+
+_TRIAL_FRAMES = 8
 
 
 def quantize_artifact(
@@ -44,7 +57,8 @@ def quantize_artifact(
         progress: Called with what is being done, how many parts are done, and how many there are.
 
     Raises:
-        ArtifactError: The artifact is damaged, or another process is changing it.
+        ArtifactError: The artifact is damaged, has a graph that ONNX refuses, or another process is changing it.
+        ProviderError: ONNX Runtime does not run an FP32 graph, or it returns something else than the manifest states.
         InputError: The precision needs no calibration, the artifact has graphs of it already and `force` is not set, or
             the calibration is at fault.
         ExportError: A graph does not compute what it is derived from.
@@ -80,7 +94,7 @@ def quantize_artifact(
             options=options or MakeOptions(),
         )
         sources = [
-            BuiltGraph(entry, artifact.read_graph(entry))
+            _source(artifact, entry)
             for entry in kept.graphs
             if entry.precision == "fp32" and precision in entry.keep_float
         ]
@@ -93,3 +107,16 @@ def quantize_artifact(
         return changed, {graph.entry.file.path: graph.data for graph in graphs}
 
     return change_artifact(root, edit)
+
+
+def _source(artifact: Artifact, entry: GraphEntry) -> BuiltGraph:
+    """An FP32 graph of the artifact, after a trial: what fails later is not the fault of its file."""
+    manifest = artifact.manifest
+    if entry.role in driver_roles(manifest.driver):
+        require_tensors(manifest, entry)
+    data = artifact.read_graph(entry)
+    read_model(data, str(artifact.root / entry.file.path))
+    session = CheckedSession(open_graph(data, entry), entry, manifest.hop_length)
+    session.run(random_feed(entry, 1, _TRIAL_FRAMES, manifest.hop_length))
+    session.close()
+    return BuiltGraph(entry, data)

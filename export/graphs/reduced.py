@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import onnx
 
+from voirs_vocoder.calibration.edits.length_invariant_sums import length_invariant_sums
 from voirs_vocoder.calibration.edits.qdq_linter import require_tensorrt_qdq
 from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
 from voirs_vocoder.export.errors import ExportError
@@ -80,7 +81,10 @@ def int8_graphs(
         model = onnx.load_from_string(fp32.data)
         if keep_float == KEEP_ALL:
             # DiffWave's conditioner has no convolution that could gain. Its graph takes part in the precision of the
-            # artifact's other graphs, and the count of 0 states what it is.
+            # artifact's other graphs, and the count of 0 states what it is. Quantizers of those graphs read what it
+            # computes, so a stream equals its offline pass only where this graph does, to the last bit.
+            if target == "cpu":
+                model = length_invariant_sums(model, ("*",))
             graphs.append(derived_graph(fp32, model, "int8", target, {}, quantized_convolutions=0))
             continue
         result = int8_from_fp32(model, feeds, target, keep_float, config, progress=report)

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import onnx
 
-from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.runtime.artifact.graph_rules import check_graph
 from voirs_vocoder.runtime.errors import ArtifactError
 
 __all__ = ["read_model"]
 
+_MAX_REASON_CHARACTERS = 300
+
 
 def read_model(data: bytes, where: str) -> onnx.ModelProto:
-    """Parse an ONNX model.
+    """Parse an ONNX model that comes from an artifact.
 
     Args:
         data: Bytes of the model.
         where: Name of the graph in errors.
 
     Raises:
-        ExportError: The bytes are no ONNX model, or it contains something that a graph must not contain; see
+        ArtifactError: The bytes are no valid ONNX model, or it contains something that a graph must not contain; see
             `check_graph`.
     """
     try:
         check_graph(data)
-        return onnx.load_model_from_string(data)
     except ArtifactError as error:
-        raise ExportError(f"{where}: {error}") from error
-    except Exception as error:  # protocol buffers raise a class of their own below Exception
-        raise ExportError(
-            f"{where}: not an ONNX model: {' '.join(str(error).split())[:200]}; export the graph again"
+        raise ArtifactError(f"{where}: {error}") from error
+    try:
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # protocol buffers and the checker raise classes of their own below Exception
+        reason = " ".join(str(error).split())[:_MAX_REASON_CHARACTERS]
+        raise ArtifactError(
+            f"{where}: not a valid ONNX model: {reason}; export the artifact again"
         ) from error
+    return model

@@ -17,10 +17,12 @@ from voirs_vocoder.export.streaming.derived import (
     StreamRefusedError,
     derived_graphs,
     distance_from_offline,
+    in_integers,
     inferred_axes,
     kept_facts,
     random_feed,
 )
+from voirs_vocoder.export.streaming.reading import StreamingError
 from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, Figures, TensorInfo
 from voirs_vocoder.runtime.drivers.row_graph import LENGTHS
 from voirs_vocoder.runtime.progress import Progress, silent
@@ -28,6 +30,7 @@ from voirs_vocoder.runtime.progress import Progress, silent
 __all__ = ["batch_graph", "batch_graphs"]
 
 _CHECK_LENGTHS = (7, 19, 1)
+_CHECK_INTEGER_LENGTHS = (7, 19, 2)
 
 
 def batch_graphs(
@@ -64,8 +67,9 @@ def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
     entry = graph.entry
     model = onnx.load_from_string(graph.data)
     try:
-        batched = run_passes(model, [BatchPass(inferred_axes(model, entry, hop_length))])
-    except ExportError as error:
+        axes = inferred_axes(model, entry, hop_length)
+        batched = run_passes(model, [BatchPass(axes, integer_zeros=entry.target == "cpu")])
+    except (ExportError, StreamingError) as error:
         raise StreamRefusedError(str(error)) from error
     return built_graph(
         batched,
@@ -82,7 +86,8 @@ def batch_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
 
 def _compared(offline: BuiltGraph, batched: onnx.ModelProto, hop_length: int) -> Figures:
     """How far a row is from its utterance alone, on noise, with garbage after the end of the shorter utterances."""
-    lengths = np.array(_CHECK_LENGTHS, np.int64)
+    checked = _CHECK_INTEGER_LENGTHS if in_integers(offline.entry) else _CHECK_LENGTHS
+    lengths = np.array(checked, np.int64)
     frames = int(lengths.max())
     feed = random_feed(offline.entry, len(lengths), frames, hop_length)
     (name,) = (info.name for info in offline.entry.outputs)
@@ -91,7 +96,7 @@ def _compared(offline: BuiltGraph, batched: onnx.ModelProto, hop_length: int) ->
     alone_session = open_graph(offline.data, entry)
     wanted: list[NDArray[np.float32]] = []
     got: list[NDArray[np.float32]] = []
-    for row, length in enumerate(_CHECK_LENGTHS):
+    for row, length in enumerate(checked):
         alone = {key: _alone(values, row, length, frames) for key, values in feed.items()}
         result = alone_session.run(alone)[name][0]
         wanted.append(result.reshape(-1).copy())

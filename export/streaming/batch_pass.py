@@ -10,7 +10,7 @@ from voirs_vocoder.export.passes.precision_checks import all_values, refuse_unle
 from voirs_vocoder.export.streaming.axes import Axes
 from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.reading import TimeAxis
-from voirs_vocoder.export.streaming.rules import graph_rules, zeroed_values
+from voirs_vocoder.export.streaming.rules import graph_rules, quantizer_of, zeroed_values
 from voirs_vocoder.export.streaming.writer import GraphWriter
 from voirs_vocoder.runtime.drivers.row_graph import LENGTHS
 
@@ -25,11 +25,14 @@ class BatchPass(ir.passes.InPlacePass):
 
     Args:
         axes: Time axes by tensor name, as `time_axes` finds them.
+        integer_zeros: Whether a quantized tensor is zeroed in integers, so that ONNX Runtime fuses the operators on
+            both sides; TensorRT needs QuantizeLinear and DequantizeLinear side by side.
     """
 
-    def __init__(self, axes: Mapping[str, TimeAxis]) -> None:
+    def __init__(self, axes: Mapping[str, TimeAxis], *, integer_zeros: bool = False) -> None:
         super().__init__()
         self._found = axes
+        self._integer_zeros = integer_zeros
 
     def requires(self, model: ir.Model) -> None:
         """The graph is flat, typed and of standard operators.
@@ -43,7 +46,7 @@ class BatchPass(ir.passes.InPlacePass):
         """Rewrite in place."""
         graph = model.graph
         axes = Axes.of_graph(graph, self._found)
-        rules = graph_rules(graph, axes, integer_history=False)
+        rules = graph_rules(graph, axes, integer_history=self._integer_zeros)
         writer = GraphWriter(
             [value.name for value in all_values(graph)] + [LENGTHS], [node.name for node in graph]
         )
@@ -58,19 +61,20 @@ class BatchPass(ir.passes.InPlacePass):
             lengths,
             dict.fromkeys(rates, (0,)),
         )
-        multiplied = []
+        masked = []
         for value in zeroed:
             if value.dtype is None:
                 raise ir.passes.PassError(f"{value} must have a type")
-            mask = masks.of(axes.require(value), 0, value.dtype)
-            multiplied.append((value, mask))
+            zero_point = _zero_point(value)
+            dtype = value.dtype if zero_point is None else ir.DataType.BOOL
+            masked.append((value, masks.of(axes.require(value), 0, dtype), zero_point))
         head = list(writer.nodes)
         graph.inputs.append(lengths)
         for constant in writer.constants.values():
             graph.register_initializer(constant)
         graph.insert_before(graph[0], head)
-        for value, mask in multiplied:
-            _zero(graph, value, mask, writer)
+        for value, mask, zero_point in masked:
+            _zero(graph, value, mask, zero_point, writer)
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
@@ -83,15 +87,24 @@ class BatchPass(ir.passes.InPlacePass):
             raise ir.passes.PostconditionError("a batch graph needs the input lengths")
 
 
-def _zero(graph: ir.Graph, value: ir.Value, mask: ir.Value, writer: GraphWriter) -> None:
-    """Insert the product of a tensor with a mask, and let all readers of the tensor read it, except Shape."""
+def _zero_point(value: ir.Value) -> ir.Value | None:
+    """The integer that stands for zero in a quantized tensor; None for a tensor in which zero is zero."""
+    quantizer = quantizer_of(value)
+    return None if quantizer is None or len(quantizer.inputs) < 3 else quantizer.inputs[2]
+
+
+def _zero(
+    graph: ir.Graph, value: ir.Value, mask: ir.Value, zero_point: ir.Value | None, writer: GraphWriter
+) -> None:
+    """Insert zeros outside a mask into a tensor, and let all readers of the tensor read the result, except Shape."""
     readers = list(value.uses())
     producer = value.producer()
-    (product,) = writer.add("Mul", [value, mask], name=f"{value.name}.masked")
+    operator, inputs = ("Mul", [value, mask]) if zero_point is None else ("Where", [mask, value, zero_point])
+    (zeroed,) = writer.add(operator, inputs, name=f"{value.name}.masked")
     node = writer.nodes.pop()
     for reader, index in readers:
         if reader.op_type != "Shape":
-            reader.replace_input_with(index, product)
+            reader.replace_input_with(index, zeroed)
     last_of_mask = mask.producer()
     behind = producer if producer is not None else last_of_mask
     if behind is None:

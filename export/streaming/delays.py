@@ -123,6 +123,8 @@ def _problem(
             late[delays[root]] = late.get(delays[root], 0) - 1
             # lag = start - delay - last + stride - 1 >= 0, and history >= start - delay - first
             program.at_least(late, reading.last - reading.stride + 1)
+            if rule.at_once:
+                program.equal(late, 0)
             wanted = {variable: -factor for variable, factor in late.items()}
             program.at_least({**wanted, histories[root]: 1}, -reading.first)
     return _Problem(program, delays, histories, starts)

@@ -103,6 +103,8 @@ def _pointwise(node: ir.Node, axes: Axes, timed: list[int], *, integer_history: 
             or (node.op_type == "QuantizeLinear" and not integer_history)
         ),
         zeros=zeros,
+        # ONNX Runtime computes a convolution in integers only where its quantizer follows immediately.
+        at_once=node.op_type == "QuantizeLinear" and integer_history,
     )
 
 

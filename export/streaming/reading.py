@@ -89,6 +89,7 @@ class Rule:
             better kept before it than after it.
         zeros: Whether the outputs are zero where the inputs are: never, where any input is, or where all are.
         passes: Whether the output is the reading itself and no node is needed.
+        at_once: Whether the output must not wait for its input, so that no history lies between them.
     """
 
     readings: tuple[Reading, ...]
@@ -96,3 +97,4 @@ class Rule:
     transparent: bool = False
     zeros: Zeros = "never"
     passes: bool = False
+    at_once: bool = False

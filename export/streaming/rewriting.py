@@ -11,7 +11,7 @@ from voirs_vocoder.export.streaming.axes import Axes
 from voirs_vocoder.export.streaming.delays import Window, scheduled
 from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.reading import Rule, StreamingError, TimeAxis
-from voirs_vocoder.export.streaming.rules import graph_rules, parents, zeroed_values
+from voirs_vocoder.export.streaming.rules import graph_rules, parents, quantizer_of, zeroed_values
 from voirs_vocoder.export.streaming.states import History, States
 from voirs_vocoder.export.streaming.writer import END, GraphWriter
 from voirs_vocoder.runtime.streaming.graph_stream import BEGIN, END_FRAME, NEXT_STATE, STATE
@@ -57,7 +57,7 @@ class Rewriting:
         )
         self._histories = {
             value: History(
-                str(value.name), self._axes.require(value), length, _dtype(value), _quantizer(value)
+                str(value.name), self._axes.require(value), length, _dtype(value), quantizer_of(value)
             )
             for value, length in self._schedule.histories.items()
         }
@@ -167,7 +167,7 @@ class Rewriting:
         axis, delay, name = self._axes.require(value), self._schedule.delays[value], f"{value.name}.masked"
         if self._masks is None or axis.axis != axis.rank - 1 or axis.shape[0] is not None:
             raise StreamingError(f"{value} is read beyond the utterance, so time must be its last axis")
-        quantizer = _quantizer(value)
+        quantizer = quantizer_of(value)
         if quantizer is not None:
             # The integer that stands for zero is the zero point; a product would not give it.
             mask = self._masks.of(axis, delay, ir.DataType.BOOL)
@@ -244,8 +244,3 @@ def _dtype(value: ir.Value) -> ir.DataType:
     if value.dtype is None:
         raise StreamingError(f"{value} must have a type")
     return value.dtype
-
-
-def _quantizer(value: ir.Value) -> ir.Node | None:
-    node = value.producer()
-    return node if node is not None and node.op_type == "QuantizeLinear" else None

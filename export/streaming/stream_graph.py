@@ -18,10 +18,12 @@ from voirs_vocoder.export.streaming.derived import (
     StreamRefusedError,
     derived_graphs,
     distance_from_offline,
+    in_integers,
     inferred_axes,
     kept_facts,
     random_feed,
 )
+from voirs_vocoder.export.streaming.reading import StreamingError
 from voirs_vocoder.export.streaming.streaming_pass import StreamingPass
 from voirs_vocoder.runtime.artifact.manifest import STREAM_ROLES, Figures, GraphEntry, TensorInfo
 from voirs_vocoder.runtime.progress import Progress, silent
@@ -31,6 +33,7 @@ from voirs_vocoder.runtime.streaming.graph_stream import BEGIN, END_FRAME, NEXT_
 __all__ = ["STREAM_ROLES", "stream_graph", "stream_graphs"]
 
 _CHECK_CHUNKS = (5, 1, 8, 3)
+_CHECK_INTEGER_CHUNKS = (5, 2, 8, 3)
 _CHECK_BATCH = 2
 
 
@@ -74,7 +77,7 @@ def stream_graph(graph: BuiltGraph, hop_length: int) -> BuiltGraph:
             inferred_axes(model, entry, hop_length), integer_history=entry.target == "cpu"
         )
         streamed = run_passes(model, [streaming, EvenPaddingPass()])
-    except ExportError as error:
+    except (ExportError, StreamingError) as error:
         raise StreamRefusedError(str(error)) from error
     (output,) = entry.outputs
     state = ("batch", streaming.state_size)
@@ -105,11 +108,13 @@ def _compared(offline: BuiltGraph, stream: BuiltGraph, hop_length: int) -> Figur
     """How far the stream is from the offline pass, on noise in uneven chunks."""
     delay = stream.entry.facts.delay_samples or 0
     look_ahead = -(-delay // hop_length)
-    frames = look_ahead + sum(_CHECK_CHUNKS)
+    chunks = _CHECK_INTEGER_CHUNKS if in_integers(offline.entry) else _CHECK_CHUNKS
+    frames = look_ahead + sum(chunks)
     feed = random_feed(offline.entry, _CHECK_BATCH, frames, hop_length)
     (name,) = (info.name for info in offline.entry.outputs)
     wanted = open_graph(offline.data, offline.entry).run(feed)[name]
-    streamed = _streamed(open_graph(stream.data, stream.entry), stream.entry, feed, frames, look_ahead)
+    session = open_graph(stream.data, stream.entry)
+    streamed = _streamed(session, stream.entry, feed, frames, frames + look_ahead, chunks)
     rate = wanted.shape[-1] // frames
     late = delay * rate // hop_length
     got = streamed[..., late : late + wanted.shape[-1]]
@@ -121,14 +126,15 @@ def _streamed(
     entry: GraphEntry,
     feed: dict[str, NDArray[np.generic]],
     frames: int,
-    look_ahead: int,
+    stop: int,
+    chunks: Sequence[int],
 ) -> NDArray[np.float32]:
     output = entry.outputs[0].name
     state = np.zeros((_CHECK_BATCH, entry.facts.state_size or 0), np.float32)
     pieces = []
     start, turn = 0, 0
-    while start < frames + look_ahead:
-        count = _CHECK_CHUNKS[turn % len(_CHECK_CHUNKS)]
+    while start < stop:
+        count = chunks[turn % len(chunks)]
         turn += 1
         chunk = {name: _part(values, start, count, frames) for name, values in feed.items()}
         end = frames - start if start + count >= frames else UNKNOWN_END

@@ -84,12 +84,17 @@ def _shapes(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(
-        tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
     feeds = _feeds(inputs, hop_length, batch, frames)
     wanted = [name for name in names if name not in feeds]
-    results = session.run(wanted, dict(feeds))
+    try:
+        session = onnxruntime.InferenceSession(
+            tapped.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        results = session.run(wanted, dict(feeds))
+    except Exception as error:  # pybind11 raises classes of its own below Exception
+        raise StreamingError(
+            f"ONNX Runtime must run the graph on {frames} frames, got {' '.join(str(error).split())[:300]}"
+        ) from error
     return {
         **{name: value.shape for name, value in feeds.items()},
         **{name: np.shape(value) for name, value in zip(wanted, results, strict=True)},

@@ -57,8 +57,8 @@ def engine_from_onnx(
 
     Raises:
         ProviderError: The library is not installed, or `tensorrt` finds no GPU.
-        ExportError: The graph is no ONNX model of standard operators, or is of another precision; TensorRT refuses it,
-            or the build fails.
+        ArtifactError: The graph is no valid ONNX model of standard operators.
+        ExportError: The graph is of another precision, TensorRT refuses it, or the build fails.
     """
     flavor = load_flavor(config.backend)
     # TensorRT for RTX receives a list of GPUs and examines none, which makes builds with and without one the same.

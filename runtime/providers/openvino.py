@@ -73,9 +73,10 @@ class OpenVinoSession:
             self._model = self._core.read_model(graph, b"")
             if not self._by_shape:
                 self._request(None)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[-300:]
-            raise ProviderError(f"provider 'openvino' does not load {entry.file.path}: {reason}") from error
+        except Exception as error:  # pybind11 raises classes of its own below Exception
+            raise ProviderError(
+                f"provider 'openvino' does not load {entry.file.path}: {_one_line(error)}"
+            ) from error
 
     @property
     def prepared_shapes(self) -> int:
@@ -89,10 +90,8 @@ class OpenVinoSession:
                 request = self._request(_shapes(inputs) if self._by_shape else None)
                 results = request.infer(dict(inputs), share_inputs=True)
             return {name: results[name] for name in self._outputs}
-        except RuntimeError as error:
-            raise ProviderError(
-                f"provider 'openvino' failed: {' '.join(str(error).split())[-300:]}"
-            ) from error
+        except Exception as error:  # as above
+            raise ProviderError(f"provider 'openvino' failed: {_one_line(error)}") from error
 
     def bind(
         self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
@@ -123,6 +122,11 @@ class OpenVinoSession:
 
 def _shapes(inputs: Mapping[str, NDArray[np.generic]]) -> _Shapes:
     return tuple((name, values.shape) for name, values in sorted(inputs.items()))
+
+
+def _one_line(error: Exception) -> str:
+    """The end of an error's text, which states the reason; places in OpenVINO's source come before it."""
+    return " ".join(str(error).split())[-300:] or type(error).__name__
 
 
 def _import_openvino() -> Any:
