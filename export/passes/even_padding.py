@@ -87,7 +87,9 @@ def _weight_chain(value: ir.Value | None) -> list[ir.Value] | None:
     """The weight and what it is made of, up to the constant; None where other nodes read one of them."""
     chain = []
     while value is not None:
-        if len(list(value.uses())) != 1 or value.is_graph_output():
+        # Nodes that an earlier pass took out of the graph may still read it.
+        readers = [reader for reader, _ in value.uses() if reader.graph is not None]
+        if len(readers) != 1 or value.is_graph_output():
             return None
         chain.append(value)
         producer = value.producer()
