@@ -150,6 +150,9 @@ class FakeEngine:
     def get_tensor_name(self, index):
         return ("mel", "audio")[index]
 
+    def get_tensor_dtype(self, name):
+        return "HALF" if f"dtype of {name}" in self.refusing else "FLOAT"
+
     def create_execution_context(self, strategy):
         self.calls.append(("context", strategy))
         return None if "context" in self.refusing else FakeContext(self)
@@ -159,6 +162,7 @@ class FakeTensorRT:
     """Stands in for the module `tensorrt_rtx`."""
 
     ExecutionContextAllocationStrategy = SimpleNamespace(ON_PROFILE_CHANGE="on profile change")
+    DataType = SimpleNamespace(FLOAT="FLOAT", INT64="INT64")
 
     def __init__(self, refusing=()):
         self.log = EngineLog()
@@ -248,6 +252,13 @@ def test_each_profile_keeps_one_context():
     for frames in (4, 20, 4, 20):
         session.run({"mel": mel_of(1, frames)})
     assert [call[1] for call in module.engine.calls if call[0] == "profile"] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["mel", "audio"])
+def test_an_engine_of_another_element_type_is_refused(name):
+    """Its results would fill the memory of the host in part only."""
+    with pytest.raises(ProviderError, match=f"{name} must be float32 as its manifest states, got HALF"):
+        open_toy(refusing=(f"dtype of {name}",))
 
 
 def test_host_code_in_an_engine_is_never_allowed():

@@ -89,7 +89,7 @@ class EngineSession:
             raise ProviderError(
                 f"{self.backend} does not load {entry.file.path}: {self._log.errors(messages)}; build the engine again"
             )
-        self._check_contents(loaded)
+        self._check_contents(loaded, module)
         self._engine: TrtEngine | None = loaded
         self._stream = cuda.create_stream()
 
@@ -159,7 +159,7 @@ class EngineSession:
     ) -> None:
         self.close()
 
-    def _check_contents(self, engine: TrtEngine) -> None:
+    def _check_contents(self, engine: TrtEngine, module: TrtModule) -> None:
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
         expected = {*self.input_names, *self.output_names}
         if names != expected or engine.num_optimization_profiles != len(self._entry.profiles):
@@ -167,6 +167,13 @@ class EngineSession:
                 f"{self._entry.file.path} has tensors {_listed(names)} and {engine.num_optimization_profiles} "
                 f"profiles, its manifest states {_listed(expected)} and {len(self._entry.profiles)}; build it again"
             )
+        types = {"float32": module.DataType.FLOAT, "int64": module.DataType.INT64}
+        for tensor in (*self._entry.inputs, *self._entry.outputs):
+            if engine.get_tensor_dtype(tensor.name) != types[tensor.dtype]:
+                raise ProviderError(
+                    f"{self._entry.file.path}: {tensor.name} must be {tensor.dtype} as its manifest states, got "
+                    f"{engine.get_tensor_dtype(tensor.name)}; build it again"
+                )
 
     def _checked(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         if set(inputs) != set(self.input_names):

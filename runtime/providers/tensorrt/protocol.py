@@ -46,6 +46,10 @@ class TrtEngine(Protocol):
         """Name of an input or output; index counts both."""
         ...
 
+    def get_tensor_dtype(self, name: str) -> Any:
+        """Element type of an input or output, a member of `DataType`."""
+        ...
+
     def create_execution_context(self, strategy: Any) -> TrtContext | None:
         """A context, or None when its memory cannot be allocated."""
         ...
@@ -64,6 +68,7 @@ class TrtRuntime(Protocol):
 class TrtModule(Protocol):
     """The module `tensorrt` or `tensorrt_rtx`, as far as running an engine needs it."""
 
+    DataType: Any
     ExecutionContextAllocationStrategy: Any
 
     def Runtime(self, logger: Any) -> TrtRuntime:  # noqa: N802 - the library's name
