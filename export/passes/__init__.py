@@ -8,6 +8,7 @@ from voirs_vocoder.export.passes.name_nodes import NameNodesPass
 from voirs_vocoder.export.passes.run import run_passes
 from voirs_vocoder.export.passes.set_model_metadata import SetModelMetadataPass
 from voirs_vocoder.export.passes.strip_exporter_metadata import StripExporterMetadataPass
+from voirs_vocoder.export.passes.undilated_conv2d import UndilatedConv2dPass
 
 __all__ = [
     "Conv2dFromConv1dPass",
@@ -17,6 +18,7 @@ __all__ = [
     "NameNodesPass",
     "SetModelMetadataPass",
     "StripExporterMetadataPass",
+    "UndilatedConv2dPass",
     "fp16_from_fp32",
     "fp16_twin",
     "run_passes",

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import graph_feed
-from voirs_vocoder.export.passes import Conv2dFromConv1dPass, NameNodesPass, run_passes
+from voirs_vocoder.export.passes import Conv2dFromConv1dPass, NameNodesPass, UndilatedConv2dPass, run_passes
+from voirs_vocoder.export.passes.gpu_linter import cpu_nodes, fixed_sizes
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.metrics import snr_db
 
@@ -146,22 +147,66 @@ def test_a_graph_without_1d_convolutions_stays_as_it_is():
     assert converted(before) == run_passes(before, [NameNodesPass()])
 
 
+def undilated(model: onnx.ModelProto) -> onnx.ModelProto:
+    return run_passes(converted(model), [UndilatedConv2dPass()])
+
+
+def dilations(model: onnx.ModelProto) -> set[int]:
+    found = (a.ints for node in model.graph.node for a in node.attribute if a.name == "dilations")
+    return {value for values in found for value in values}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(2, 5),
+    st.sampled_from([1, 2, 4]),
+    st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    st.integers(11, 40),
+    st.sampled_from(["", ', auto_pad = "NOTSET", strides = [1], kernel_shape = [3]']),
+)
+def test_a_dilated_convolution_is_one_over_a_view(dilation, group, pads, frames, attributes):
+    before = graph(
+        f"y = Conv<dilations = [{dilation}], group = {group}, pads = [{pads[0]}, {pads[1]}]{attributes}>(x, w, b)",
+        f"float[4,{4 // group},3] w, float[4] b",
+    )
+    after = undilated(before)
+    assert dilations(after) == {1}
+    require_equal(before, after, frames)
+
+
+def test_two_dilated_convolutions_may_share_a_kernel_and_an_input():
+    before = graph(
+        "a = Conv<dilations = [2], pads = [2, 2]>(x, w) b = Conv<dilations = [3], pads = [3, 3]>(x, w) y = Add(a, b)"
+    )
+    require_equal(before, undilated(before))
+
+
+def test_a_dilated_convolution_with_a_stride_stays():
+    before = graph("y = Conv<dilations = [2], strides = [2]>(x, w)")
+    assert dilations(undilated(before)) == {1, 2}
+    require_equal(before, undilated(before))
+
+
 @pytest.mark.parametrize("fixture", ["tiny_artifact", "tiny_waveglow", "tiny_diffwave"])
 def test_every_graph_of_an_artifact_gives_the_same(fixture, request):
     require_equal_artifact(request.getfixturevalue(fixture))
 
 
 def require_equal_artifact(root: Path) -> None:
-    """Every graph of an artifact, in every precision, against its 2-D form."""
+    """Every graph of an artifact, in every precision, against its 2-D forms."""
     artifact = Artifact.open(root)
     hop_length = artifact.manifest.hop_length
     for entry in artifact.manifest.graphs:
         before = onnx.load(root / entry.file.path)
-        after = converted(before)
-        assert [*after.graph.input, *after.graph.output] == [*before.graph.input, *before.graph.output]
         feed = graph_feed(entry, hop_length)
-        for wanted, got in zip(run(before, feed), run(after, feed), strict=True):
-            if entry.precision == "fp32":
-                np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6 * max(1, np.abs(wanted).max()))
-            else:  # sums in another order round differently here and there
-                assert snr_db(wanted.reshape(-1), got.reshape(-1)) > 45, entry.name
+        expected = run(before, feed)
+        for after in (converted(before), undilated(before)):
+            assert [*after.graph.input, *after.graph.output] == [*before.graph.input, *before.graph.output]
+            sizes = fixed_sizes(after, batch=2, frames=32, hop_length=hop_length)
+            assert cpu_nodes(after, sizes) == (), entry.name
+            for wanted, got in zip(expected, run(after, feed), strict=True):
+                if entry.precision == "fp32":
+                    limit = 1e-6 * max(1, np.abs(wanted).max())
+                    np.testing.assert_allclose(got, wanted, rtol=0, atol=limit)
+                else:  # sums in another order round differently here and there
+                    assert snr_db(wanted.reshape(-1), got.reshape(-1)) > 45, entry.name
