@@ -6,7 +6,6 @@ A family declares its configuration as a subclass of `ModelConfig`, whose fields
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import reprlib
 from collections.abc import Mapping
@@ -17,7 +16,10 @@ import msgspec
 from msgspec import Meta
 
 from voirs_vocoder.reference_models.errors import ModelConfigError
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import read_bounded
 from voirs_vocoder.runtime.mel.convention import CONVENTIONS, MelConvention
+from voirs_vocoder.runtime.structured import json_value
 
 __all__ = [
     "Betas",
@@ -96,13 +98,16 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
                 cannot work with.
         """
         try:
-            if path.stat().st_size > _MAX_CONFIG_BYTES:
-                raise ModelConfigError(f"{path}: a configuration has at most {_MAX_CONFIG_BYTES} bytes")
-            values = json.loads(path.read_bytes())
-        except OSError as error:
-            raise ModelConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise ModelConfigError(f"{path}: the configuration must be JSON: {error}") from error
+            data = read_bounded(path, _MAX_CONFIG_BYTES)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            raise ModelConfigError(
+                f"{path}: cannot read the configuration, which must be JSON: {reason}"
+            ) from error
+        try:
+            values = json_value(data)
+        except InputError as error:
+            raise ModelConfigError(f"{path}: the configuration cannot be used: {error}") from error
         if not isinstance(values, dict):
             raise ModelConfigError(
                 f"{path}: the configuration must be a JSON object, got {type(values).__name__}"

@@ -3,7 +3,7 @@
 Each message states the rule, the value received and the remedy.
 """
 
-__all__ = ["CheckpointError", "ModelConfigError", "ReferenceModelError"]
+__all__ = ["CheckpointError", "CheckpointWarning", "ModelConfigError", "ReferenceModelError"]
 
 
 class ReferenceModelError(Exception):
@@ -16,3 +16,7 @@ class CheckpointError(ReferenceModelError):
 
 class ModelConfigError(ReferenceModelError):
     """A model configuration is malformed, or describes a model that cannot work."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint holds several sets of weights; the message names those that were taken."""

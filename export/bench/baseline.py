@@ -24,6 +24,7 @@ from voirs_vocoder.runtime.files import read_bounded
 from voirs_vocoder.runtime.metrics import FIGURES, measure
 from voirs_vocoder.runtime.metrics.pitch import f0_hz
 from voirs_vocoder.runtime.progress import Progress, silent
+from voirs_vocoder.runtime.structured import decode_json
 
 __all__ = [
     "Baseline",
@@ -188,16 +189,29 @@ def decode_baseline(data: bytes, where: str) -> Baseline:
     """A baseline from the content of its file.
 
     Raises:
-        InputError: It is none, or of a later format; `where` begins the message.
+        InputError: It is none, of a later format, or has figures that this version does not measure; `where` begins the
+            message.
     """
     try:
-        baseline = msgspec.json.decode(data, type=Baseline)
-    except msgspec.DecodeError as error:
+        baseline = decode_json(data, Baseline)
+    except InputError as error:
         raise InputError(
             f"{where}: not a baseline ({error}); make one with voirs-vocoder bench DIR --speech S --save-baseline FILE"
         ) from error
     if baseline.format != _FORMAT:
         raise InputError(f"{where}: baseline format must be {_FORMAT}, got {baseline.format}; make a new one")
+    recordings = {recording.name for recording in baseline.recordings}
+    for title, graph in baseline.graphs.items():
+        golden = {name for figures in graph.golden.values() for name in figures}
+        for kind, names, known in (
+            ("figure", set(graph.quality), {*_QUALITY, *_SIGNAL}),
+            ("figure", golden, set(_GOLDEN_TOLERANCES)),
+            ("recording", set(graph.golden), recordings),
+        ):
+            if unknown := sorted(names - known):
+                raise InputError(
+                    f"{where}: {title!r} has the unknown {kind} {unknown[0]!r}; make a new baseline"
+                )
     return baseline
 
 
@@ -239,8 +253,9 @@ def _changes(graph: str, then: GraphBaseline, now: GraphBaseline) -> Iterator[Ch
         yield Change(graph, None, name, before, value, FIGURES[name].is_worse(before, value))
     for recording, figures in then.golden.items():
         for name, before in figures.items():
-            value = now.golden[recording][name]
+            value = now.golden.get(recording, {}).get(name, math.nan)
             within = abs(value - before) <= _GOLDEN_TOLERANCES[name]
+            # NaN is not within any tolerance.
             yield Change(graph, recording, name, before, value, not within)
     slower = now.time_ratio.low > _RATIO_TOLERANCE * then.time_ratio.high
     yield Change(graph, None, "time / fp32", then.time_ratio.median, now.time_ratio.median, slower)

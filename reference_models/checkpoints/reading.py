@@ -1,8 +1,7 @@
 """Checkpoints in, without executing anything in them; safetensors out.
 
 The format is recognized by content, never by the file's name: safetensors, torch's zip archives, and the older
-pickle stream. Pickles go through torch's `weights_only` loader, which knows tensors and containers and nothing else;
-where a family was published as whole pickled modules, through `pickled_module`, which takes the tensors out.
+pickle stream. Pickles go through `pickled_module`, which takes the tensors out.
 """
 
 from __future__ import annotations
@@ -10,32 +9,46 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import pickle
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from voirs_vocoder.reference_models.checkpoints.pickled_module import ModuleShell, unpickle_modules
+from voirs_vocoder.reference_models.checkpoints.inert_pickle import shown
+from voirs_vocoder.reference_models.checkpoints.pickled_module import unpickle_modules
+from voirs_vocoder.reference_models.checkpoints.state_dict import (
+    find_state_dict,
+    left_out,
+    listed,
+    plain_names,
+    weights_of,
+)
 from voirs_vocoder.reference_models.checkpoints.weight_norm import (
     fold_weight_norm,
     folded_state_dict,
     official_names,
 )
-from voirs_vocoder.reference_models.errors import CheckpointError
+from voirs_vocoder.reference_models.errors import CheckpointError, CheckpointWarning
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import read_bounded
 
-__all__ = ["Checkpoint", "load_into", "read_checkpoint", "save_safetensors"]
+__all__ = ["Checkpoint", "fitted_model", "load_into", "read_checkpoint", "save_safetensors"]
+
+Model = TypeVar("Model", bound=nn.Module)
 
 _MAX_CHECKPOINT_BYTES = 4 << 30
-_MAX_LISTED = 8
-_WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Parsed, the description of the tensors takes some fifteen times its size; published files have at most 1 MiB of it.
+_MAX_HEADER_BYTES = 8 << 20
+# Weights hardly compress: float32 that was float16 takes half.
+_MAX_INFLATION = 4
 
 
 @dataclass(frozen=True)
@@ -47,12 +60,14 @@ class Checkpoint:
         tensors: Weights by parameter name, float32, finite.
         sha256: SHA-256 of the file's bytes, in lower-case hex.
         format: `safetensors`, `torch-zip` or `torch-pickle`.
+        choice: Which of the file's weights were taken; None where there was no choice.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
     sha256: str
     format: str
+    choice: str | None = None
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Checkpoint:
         """A copy of the checkpoint with other tensors, such as renamed ones."""
@@ -72,27 +87,45 @@ def read_checkpoint(
             publishes none.
 
     Returns:
-        The weights; a `module.` before every name, left by data-parallel training, is dropped.
+        The weights by the names of the family; a `module.` before every name, left by parallel training, and every
+        `_orig_mod.`, left by compilation, is dropped.
 
     Raises:
         CheckpointError: The file cannot be read, would execute code, is broken, or holds no weights.
     """
     data = _read(path)
-    form = _recognized_format(path, data)
-    if form == "safetensors":
-        try:
-            loaded: object = safetensors.torch.load(data)
-        except (SafetensorError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path}: a broken safetensors file: {error}") from error
-    else:
-        loaded = _unpickle(path, data, form, module_classes)
-    if isinstance(loaded, dict):
-        nested = (loaded[key] for key in weights_keys if isinstance(loaded.get(key), (dict, ModuleShell)))
-        loaded = next(nested, loaded)
-    if isinstance(loaded, ModuleShell):
-        loaded = loaded.state_dict()
-    tensors = _weights(path, loaded, weights_keys, len(data))
-    return Checkpoint(path, tensors, hashlib.sha256(data).hexdigest(), form)
+    try:
+        form = _recognized_format(data)
+        loaded, content_bytes = _loaded(data, form, module_classes)
+        state, choice = find_state_dict(loaded, weights_keys)
+        named, selection = plain_names(state, weights_keys)
+        tensors = weights_of(named, content_bytes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}{_generator_beside(path)}") from error
+    remarks = "; ".join(filter(None, (choice, selection)))
+    return Checkpoint(path, tensors, hashlib.sha256(data).hexdigest(), form, remarks or None)
+
+
+def fitted_model(make: Callable[[], Model], checkpoint: Checkpoint) -> Model:
+    """Make a model with a checkpoint's weights; nothing is allocated before the shapes have been compared.
+
+    Args:
+        make: Makes the model that a configuration describes.
+        checkpoint: Weights of that model.
+
+    Raises:
+        CheckpointError: Parameters are missing, unexpected or of another shape; all are listed.
+
+    Warns:
+        CheckpointWarning: There was a choice between several weights.
+    """
+    with torch.device("meta"):
+        outline = make()
+    checkpoint = _without_prefix(outline, checkpoint)
+    _fitting_state(outline, checkpoint)
+    model = make()
+    load_into(model, checkpoint)
+    return model
 
 
 def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
@@ -100,7 +133,22 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
 
     Raises:
         CheckpointError: Parameters are missing, unexpected or of another shape; all are listed.
+
+    Warns:
+        CheckpointWarning: There was a choice between several weights.
     """
+    model.load_state_dict(_fitting_state(model, checkpoint))
+    if checkpoint.choice is not None:
+        warnings.warn(f"{checkpoint.path}: {checkpoint.choice}", CheckpointWarning, stacklevel=2)
+
+
+def save_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights as safetensors; the same weights give the same bytes."""
+    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _fitting_state(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The weights under the names that the model has, which loses its weight norm if they have none."""
     state = official_names(checkpoint.tensors)
     if any(
         name.endswith(".weight_g") and name not in state and f"{name.removesuffix('_g')}" in state
@@ -117,39 +165,54 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
         if name in state and state[name].shape != tensor.shape
     ]
     problems = [
-        f"{len(names)} {kind}: {', '.join(names[:_MAX_LISTED])}{', ...' if len(names) > _MAX_LISTED else ''}"
+        f"{len(names)} {kind}: {listed(names)}"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped))
         if names
     ]
     if problems:
         raise CheckpointError(
             f"{checkpoint.path}: the checkpoint does not fit the configuration ({'; '.join(problems)}); "
-            "is the configuration that of this checkpoint?"
+            f"{checkpoint.choice or 'is the configuration that of this checkpoint?'}"
         )
-    model.load_state_dict(state)
+    return state
 
 
-def save_safetensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write weights as safetensors; the same weights give the same bytes."""
-    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+def _without_prefix(model: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
+    """The weights of the model alone, where a training wrote one name before those of all of its weights."""
+    anchor = next((name for name in model.state_dict() if name.endswith(".bias")), None)
+    names = checkpoint.tensors
+    if anchor is None or anchor in names:
+        return checkpoint
+    prefixes = [name.removesuffix(anchor) for name in names if name.endswith(f".{anchor}")]
+    if len(prefixes) > 1:
+        raise CheckpointError(
+            f"{checkpoint.path}: the file holds several models ({listed(prefixes)}); save the one to export alone"
+        )
+    if not prefixes:
+        return checkpoint
+    own = {name.removeprefix(prefixes[0]): names[name] for name in names if name.startswith(prefixes[0])}
+    if len(own) == len(names):
+        return checkpoint.with_tensors(own)
+    selection = left_out(len(own), prefixes[0], len(names) - len(own))
+    remarks = "; ".join(filter(None, (checkpoint.choice, selection)))
+    return dataclasses.replace(checkpoint, tensors=own, choice=remarks)
 
 
 def _read(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > _MAX_CHECKPOINT_BYTES:
-            raise CheckpointError(
-                f"{path}: a checkpoint has at most {_MAX_CHECKPOINT_BYTES} bytes, got {size}"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot read the checkpoint: {error.strerror}") from error
-    if not data:
-        raise CheckpointError(f"{path}: the checkpoint is empty; was the download cut off?")
-    return data
+        return read_bounded(path, _MAX_CHECKPOINT_BYTES)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise CheckpointError(f"{path}: cannot read the checkpoint: {reason}") from error
 
 
-def _recognized_format(path: Path, data: bytes) -> str:
+def _generator_beside(path: Path) -> str:
+    """Hint at the file that HiFi-GAN's training writes beside that of the discriminators."""
+    beside = path.with_name(f"g_{path.name.removeprefix('do_')}")
+    return f"; {shown(beside.name)} lies beside it" if path.name.startswith("do_") and beside.exists() else ""
+
+
+def _recognized_format(data: bytes) -> str:
     if data[:4] == b"PK\x03\x04":
         return "torch-zip"
     if data[:1] == b"\x80":
@@ -158,79 +221,35 @@ def _recognized_format(path: Path, data: bytes) -> str:
         (header_bytes,) = struct.unpack("<Q", data[:8])
         if data[8:9] == b"{" and header_bytes <= len(data) - 8:
             return "safetensors"
-    raise CheckpointError(f"{path}: neither a PyTorch checkpoint nor a complete safetensors file")
+    raise CheckpointError("neither a PyTorch checkpoint nor a complete safetensors file")
 
 
-def _unpickle(path: Path, data: bytes, form: str, module_classes: frozenset[str] | None) -> object:
-    if form == "torch-zip":
-        _refuse_inflating_archive(path, data)
-    if module_classes is not None:
-        try:
-            return unpickle_modules(data, module_classes)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from error
+def _loaded(data: bytes, form: str, module_classes: frozenset[str] | None) -> tuple[object, int]:
+    """The content of a checkpoint, and its size without compression in bytes."""
+    if form != "safetensors":
+        content_bytes = _inflated_bytes(data) if form == "torch-zip" else len(data)
+        return unpickle_modules(data, module_classes), content_bytes
+    (header_bytes,) = struct.unpack("<Q", data[:8])
+    if header_bytes > _MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"a safetensors file describes its tensors in at most {_MAX_HEADER_BYTES} bytes, got {header_bytes}; "
+            "save the weights without other metadata"
+        )
     try:
-        with warnings.catch_warnings():
-            # Old checkpoints use TypedStorage; the warning addresses their authors.
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            # torch explains itself at length; the line that names the object is the useful one.
-            lines = str(error).splitlines()
-            reason = next((line.strip() for line in lines if "GLOBAL" in line), lines[0])
-            raise CheckpointError(
-                f"{path}: refused, since loading it would execute code or build foreign objects ({reason}); "
-                "save the state dict alone, best as safetensors"
-            ) from error
-        raise CheckpointError(f"{path}: a broken PyTorch checkpoint: {error}") from error
-    except Exception as error:  # a broken stream makes torch's readers raise any exception
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}: a broken PyTorch checkpoint, cut off perhaps: {reason}") from error
+        return safetensors.torch.load(data), len(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"a broken safetensors file: {error}") from error
 
 
-def _refuse_inflating_archive(path: Path, data: bytes) -> None:
-    """Torch stores its archives uncompressed; one that would grow when read is not torch's."""
+def _inflated_bytes(data: bytes) -> int:
+    """Size of an archive's content; one that would grow beyond what weights can is refused."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             inflated = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: a broken PyTorch checkpoint, cut off perhaps: {error}") from error
-    if inflated > len(data):
-        raise CheckpointError(f"{path}: refused, a compressed archive of {inflated} bytes; torch writes none")
-
-
-def _weights(path: Path, loaded: object, weights_keys: tuple[str, ...], file_bytes: int) -> dict[str, Tensor]:
-    if not isinstance(loaded, dict) or not loaded:
-        raise CheckpointError(f"{path}: a checkpoint must hold a state dict, got {type(loaded).__name__}")
-    strangers = [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]
-    if strangers:
-        expected = " or ".join(repr(key) for key in weights_keys)
-        hint = f"; the weights are expected under {expected}" if expected else ""
+        raise CheckpointError(f"a broken PyTorch checkpoint, cut off perhaps: {error}") from error
+    if inflated > _MAX_INFLATION * len(data):
         raise CheckpointError(
-            f"{path}: not a state dict, these entries are no tensors: {', '.join(strangers[:_MAX_LISTED])}{hint}"
+            f"refused, a compressed archive of {inflated} bytes in a file of {len(data)}; extract it"
         )
-    prefix = "module." if all(str(name).startswith("module.") for name in loaded) else ""
-    tensors: dict[str, Tensor] = {}
-    for key, value in loaded.items():
-        name = str(key).removeprefix(prefix)
-        if name in tensors:
-            raise CheckpointError(f"{path}: every weight must have a name of its own, {name!r} appears twice")
-        if value.dtype not in _WEIGHT_DTYPES:
-            raise CheckpointError(
-                f"{path}: weights must be floating point, {name} is {value.dtype}; use float32, float16 or bfloat16"
-            )
-        if value.layout != torch.strided or value.is_nested or value.device.type != "cpu":
-            raise CheckpointError(
-                f"{path}: weights must be dense and have data, {name} is {value.layout} on {value.device}"
-            )
-        # Strides of zero let a few bytes claim to be terabytes.
-        if value.numel() * value.element_size() > file_bytes:
-            raise CheckpointError(
-                f"{path}: refused, {name} claims {value.numel()} numbers in a file of {file_bytes} bytes"
-            )
-        weight = value.to(torch.float32)
-        if not torch.isfinite(weight).all():
-            raise CheckpointError(f"{path}: weights must be finite, {name} has NaN or infinity in float32")
-        tensors[name] = weight
-    return tensors
+    return max(inflated, len(data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.reading import fitted_model, read_checkpoint
 from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
 from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
@@ -22,9 +22,9 @@ class DiffWaveFamily:
     def load(self, checkpoint: Path, config: Path | None) -> DiffWave:
         """Read the official file, with the weights under `model` and `params.json` beside it; see `Family.load`."""
         path = checkpoint.with_name("params.json") if config is None else config
-        model = DiffWave(DiffWaveConfig.from_json(path))
+        values = DiffWaveConfig.from_json(path)
         source = read_checkpoint(checkpoint, weights_keys=("model",))
-        load_into(model, source)
+        model = fitted_model(lambda: DiffWave(values), source)
         model.checkpoint_sha256 = source.sha256
         return model.eval().requires_grad_(False)
 
@@ -59,9 +59,9 @@ class UNetFamily:
     def load(self, checkpoint: Path, config: Path | None) -> DiffWaveUNet:
         """Read a state dict, alone or under `model`; see `Family.load`."""
         path = checkpoint.with_name("config.json") if config is None else config
-        model = DiffWaveUNet(UNetConfig.from_json(path))
+        values = UNetConfig.from_json(path)
         source = read_checkpoint(checkpoint, weights_keys=("model",))
-        load_into(model, source)
+        model = fitted_model(lambda: DiffWaveUNet(values), source)
         model.checkpoint_sha256 = source.sha256
         return model.eval().requires_grad_(False)
 

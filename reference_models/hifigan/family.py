@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.reading import fitted_model, read_checkpoint
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
@@ -19,9 +19,9 @@ class HifiGanFamily:
     def load(self, checkpoint: Path, config: Path | None) -> HifiGan:
         """Read the official pickle, with the weights under `generator`, or safetensors; see `Family.load`."""
         path = checkpoint.with_name("config.json") if config is None else config
-        model = HifiGan(HifiGanConfig.from_json(path))
+        values = HifiGanConfig.from_json(path)
         source = read_checkpoint(checkpoint, weights_keys=("generator",))
-        load_into(model, source)
+        model = fitted_model(lambda: HifiGan(values), source)
         fold_weight_norm(model)
         model.checkpoint_sha256 = source.sha256
         return model.eval().requires_grad_(False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.reading import fitted_model, read_checkpoint
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm, folded_state_dict
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
@@ -33,11 +33,12 @@ class WaveGlowFamily:
         or in that from before its `convert_model.py`.
         """
         path = checkpoint.with_name("config.json") if config is None else config
-        model = WaveGlow(WaveGlowConfig.from_json(path))
+        values = WaveGlowConfig.from_json(path)
         source = read_checkpoint(
             checkpoint, weights_keys=("model", "state_dict"), module_classes=_PUBLISHED_CLASSES
         )
-        load_into(model, source.with_tensors(present_layout(source.tensors)))
+        source = source.with_tensors(present_layout(source.tensors))
+        model = fitted_model(lambda: WaveGlow(values), source)
         fold_weight_norm(model)
         model.checkpoint_sha256 = source.sha256
         return model.eval().requires_grad_(False)

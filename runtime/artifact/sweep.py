@@ -6,7 +6,8 @@ import msgspec
 
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
-from voirs_vocoder.runtime.errors import ArtifactError
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.structured import decode_json
 
 __all__ = ["SWEEP_PATH", "SweepPoint", "SweepReport", "read_sweep"]
 
@@ -71,8 +72,8 @@ def read_sweep(artifact: Artifact) -> SweepReport | None:
     if entry is None:
         return None
     try:
-        return msgspec.json.decode(artifact.read(entry), type=SweepReport)
-    except msgspec.DecodeError as error:
+        return decode_json(artifact.read(entry), SweepReport)
+    except InputError as error:
         raise ArtifactError(
             f"{artifact.root / SWEEP_PATH}: not a sweep ({error}); run voirs-vocoder tune DIR --only sampler again"
         ) from error

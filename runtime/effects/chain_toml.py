@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from voirs_vocoder.runtime.effects.filters import Peak
 from voirs_vocoder.runtime.effects.kinds import EFFECTS
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import read_bounded
+from voirs_vocoder.runtime.structured import toml_table
 
 __all__ = ["chain_from_toml", "read_chain", "toml_from_chain"]
 
@@ -51,9 +51,9 @@ def chain_from_toml(data: bytes, where: str) -> EffectChain:
             f"{where}: a chain takes at most {_MAX_BYTES} bytes, got more; give the TOML file of a chain"
         )
     try:
-        document = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{where}: not TOML ({error}); fix the file") from error
+        document = toml_table(data)
+    except InputError as error:
+        raise InputError(f"{where}: {error}; fix the file") from error
     _require_known(document, ("name", "effect"), where)
     tables = document.get("effect", [])
     name = document.get("name", "")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
+import resource
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -17,7 +21,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from voirs_vocoder.reference_models import CheckpointError, get_family
-from voirs_vocoder.reference_models.checkpoints.reading import load_into, read_checkpoint, save_safetensors
+from voirs_vocoder.reference_models.checkpoints.reading import (
+    fitted_model,
+    load_into,
+    read_checkpoint,
+    save_safetensors,
+)
+from voirs_vocoder.reference_models.errors import CheckpointWarning
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
 
@@ -246,6 +256,141 @@ def test_a_half_folded_checkpoint_is_not_guessed_at(tmp_path, tiny_model, tiny_s
     path.write_bytes(serialized(tiny_state))
     with pytest.raises(CheckpointError, match=r"1 missing: conv_pre\.weight_g"):
         load_into(tiny_model, read_checkpoint(path))
+
+
+def prefixed(prefix: str, state: State) -> State:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module._orig_mod."]
+)
+def test_prefixes_of_parallel_and_compiled_models_are_dropped(tmp_path, tiny_state, prefix):
+    path = tmp_path / "g_1"
+    path.write_bytes(serialized({"generator": prefixed(prefix, tiny_state)}))
+    assert read_checkpoint(path, weights_keys=("generator",)).tensors.keys() == tiny_state.keys()
+
+
+def test_names_within_a_partly_compiled_model_are_those_of_the_plain_one(tmp_path):
+    path = tmp_path / "g_1"
+    path.write_bytes(serialized({"ups.0._orig_mod.weight": torch.ones(1), "conv_pre.weight": torch.ones(1)}))
+    assert set(read_checkpoint(path).tensors) == {"ups.0.weight", "conv_pre.weight"}
+
+
+TRAININGS: dict[str, tuple[Callable[[State], object], str | None]] = {
+    "lightning": (
+        lambda state: {"epoch": 1, "state_dict": prefixed("generator.", state), "hyper_parameters": {}},
+        "'state_dict'",
+    ),
+    "a lone state dict": (
+        lambda state: {"model": state, "optimizer": {"state": {0: {"exp_avg": torch.ones(1)}}}},
+        "'model'",
+    ),
+    "with a discriminator": (
+        lambda state: {"model": {"generator": state, "discriminator": {"a.b": torch.ones(1)}}},
+        None,
+    ),
+    "names of a whole training": (
+        lambda state: prefixed("model_g.", state) | {"model_d.conv.weight": torch.ones(1)},
+        "left out 1 others",
+    ),
+    "averaged alone": (lambda state: {"ema": state}, r"'ema', which are averaged \(EMA\)"),
+    "averaged beside": (
+        lambda state: {"generator": state, "generator_ema": prefixed("", state)},
+        r"'generator'; the averaged \(EMA\) ones under 'generator_ema' were not used",
+    ),
+    "averaging model": (
+        lambda state: prefixed("module.", state) | {"n_averaged": torch.tensor(7)},
+        None,
+    ),
+    "numbers of NumPy": (
+        lambda state: {"generator": state, "steps": np.int64(7), "loss": np.float32(0.5), "seen": np.ones(3)},
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("saved", "said"), TRAININGS.values(), ids=TRAININGS)
+def test_the_weights_are_found_in_what_a_training_saved(tmp_path, tiny_model, tiny_state, saved, said):
+    path = tmp_path / "checkpoint"
+    path.write_bytes(serialized(saved(tiny_state)))
+    checkpoint = read_checkpoint(path, weights_keys=("generator",))
+    with warnings.catch_warnings() if said is None else pytest.warns(CheckpointWarning, match=said):
+        if said is None:
+            warnings.simplefilter("error")
+        model = fitted_model(lambda: HifiGan(tiny_model.config), checkpoint)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, tiny_state[name]), name
+
+
+def test_several_state_dicts_are_not_chosen_from(tmp_path, tiny_state):
+    path = tmp_path / "checkpoint"
+    path.write_bytes(serialized({"ema": tiny_state, "net": prefixed("", tiny_state)}))
+    with pytest.raises(CheckpointError, match=r"several state dicts.*'ema'"):
+        read_checkpoint(path, weights_keys=("generator",))
+
+
+def test_the_file_of_the_discriminators_names_that_of_the_generator(tmp_path, tiny_state):
+    (tmp_path / "g_00000007").write_bytes(serialized({"generator": tiny_state}))
+    path = tmp_path / "do_00000007"
+    path.write_bytes(serialized({"mpd": {"d.0.weight": torch.ones(1)}, "msd": {}, "steps": 7}))
+    with pytest.raises(CheckpointError, match=r"discriminators of a training.*g_00000007 lies beside"):
+        read_checkpoint(path, weights_keys=("generator",))
+
+
+def test_an_archive_that_was_compressed_again_is_read(tmp_path, tiny_state):
+    path = tmp_path / "checkpoint"
+    path.write_bytes(deflated(serialized({"generator": tiny_state})))
+    assert read_checkpoint(path, weights_keys=("generator",)).tensors.keys() == tiny_state.keys()
+
+
+def test_an_archive_around_a_checkpoint_names_the_file_inside(tmp_path):
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("g_02500000", GOOD)
+    with pytest.raises(CheckpointError, match=r"g_02500000\); extract it"):
+        read_checkpoint(path)
+
+
+def test_a_wrong_size_in_the_directory_of_an_archive_does_not_inflate_it(tmp_path):
+    data = deflated(serialized({"w": torch.zeros(1 << 20)}))
+    entry = data.rindex(b"PK\x01\x02", 0, data.rindex(b"/data/0") + 1)
+    (tmp_path / "bomb").write_bytes(data[: entry + 24] + (64).to_bytes(4, "little") + data[entry + 28 :])
+    with pytest.raises(CheckpointError):
+        read_checkpoint(tmp_path / "bomb")
+
+
+def test_metadata_of_safetensors_is_bounded_before_it_is_parsed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(safetensors.torch.save({"w": torch.ones(1)}, {"note": "x" * (9 << 20)}))
+    with pytest.raises(CheckpointError, match="describes its tensors in at most"):
+        read_checkpoint(path)
+
+
+def test_a_configuration_of_gigabytes_allocates_nothing_before_the_weights_are_compared(
+    tmp_path, tiny_hifigan_config, tiny_state
+):
+    (tmp_path / "config.json").write_text(
+        json.dumps(tiny_hifigan_config | {"num_mels": 4096, "upsample_initial_channel": 4096}),
+        encoding="utf-8",
+    )
+    (tmp_path / "g_1").write_bytes(serialized({"generator": tiny_state}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (used + (192 << 20), hard))
+    try:
+        with pytest.raises(CheckpointError, match="mis-shaped: conv_pre"):
+            get_family("hifigan").load(tmp_path / "g_1", None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def test_tensors_that_share_memory_do_not_add_up_to_more_than_the_file(tmp_path):
+    one = torch.ones(1 << 12).half()
+    path = tmp_path / "checkpoint"
+    path.write_bytes(serialized({f"w{number}": one for number in range(64)}))
+    with pytest.raises(CheckpointError, match=r"refused.*claims"):
+        read_checkpoint(path)
 
 
 SEEDS = [

@@ -113,6 +113,40 @@ def test_a_tensor_beyond_its_storage_is_refused():
         unpickle_modules(saved({"model": Liar()}, zipped=True), CLASSES)
 
 
+def pickled(*parts: bytes) -> bytes:
+    return archive(b"\x80\x02" + b"".join(parts) + b".")
+
+
+def test_a_module_that_is_shared_along_a_chain_is_refused_at_once():
+    # Each level names the one below twice: 2**30 paths lead to the innermost.
+    level = b"cglow\nWaveGlow\n)R"
+    for number in range(30):
+        key = b"r" + (2 * number).to_bytes(4, "little")
+        get = b"j" + (2 * number).to_bytes(4, "little")
+        name = b"X\x01\x00\x00\x00"
+        level = (
+            level
+            + key
+            + b"0cglow\nWaveGlow\n)R}X\x08\x00\x00\x00_modules}"
+            + (name + b"a" + get + b"s" + name + b"b" + get + b"ssb")
+        )
+    loaded = unpickle_modules(pickled(level), CLASSES)
+    with pytest.raises(CheckpointError, match="lies at two places"):
+        loaded.state_dict()
+
+
+def test_a_key_of_nested_tuples_is_not_hashed():
+    # A tuple of itself twice, 60 levels deep, used as a key.
+    nested = b")" + b"2\x86" * 60
+    assert unpickle_modules(pickled(b"}", nested, b"K\x01s"), CLASSES) == {}
+
+
+@pytest.mark.parametrize("target", [b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n"])
+def test_attributes_that_a_pickle_sets_change_nothing(target):
+    unpickle_modules(pickled(target, b"N}X\x0c\x00\x00\x00__defaults__)s\x86b"), CLASSES)
+    assert torch.equal(unpickle_modules(saved({"w": torch.ones(2)}, zipped=True), None)["w"], torch.ones(2))
+
+
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 2000), flip=st.integers(0, 2000), value=st.integers(0, 255))
 def test_a_damaged_file_is_refused_or_read_but_never_crashes(cut, flip, value):
