@@ -371,7 +371,10 @@ def test_a_configuration_of_gigabytes_allocates_nothing_before_the_weights_are_c
     tmp_path, tiny_hifigan_config, tiny_state
 ):
     (tmp_path / "config.json").write_text(
-        json.dumps(tiny_hifigan_config | {"num_mels": 4096, "upsample_initial_channel": 4096}),
+        json.dumps(
+            tiny_hifigan_config
+            | {"num_mels": 1024, "upsample_initial_channel": 4096, "resblock_kernel_sizes": [255, 255]}
+        ),
         encoding="utf-8",
     )
     (tmp_path / "g_1").write_bytes(serialized({"generator": tiny_state}))
