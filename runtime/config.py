@@ -22,6 +22,7 @@ Batching = Literal["auto", "together", "alone"]
 """How a batch runs; see `SessionConfig.batching`."""
 
 _MAX_BUCKET_FRAMES = 1 << 16
+_MAX_STREAM_ROWS = 256
 
 
 def default_threads() -> int | None:
@@ -52,8 +53,12 @@ class SessionConfig:
             input in its own shape. None takes powers of two times 32 (off a GPU, lengths halfway between them too), up
             to what the memory budget allows, on a provider that prepares every new shape before it runs it (all but
             `cpu`), and none elsewhere.
+        stream_rows: Most live streams that run together, as rows of one run of a graph, in [1, 256]: chunks that arrive
+            while a run is under way form the next one. 1 runs each stream by itself. The audio is equal. For many
+            streams on a GPU, which one stream leaves idle. Streams without `StreamingConfig.chunk_frames`, adaptive
+            ones, and those with a latency setting run by themselves.
         warm: Whether all buckets are prepared when the artifact is loaded, so that no later input waits for it; a tuple
-            prepares those that hold inputs of these lengths in mel frames.
+            prepares those that hold inputs of these lengths in mel frames. A stream prepares its chunks when it opens.
 
     Raises:
         InputError: A value is out of range.
@@ -66,6 +71,7 @@ class SessionConfig:
     batching: Batching = "auto"
     buckets: tuple[int, ...] | None = None
     warm: bool | tuple[int, ...] = False
+    stream_rows: int = 1
 
     def __post_init__(self) -> None:
         """Check that each value is in its range."""
@@ -81,6 +87,8 @@ class SessionConfig:
             )
         if self.device < 0:
             raise InputError(f"device must not be negative, got {self.device}")
+        if not 1 <= self.stream_rows <= _MAX_STREAM_ROWS:
+            raise InputError(f"stream_rows must be between 1 and {_MAX_STREAM_ROWS}, got {self.stream_rows}")
         _check_lengths("buckets", self.buckets or ())
         _check_lengths("warm", () if isinstance(self.warm, bool) else self.warm)
 

@@ -76,7 +76,7 @@ class DiffusionDriver(Driver):
         conditioner, conditioner_entry = opener("conditioner")
         self._opener = opener
         self._config = config
-        self._streams = StreamGraphs(opener, manifest.hop_length)
+        self._streams = StreamGraphs(opener, manifest.hop_length, config)
         step, entry = opener("step")
         self._hop_length = manifest.hop_length
         self._before, self._after = manifest.context_frames, manifest.look_ahead_frames
@@ -146,6 +146,7 @@ class DiffusionDriver(Driver):
         return DiffusionStream(
             self._streams.get("stream-conditioner"),
             self._streams.get("stream"),
+            partial(self._streams.open, streaming=streaming),
             plan,
             config.seed or 0,
             1.0 if config.guidance is None else config.guidance,

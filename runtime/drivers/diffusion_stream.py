@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from voirs_vocoder.runtime.diffusion import PlanStep, SamplerPlan
 from voirs_vocoder.runtime.diffusion.stage import Track
 from voirs_vocoder.runtime.noise import noise
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
+from voirs_vocoder.runtime.streaming.stream_pool import PooledGraphStream
 
 __all__ = ["DiffusionStream"]
 
@@ -25,6 +27,7 @@ class DiffusionStream:
     Args:
         conditioner: Stream graph of the conditioner, shared with other streams.
         network: Stream graph of the step network, shared with other streams.
+        open_stream: Begins an utterance in the graph of a role.
         plan: Sampler plan to follow.
         seed: Seed of the noise.
         guidance: Weight of the conditional prediction against the unconditional one; 1 runs no unconditional network.
@@ -35,6 +38,7 @@ class DiffusionStream:
         self,
         conditioner: StreamGraph,
         network: StreamGraph,
+        open_stream: Callable[[str], GraphStream | PooledGraphStream],
         plan: SamplerPlan,
         seed: int,
         guidance: float,
@@ -42,17 +46,30 @@ class DiffusionStream:
     ) -> None:
         """Start at the beginning of an utterance."""
         hop_length = conditioner.hop_length
+        self._conditioner = open_stream("stream-conditioner")
+        # A step waits for whole frames of the step before, or for whole chunks where it runs with other streams.
+        unit = hop_length
+        if isinstance(self._conditioner, PooledGraphStream):
+            unit *= self._conditioner.chunk_frames
         late = [conditioner.delay_samples, *[network.delay_samples] * (len(plan.steps) - 1)]
-        waits = sum(math.ceil(samples / hop_length) * hop_length for samples in late)
+        waits = sum(math.ceil(samples / unit) * unit for samples in late)
         self.delay_samples = waits + network.delay_samples
         self.chunk_frames: int | None = None
         self.max_chunk_frames = network.max_chunk_frames(session)
         self._hop_length = hop_length
-        self._conditioner = GraphStream(conditioner)
         self._conditions = Track()
         self._plan = plan
         self._steps = [
-            _StreamStep(network, step, number, seed, plan.start_scale, guidance, self.max_chunk_frames)
+            _StreamStep(
+                hop_length,
+                partial(open_stream, "stream"),
+                step,
+                number,
+                seed,
+                plan.start_scale,
+                guidance,
+                self.max_chunk_frames,
+            )
             for number, step in enumerate(plan.steps)
         ]
 
@@ -93,7 +110,8 @@ class _StreamStep:
 
     def __init__(
         self,
-        network: StreamGraph,
+        hop_length: int,
+        open_stream: Callable[[], GraphStream | PooledGraphStream],
         step: PlanStep,
         number: int,
         seed: int,
@@ -101,10 +119,10 @@ class _StreamStep:
         guidance: float,
         most_frames: int,
     ) -> None:
-        self._hop_length = network.hop_length
-        self._conditional = GraphStream(network)
+        self._hop_length = hop_length
+        self._conditional = open_stream()
         # With guidance the network also runs without a mel.
-        self._unconditional = None if guidance == 1.0 else GraphStream(network)
+        self._unconditional = None if guidance == 1.0 else open_stream()
         self._step = step
         self._number = number
         self._seed = seed
@@ -155,7 +173,11 @@ class _StreamStep:
                 yield self._applied(eps)
 
     def _pushed(
-        self, stream: GraphStream, frames: int, x: NDArray[np.float32], condition: NDArray[np.float32] | float
+        self,
+        stream: GraphStream | PooledGraphStream,
+        frames: int,
+        x: NDArray[np.float32],
+        condition: NDArray[np.float32] | float,
     ) -> NDArray[np.float32]:
         inputs = stream.inputs(frames)
         inputs["noisy_audio"][0, 0] = x

@@ -25,6 +25,7 @@ from voirs_vocoder.runtime.streaming.low_latency import (
     LowLatencyStream,
     repeated_last_frame,
 )
+from voirs_vocoder.runtime.streaming.stream_pool import PooledGraphStream
 
 __all__ = ["DirectDriver"]
 
@@ -53,10 +54,11 @@ class DirectDriver(OfflineGraphDriver):
         del config
         graph = self._streams.get("stream")
         if streaming.latency_setting is None:
-            return DirectStream(graph, self._config)
+            stream = self._streams.open("stream", streaming)
+            return DirectStream(graph, stream, self._config)
         plan = self._latency_plan(graph, streaming)
         if plan.look_ahead_frames * self._hop_length >= graph.delay_samples:
-            return DirectStream(graph, self._config, plan.chunk_frames)
+            return DirectStream(graph, GraphStream(graph), self._config, plan.chunk_frames)
         return LowLatencyStream(graph, plan.chunk_frames, plan.look_ahead_frames, self._extrapolator())
 
     def _latency_plan(self, graph: StreamGraph, streaming: StreamingConfig) -> LatencyPlan:
@@ -85,16 +87,23 @@ class DirectStream:
 
     Args:
         graph: Stream graph, shared with other streams.
+        stream: An utterance in that graph, at its beginning.
         config: Memory budget.
         chunk_frames: Mel frames to gather before each run; None leaves that to `StreamingConfig`.
     """
 
-    def __init__(self, graph: StreamGraph, config: SessionConfig, chunk_frames: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: StreamGraph,
+        stream: GraphStream | PooledGraphStream,
+        config: SessionConfig,
+        chunk_frames: int | None = None,
+    ) -> None:
         """Start at the beginning of an utterance."""
         self.chunk_frames = chunk_frames
         self.delay_samples = graph.delay_samples
         self.max_chunk_frames = graph.max_chunk_frames(config)
-        self._stream = GraphStream(graph)
+        self._stream = stream
 
     def push(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take the next frames; see `ChunkStream.push`."""

@@ -16,11 +16,12 @@ from voirs_vocoder.runtime.drivers.buckets import Buckets, buckets_for
 from voirs_vocoder.runtime.drivers.row_graph import RowGraph, takes_lengths
 from voirs_vocoder.runtime.drivers.window import MelReader
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.providers import runs_on_gpu
+from voirs_vocoder.runtime.providers import prepares_shapes, runs_on_gpu
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
-from voirs_vocoder.runtime.streaming.graph_stream import StreamGraph
+from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
+from voirs_vocoder.runtime.streaming.stream_pool import PooledGraphStream, StreamPool
 
 __all__ = [
     "Driver",
@@ -125,14 +126,17 @@ class StreamGraphs:
     Args:
         opener: Loads the graph of a role.
         hop_length: Audio samples per mel frame.
+        config: Memory budget, warming, and how many streams run together.
     """
 
-    def __init__(self, opener: SessionOpener, hop_length: int) -> None:
+    def __init__(self, opener: SessionOpener, hop_length: int, config: SessionConfig) -> None:
         """Load nothing."""
         self._opener = opener
         self._hop_length = hop_length
+        self._config = config
         self._lock = threading.Lock()
         self._graphs: dict[str, StreamGraph] = {}
+        self._pools: dict[str, StreamPool] = {}
 
     def get(self, role: str) -> StreamGraph:
         """Find or load the graph of a role.
@@ -146,11 +150,41 @@ class StreamGraphs:
                 self._graphs[role] = StreamGraph(session, entry, self._hop_length)
             return self._graphs[role]
 
+    def open(self, role: str, streaming: StreamingConfig) -> GraphStream | PooledGraphStream:
+        """Begin an utterance in the graph of a role, together with others where `SessionConfig.stream_rows` says so.
+
+        Args:
+            role: Role of the graph.
+            streaming: Chunks of the stream. A stream whose chunks have no fixed length runs by itself.
+
+        Raises:
+            ProviderError: The artifact has no graph of this role, it cannot be loaded, or warming it failed.
+        """
+        graph = self.get(role)
+        rows, frames = self._config.stream_rows, streaming.chunk_frames
+        warms = bool(self._config.warm) and frames is not None and prepares_shapes(graph.session.provider)
+        if rows == 1 or frames is None or streaming.adaptive:
+            stream = GraphStream(graph)
+            if warms and frames is not None:
+                frames = min(frames, graph.max_chunk_frames(self._config))
+                stream.inputs(frames)
+                stream.look_ahead(frames)
+            return stream
+        frames = min(frames, graph.max_chunk_frames(self._config))
+        with self._lock:
+            if role not in self._pools:
+                fixed_rows = prepares_shapes(graph.session.provider)
+                self._pools[role] = StreamPool(graph, rows, fixed_rows=fixed_rows)
+            pool = self._pools[role]
+        if warms:
+            pool.warm(frames)
+        return PooledGraphStream(pool, frames)
+
     def close(self) -> None:
         """Free the graphs."""
         for graph in self._graphs.values():
             graph.session.close()
-        self._graphs = {}
+        self._graphs, self._pools = {}, {}
 
 
 def refuse_latency(streaming: StreamingConfig, family: str) -> None:

@@ -26,6 +26,7 @@ from voirs_vocoder.runtime.noise import grouped_noise
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
+from voirs_vocoder.runtime.streaming.stream_pool import PooledGraphStream
 
 __all__ = ["FlowDriver"]
 
@@ -68,7 +69,8 @@ class FlowDriver(OfflineGraphDriver):
         bias = None
         if config.denoise:
             bias = self._bias_spectrum()
-        return FlowStream(self._streams.get("stream"), self._config, config, self._n_group, bias)
+        graph, stream = self._streams.get("stream"), self._streams.open("stream", streaming)
+        return FlowStream(graph, stream, self._config, config, self._n_group, bias)
 
     def _bias_spectrum(self) -> NDArray[np.float64]:
         # Two threads may compute it at the same time; both get the same values.
@@ -93,6 +95,7 @@ class FlowStream:
 
     Args:
         graph: Stream graph, shared with other streams.
+        stream: An utterance in that graph, at its beginning.
         session: Memory budget.
         config: Settings of the utterance.
         n_group: Audio samples that are the channels of one position.
@@ -102,6 +105,7 @@ class FlowStream:
     def __init__(
         self,
         graph: StreamGraph,
+        stream: GraphStream | PooledGraphStream,
         session: SessionConfig,
         config: VocodingConfig,
         n_group: int,
@@ -111,7 +115,7 @@ class FlowStream:
         self.delay_samples = graph.delay_samples + (0 if bias is None else DENOISER_DELAY_SAMPLES)
         self.chunk_frames: int | None = None
         self.max_chunk_frames = graph.max_chunk_frames(session)
-        self._stream = GraphStream(graph)
+        self._stream = stream
         self._config = config
         self._n_group = n_group
         self._per_frame = graph.hop_length // n_group

@@ -52,7 +52,7 @@ class OfflineGraphDriver(Driver):
         self._opener = opener
         self._config = config
         self._hop_length = manifest.hop_length
-        self._streams = StreamGraphs(opener, manifest.hop_length)
+        self._streams = StreamGraphs(opener, manifest.hop_length, config)
         self.provider = session.provider
         self.backend = session.backend
         self.context_frames = manifest.context_frames

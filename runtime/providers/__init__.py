@@ -35,6 +35,7 @@ __all__ = [
     "int8_target",
     "measurable_providers",
     "open_session",
+    "prepares_shapes",
     "provider_names",
     "register_provider",
     "runs_on_gpu",
@@ -112,6 +113,11 @@ def get_provider(name: str) -> Provider:
 def runs_on_gpu(name: str) -> bool:
     """Whether sessions of a provider run on a GPU; False for a session's own name that is no provider's."""
     return name in provider_names() and get_provider(name).on_gpu
+
+
+def prepares_shapes(name: str) -> bool:
+    """Whether a provider prepares every new shape before it runs it; False for a name that is no provider's."""
+    return name in provider_names() and get_provider(name).prepares_shapes
 
 
 def int8_target(name: str) -> Target:
