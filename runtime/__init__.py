@@ -9,7 +9,13 @@ if TYPE_CHECKING:
     from voirs_vocoder.runtime.aio import AioConfig, AsyncVocoder
     from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetadata
     from voirs_vocoder.runtime.artifact.reading import Artifact
-    from voirs_vocoder.runtime.audio import AudioBuffer, AudioTags, StreamEncoder, read_audio
+    from voirs_vocoder.runtime.audio import (
+        AudioBuffer,
+        AudioTags,
+        RecordingWarning,
+        StreamEncoder,
+        read_audio,
+    )
     from voirs_vocoder.runtime.audio.write import AudioWriter, write_audio
     from voirs_vocoder.runtime.batch import BatchError
     from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
@@ -49,6 +55,7 @@ __all__ = [
     "MelSpectrogram",
     "NpyMelSource",
     "ProviderError",
+    "RecordingWarning",
     "SessionConfig",
     "StreamEncoder",
     "StreamStatistics",
@@ -70,7 +77,7 @@ __all__ = [
 _HOMES = {
     "aio": ("AioConfig", "AsyncVocoder"),
     "artifact": ("Artifact",),
-    "audio": ("AudioBuffer", "AudioTags", "StreamEncoder", "read_audio"),
+    "audio": ("AudioBuffer", "AudioTags", "RecordingWarning", "StreamEncoder", "read_audio"),
     "audio.write": ("AudioWriter", "write_audio"),
     "batch": ("BatchError",),
     "config": ("SessionConfig", "VocodingConfig"),

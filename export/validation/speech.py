@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import Manifest, Recording
-from voirs_vocoder.runtime.audio import mono, read_audio, recordings_in, resample
+from voirs_vocoder.runtime.audio import read_mono, recordings_in, resample
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import file_sha256
 from voirs_vocoder.runtime.mel import MelSpectrogram, mel_spectrogram
@@ -71,8 +71,8 @@ def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
 
 
 def _speech(path: Path, manifest: Manifest) -> Speech:
-    audio = read_audio(path)
-    samples = resample(mono(audio.samples), audio.sample_rate, manifest.sample_rate)
+    audio = read_mono(path)
+    samples = resample(audio.samples[0], audio.sample_rate, manifest.sample_rate)
     mel = mel_spectrogram(samples, manifest.sample_rate, manifest.mel)
     length = min(samples.size, mel.values.shape[1] * manifest.hop_length)
     return Speech(Recording(name=path.name, sha256=file_sha256(path)), samples[:length], mel)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
 from voirs_vocoder.reference_models.training.settings import TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, on_device
-from voirs_vocoder.runtime.audio import mono, read_audio, recordings_in, resample
+from voirs_vocoder.runtime.audio import read_mono, recordings_in, resample
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
@@ -135,8 +135,8 @@ class Segments:
 
 
 def _utterance(path: Path, convention: MelConvention) -> Utterance:
-    audio = read_audio(path)
-    samples = resample(mono(audio.samples), audio.sample_rate, convention.sample_rate)
+    audio = read_mono(path)
+    samples = resample(audio.samples[0], audio.sample_rate, convention.sample_rate)
     least = mel_padding(convention) + convention.n_fft + 1
     if samples.size < least:
         raise InputError(

@@ -1,17 +1,20 @@
 """Audio: buffers in memory, reading of untrusted files, editing, resampling and encoding."""
 
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, array_blocks, mono
+from voirs_vocoder.runtime.audio.decoder import SequentialSoundFile
 from voirs_vocoder.runtime.audio.encoder import ResampledWarning
 from voirs_vocoder.runtime.audio.encoders.backend import AudioTags
 from voirs_vocoder.runtime.audio.folder import AUDIO_ENDINGS, recordings_in
 from voirs_vocoder.runtime.audio.formats import AUDIO_FORMATS
+from voirs_vocoder.runtime.audio.mixing import RecordingWarning
 from voirs_vocoder.runtime.audio.pcm import float_from_pcm, pcm_from_float
 from voirs_vocoder.runtime.audio.read import (
     AudioInfo,
-    SequentialSoundFile,
     audio_blocks,
     audio_info,
+    mono_blocks,
     read_audio,
+    read_mono,
 )
 from voirs_vocoder.runtime.audio.resample import resample, resampled_blocks, resampled_length
 from voirs_vocoder.runtime.audio.stream_encoder import StreamEncoder
@@ -22,6 +25,7 @@ __all__ = [
     "AudioBuffer",
     "AudioInfo",
     "AudioTags",
+    "RecordingWarning",
     "ResampledWarning",
     "SequentialSoundFile",
     "StreamEncoder",
@@ -30,8 +34,10 @@ __all__ = [
     "audio_info",
     "float_from_pcm",
     "mono",
+    "mono_blocks",
     "pcm_from_float",
     "read_audio",
+    "read_mono",
     "recordings_in",
     "resample",
     "resampled_blocks",

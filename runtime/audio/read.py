@@ -1,26 +1,31 @@
-"""Reading of recordings, whole or in blocks, from untrusted files."""
+"""Reading of recordings, whole or in blocks, as they are or as mono, from untrusted files."""
 
 from __future__ import annotations
 
-import os
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, check_format
-from voirs_vocoder.runtime.audio.decoder_av import AV_ENDINGS, AvSoundFile
+from voirs_vocoder.runtime.audio.containers import Container, container_of
+from voirs_vocoder.runtime.audio.decoder import Decoder, SndfileDecoder
+from voirs_vocoder.runtime.audio.decoder_av import AvDecoder, is_mp4
+from voirs_vocoder.runtime.audio.mixing import MonoMixer, RecordingWarning, speakers_of
+from voirs_vocoder.runtime.content import HEAD_BYTES
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.files import require_file
+from voirs_vocoder.runtime.files import open_regular
 
-__all__ = ["AudioInfo", "SequentialSoundFile", "audio_blocks", "audio_info", "read_audio"]
+__all__ = ["AudioInfo", "audio_blocks", "audio_info", "mono_blocks", "read_audio", "read_mono"]
 
 _MAX_VALUES = 2**28  # 1 GiB of float32: 3.4 hours of mono at 22,050 Hz
 _BLOCK_SAMPLES = 1 << 16
-_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's SF_COUNT_MAX, for streamed FLAC
+# 30 dB above full scale: no level that audio has, but that of integers stored as floats.
+_MAX_PEAK = 32.0
 
 
 @dataclass(frozen=True)
@@ -38,114 +43,203 @@ class AudioInfo:
     samples: int
 
 
-class SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile is not checked
-    """A sound file without seeking.
-
-    soundfile otherwise seeks after every read and write to keep its position, which fails at the end of a FLAC stream
-    of unknown length, and costs time.
-    """
-
-    def seekable(self) -> bool:
-        """Whether soundfile may seek in the file: never."""
-        return False
+@dataclass(frozen=True)
+class _Recording:
+    path: Path
+    container: Container
+    decoder: Decoder
+    allow_truncated: bool
 
 
-def read_audio(path: Path | str) -> AudioBuffer:
+def read_audio(path: Path | str, *, allow_truncated: bool = False) -> AudioBuffer:
     """Read a recording: WAV, FLAC, OGG, Opus, MP3 or another format of libsndfile, or AAC in MP4 (extra `codecs`).
+
+    The format is recognized by the content, whatever the name says.
 
     Args:
         path: Path of a regular file.
+        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
+            False refuses it.
 
     Returns:
         The whole recording, not clipped.
 
     Raises:
-        InputError: The file is missing, empty, not audio, damaged, without samples, holds NaN or infinity, has a
-            number of channels or a sample rate out of range, or is longer than 2^28 samples over all channels.
+        InputError: The file is missing, empty, not audio, damaged, cut off, without samples, holds NaN, infinity or
+            samples above 32, has a number of channels or a sample rate out of range, or is longer than 2^28 samples
+            over all channels.
     """
-    path = Path(path)
-    values = 0
-    blocks = []
-    for block in audio_blocks(path):
-        values += block.size
-        if values > _MAX_VALUES:
-            raise InputError(
-                f"{path}: longer than {_MAX_VALUES} samples over all channels; split the recording"
-            )
-        blocks.append(block)
-    with _open_audio(path) as sound:
-        return AudioBuffer(np.concatenate(blocks, axis=1), sound.samplerate)
+    with _opened(Path(path), allow_truncated) as recording:
+        blocks = list(_bounded(_blocks(recording), recording.path, _MAX_VALUES))
+        return AudioBuffer(np.concatenate(blocks, axis=1), recording.decoder.sample_rate)
 
 
-def audio_info(path: Path | str) -> AudioInfo:
-    """Decode a recording from beginning to end to find its size.
+def read_mono(
+    path: Path | str,
+    *,
+    channel: int | None = None,
+    allow_truncated: bool = False,
+    longest_s: float | None = None,
+) -> AudioBuffer:
+    """Read a recording as mono; see `mono_blocks`.
+
+    Args:
+        path: Path of a regular file.
+        channel: Number of the only channel to take, 1 being the first; None mixes all.
+        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
+            False refuses it.
+        longest_s: Longest recording that is read, in seconds; None allows 2^28 samples.
+
+    Returns:
+        The whole recording, one channel.
 
     Raises:
-        InputError: The file is missing, empty, not audio, damaged, without samples, holds NaN or infinity, or has a
-            number of channels or a sample rate out of range.
+        InputError: There is no such channel, the recording is longer than allowed, or `read_audio` would refuse it.
     """
-    path = Path(path)
-    samples = sum(block.shape[1] for block in audio_blocks(path))
-    with _open_audio(path) as sound:
-        return AudioInfo(sound.samplerate, sound.channels, samples)
+    with _opened(Path(path), allow_truncated) as recording:
+        rate = recording.decoder.sample_rate
+        most = _MAX_VALUES if longest_s is None else min(_MAX_VALUES, int(longest_s * rate))
+        blocks = list(_bounded(_mono_blocks(recording, channel), recording.path, most))
+        return AudioBuffer(np.concatenate(blocks)[None], rate)
 
 
-def audio_blocks(path: Path | str) -> Iterator[NDArray[np.float32]]:
-    """Decode a recording in blocks.
+def audio_info(path: Path | str, *, allow_truncated: bool = False) -> AudioInfo:
+    """Decode a recording from beginning to end to find its size.
 
-    An MP3 file may hold fewer samples than its header estimates; a file of another format is then refused as damaged.
+    Args:
+        path: Path of a regular file.
+        allow_truncated: Whether a recording that was cut off is counted as far as it goes, with a `RecordingWarning`;
+            False refuses it.
+
+    Raises:
+        InputError: `audio_blocks` refuses the recording.
+    """
+    with _opened(Path(path), allow_truncated) as recording:
+        samples = sum(block.shape[1] for block in _blocks(recording))
+        return AudioInfo(recording.decoder.sample_rate, recording.decoder.channels, samples)
+
+
+def audio_blocks(path: Path | str, *, allow_truncated: bool = False) -> Iterator[NDArray[np.float32]]:
+    """Decode a recording in blocks. That it was cut off is known, and refused, behind the last block.
+
+    Args:
+        path: Path of a regular file.
+        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
+            False refuses it.
 
     Yields:
         Consecutive float32 [channels, samples], at least one sample each.
 
     Raises:
-        InputError: The file is missing, empty, not audio, damaged, without samples, holds NaN or infinity, or has a
-            number of channels or a sample rate out of range.
+        InputError: The file is missing, empty, not audio, damaged, cut off, without samples, holds NaN, infinity or
+            samples above 32, or has a number of channels or a sample rate out of range.
     """
-    path = Path(path)
+    with _opened(Path(path), allow_truncated) as recording:
+        yield from _blocks(recording)
+
+
+def mono_blocks(
+    path: Path | str, *, channel: int | None = None, allow_truncated: bool = False
+) -> Iterator[NDArray[np.float32]]:
+    """Decode a recording in blocks of mono.
+
+    Two channels, and channels whose speakers are not known, are averaged. Surround sound is mixed by the speakers of
+    its channels as in ITU-R BS.775, so that the center keeps its level. Channels that cancel give a
+    `RecordingWarning` at the end.
+
+    Args:
+        path: Path of a regular file.
+        channel: Number of the only channel to take, 1 being the first; None mixes all.
+        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
+            False refuses it.
+
+    Yields:
+        Consecutive float32 [samples], at least one sample each.
+
+    Raises:
+        InputError: There is no such channel, or `audio_blocks` would refuse the recording.
+    """
+    with _opened(Path(path), allow_truncated) as recording:
+        yield from _mono_blocks(recording, channel)
+
+
+def _mono_blocks(recording: _Recording, channel: int | None) -> Iterator[NDArray[np.float32]]:
+    decoder = recording.decoder
+    speakers = speakers_of(decoder.channels, decoder.layout, recording.container.channel_mask)
+    mixer = MonoMixer(decoder.channels, speakers, channel, str(recording.path))
+    yield from map(mixer.mix, _blocks(recording))
+    message = mixer.warning()
+    if message is not None:
+        warnings.warn(message, RecordingWarning, stacklevel=2)
+
+
+def _blocks(recording: _Recording) -> Iterator[NDArray[np.float32]]:
+    path, decoder = recording.path, recording.decoder
     position = 0
-    with _open_audio(path) as sound:
-        while True:
-            try:
-                block = sound.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                raise InputError(
-                    f"{path}: damaged after sample {position} ({error}); replace the file"
-                ) from error
-            if len(block) == 0:
-                break
-            bad = ~np.isfinite(block).all(axis=1)
-            if bad.any():
-                sample = position + int(np.argmax(bad))
-                raise InputError(
-                    f"{path}: audio must be finite, sample {sample} is NaN or infinite; fix the file"
-                )
-            position += len(block)
-            yield np.ascontiguousarray(block.T)
-        declared = sound.frames
-        if position == 0:
-            raise InputError(f"{path}: the recording has no samples; give one with audio")
-        if position < declared != _UNKNOWN_LENGTH and sound.format != "MP3":
+    reason = None
+    while reason is None:
+        block, reason = decoder.decode(_BLOCK_SAMPLES)
+        if block.shape[1] == 0:
+            break
+        _check_samples(block, position, path)
+        position += block.shape[1]
+        yield block
+    cut = recording.container.cut
+    declared = decoder.declared_samples
+    if cut is None and reason is not None:
+        if not recording.container.read_to_end():
+            raise InputError(f"{path}: damaged after sample {position} ({reason}); replace the file")
+        cut = f"the last data cannot be decoded ({reason})"
+    if cut is None and declared is not None and position < declared:
+        cut = f"its header declares {declared} samples"
+    if cut is not None:
+        if not recording.allow_truncated:
             raise InputError(
-                f"{path}: the header declares {declared} samples, {position} could be read; replace the file"
+                f"{path}: cut off after sample {position}: {cut}; get the whole file, or use what is there with "
+                "allow_truncated=True"
             )
+        warnings.warn(f"{path}: cut off after sample {position}: {cut}", RecordingWarning, stacklevel=2)
+    if position == 0:
+        raise InputError(f"{path}: the recording has no samples; give one with audio")
 
 
-def _open_audio(path: Path) -> SequentialSoundFile | AvSoundFile:
-    require_file(path)
+def _check_samples(block: NDArray[np.float32], position: int, path: Path) -> None:
+    peak = float(np.abs(block).max())
+    if not np.isfinite(peak):
+        sample = position + int(np.argmax(~np.isfinite(block).all(axis=0)))
+        raise InputError(f"{path}: audio must be finite, sample {sample} is NaN or infinite; fix the file")
+    if peak > _MAX_PEAK:
+        raise InputError(
+            f"{path}: float samples reach {peak:g}, full scale is 1; divide them by that of their integers, "
+            "such as 32768"
+        )
+
+
+def _bounded(
+    blocks: Iterator[NDArray[np.float32]], path: Path, most_values: int
+) -> Iterator[NDArray[np.float32]]:
+    values = 0
+    for block in blocks:
+        values += block.size
+        if values > most_values:
+            raise InputError(
+                f"{path}: longer than {most_values} samples over all channels; split the recording"
+            )
+        yield block
+
+
+@contextmanager
+def _opened(path: Path, allow_truncated: bool) -> Iterator[_Recording]:
     if path.suffix.lower() in (".raw", ".pcm"):
         raise InputError(f"{path}: raw PCM declares no rate or channels; wrap it in a .wav file")
-    in_mp4 = path.suffix.lower() in AV_ENDINGS
-    try:
-        # The path as bytes, since soundfile cannot encode names that are not UTF-8.
-        sound = AvSoundFile(path) if in_mp4 else SequentialSoundFile(os.fsencode(path))
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise InputError(
-            f"{path}: not audio that libsndfile reads ({error}); give WAV, FLAC, OGG or MP3"
-        ) from error
-    try:
-        check_format(sound.channels, sound.samplerate, str(path))
-    except InputError:
-        sound.close()
-        raise
-    return sound
+    with open_regular(path) as file:
+        head = file.read(HEAD_BYTES)
+        container = container_of(file, str(path))
+        decoder: Decoder = (
+            AvDecoder(container, str(path)) if is_mp4(head) else SndfileDecoder(container, head, str(path))
+        )
+        try:
+            check_format(decoder.channels, decoder.sample_rate, str(path))
+            yield _Recording(path, container, decoder, allow_truncated)
+        finally:
+            decoder.close()

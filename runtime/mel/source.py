@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.audio import audio_blocks, audio_info, mono, resampled_blocks, resampled_length
+from voirs_vocoder.runtime.audio import audio_info, mono_blocks, resampled_blocks, resampled_length
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.transform import frame_count, mel_blocks
@@ -72,22 +72,37 @@ class AudioMelSource:
     Args:
         path: An audio file.
         convention: Convention of the mel.
+        channel: Number of the only channel to take, 1 being the first; None mixes all, as `mono_blocks` does.
+        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
+            False refuses it.
 
     Attributes:
         frames: Number of frames.
         convention: Convention of the mel.
 
     Raises:
-        InputError: The file is missing, not audio or damaged, or the recording is too short for a frame.
+        InputError: The file is missing, not audio, damaged or cut off, there is no such channel, or the recording is
+            too short for a frame.
     """
 
-    def __init__(self, path: Path | str, convention: MelConvention) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        convention: MelConvention,
+        *,
+        channel: int | None = None,
+        allow_truncated: bool = False,
+    ) -> None:
         self._path = Path(path)
         self.convention = convention
-        info = audio_info(self._path)
-        self.frames = frame_count(
-            resampled_length(info.samples, info.sample_rate, convention.sample_rate), convention
-        )
+        self._channel = channel
+        self._allow_truncated = allow_truncated
+        info = audio_info(self._path, allow_truncated=allow_truncated)
+        samples = resampled_length(info.samples, info.sample_rate, convention.sample_rate)
+        try:
+            self.frames = frame_count(samples, convention)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         self._sample_rate = info.sample_rate
         self._recent = np.empty((convention.n_mels, 0), np.float32)
         self._first = 0
@@ -114,8 +129,8 @@ class AudioMelSource:
         return self._recent[:, start - self._first : max(0, stop - self._first)].copy()
 
     def _mel_blocks(self) -> Iterator[NDArray[np.float32]]:
-        mono_blocks = map(mono, audio_blocks(self._path))
-        at_rate = resampled_blocks(mono_blocks, self._sample_rate, self.convention.sample_rate)
+        blocks = mono_blocks(self._path, channel=self._channel, allow_truncated=self._allow_truncated)
+        at_rate = resampled_blocks(blocks, self._sample_rate, self.convention.sample_rate)
         return mel_blocks(at_rate, self.convention)
 
     def _forget_before(self, start: int) -> None:

@@ -10,7 +10,7 @@ from voirs_vocoder.export.validation.compare.alignment import Aligned, aligned
 from voirs_vocoder.export.validation.compare.report import CompareReport, comparison_of
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.export.validation.report import RecordingFigures
-from voirs_vocoder.runtime.audio import read_audio, recordings_in
+from voirs_vocoder.runtime.audio import read_mono, recordings_in
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.metrics import METRICS, measure
@@ -51,7 +51,7 @@ def compare_recordings(
     found = []
     for number, (clean, other) in enumerate(pairs):
         progress(clean.name, number, len(pairs))
-        pair = aligned(clean.stem, read_audio(clean), read_audio(other), align=align)
+        pair = aligned(clean.stem, read_mono(clean), read_mono(other), align=align)
         notes.extend(pair.notes)
         found.append(RecordingFigures(recording=clean.name, figures=_figures(pair)))
         if kept_audio is not None:

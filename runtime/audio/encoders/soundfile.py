@@ -6,9 +6,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.audio.decoder import SequentialSoundFile
 from voirs_vocoder.runtime.audio.encoders.backend import AudioTags, ByteTarget
 from voirs_vocoder.runtime.audio.formats import AudioFormat, SampleFormat
-from voirs_vocoder.runtime.audio.read import SequentialSoundFile
 from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["SoundfileBackend"]
