@@ -23,6 +23,8 @@ Batching = Literal["auto", "together", "alone"]
 
 _MAX_BUCKET_FRAMES = 1 << 16
 _MAX_STREAM_ROWS = 256
+_CPU_ACTIVATION_BYTES = 48 << 20
+_GPU_ACTIVATION_BYTES = 512 << 20
 
 
 def default_threads() -> int | None:
@@ -42,8 +44,14 @@ class SessionConfig:
         threads: Number of worker threads; None takes `default_threads()`.
         spinning: Whether idle threads of ONNX Runtime spin for a moment. Spinning is faster when nothing else runs on
             the machine; turn it off on a shared host.
-        activation_budget_bytes: Memory for the intermediate results of a graph, at least 1 MiB; long input is cut into
-            windows that need about this much.
+        activation_budget_bytes: Memory for the intermediate results of a graph in FP32, at least 1 MiB; long input is
+            cut into windows that need about this much. None takes 48 MiB on a CPU and 512 MiB on a GPU.
+        device_budget_bytes: Memory of a GPU, at least 1 MiB, that all prepared shapes of one graph may take; those that
+            were not used for longest are dropped beyond it.
+        cuda_graphs: Whether the provider `cuda` records the kernels of each prepared shape and plays them back at once,
+            which is several times faster.
+        tf32: Whether the provider `cuda` may round the factors of FP32 graphs to TF32, which has 10 bits of mantissa
+            and is faster. False computes in FP32.
         device: Index of the GPU, at least 0; ignored on a CPU.
         batching: How `vocode_batch` runs utterances: `together` in the artifact's batch graph, or `alone`, one after
             the other. `auto` uses what is faster: `alone` on a CPU, where a run of eight utterances takes as long as
@@ -66,7 +74,10 @@ class SessionConfig:
 
     threads: int | None = None
     spinning: bool = True
-    activation_budget_bytes: int = 48 << 20
+    activation_budget_bytes: int | None = None
+    device_budget_bytes: int = 1 << 30
+    cuda_graphs: bool = True
+    tf32: bool = False
     device: int = 0
     batching: Batching = "auto"
     buckets: tuple[int, ...] | None = None
@@ -77,10 +88,10 @@ class SessionConfig:
         """Check that each value is in its range."""
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise InputError(f"threads must be between 1 and 1024, got {self.threads}")
-        if self.activation_budget_bytes < 1 << 20:
-            raise InputError(
-                f"activation_budget_bytes must be at least 1 MiB, got {self.activation_budget_bytes}"
-            )
+        for name in ("activation_budget_bytes", "device_budget_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1 << 20:
+                raise InputError(f"{name} must be at least 1 MiB, got {value}")
         if self.batching not in get_args(Batching):
             raise InputError(
                 f"batching must be one of {', '.join(get_args(Batching))}, got {self.batching!r}"
@@ -91,6 +102,16 @@ class SessionConfig:
             raise InputError(f"stream_rows must be between 1 and {_MAX_STREAM_ROWS}, got {self.stream_rows}")
         _check_lengths("buckets", self.buckets or ())
         _check_lengths("warm", () if isinstance(self.warm, bool) else self.warm)
+
+    def activation_bytes(self, *, on_gpu: bool) -> int:
+        """Memory for the intermediate results of a graph, in bytes.
+
+        Args:
+            on_gpu: Whether the graph runs on a GPU, which decides where `activation_budget_bytes` is None.
+        """
+        if self.activation_budget_bytes is not None:
+            return self.activation_budget_bytes
+        return _GPU_ACTIVATION_BYTES if on_gpu else _CPU_ACTIVATION_BYTES
 
 
 def _check_lengths(name: str, lengths: tuple[int, ...]) -> None:

@@ -155,8 +155,9 @@ def estimate_cost(
     # FP32 graphs bear the figure, which is that of their other precisions too.
     graph = _graphs(artifact, "fp32")[-1]
     per_frame = graph.facts.activation_bytes_per_frame
-    wanted = session.activation_budget_bytes if per_frame is None else per_frame * frames
-    window_bytes = min(wanted, session.activation_budget_bytes)
+    budget = session.activation_bytes(on_gpu=False)
+    wanted = budget if per_frame is None else per_frame * frames
+    window_bytes = min(wanted, budget)
     in_hand = frames * (manifest.mel.n_mels + manifest.hop_length) * 4
     return CostEstimate(rtf, _resident_bytes() + window_bytes + in_hand)
 

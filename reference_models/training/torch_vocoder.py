@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import torch
@@ -58,7 +58,10 @@ class TorchSession:
         }
 
     def bind(
-        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+        self,
+        inputs: Mapping[str, NDArray[np.generic]],
+        outputs: Mapping[str, NDArray[np.float32]],
+        resident: Collection[str] = (),
     ) -> Callable[[], None]:
         """Prepare runs on fixed arrays; see `Session.bind`."""
         return bound_by_copying(self, inputs, outputs)

@@ -83,7 +83,7 @@ class DiffusionDriver(Driver):
         self.provider = step.provider
         self.backend = step.backend
         context = self._before + self._after
-        self._window_frames = affordable_frames(entry, config, step.max_frames, context, _LEAST_SHARE)
+        self._window_frames = affordable_frames(entry, config, step, context, _LEAST_SHARE)
         self._longest_input_frames = step.max_frames
         buckets = session_buckets(step, entry, config, self._window_frames, context)
         if buckets is not None:
@@ -124,7 +124,7 @@ class DiffusionDriver(Driver):
                         padded = RowGraph(*self._opener(BATCH_ROLES[role]), self._hop_length, None)
                         self._padded_graphs.append(padded)
                     conditioner, step = self._padded_graphs
-                frames = affordable_frames(step.entry, self._config, step.session.max_frames, 0)
+                frames = affordable_frames(step.entry, self._config, step.session, 0)
                 self._batch_graph = DiffusionBatchGraph(
                     conditioner, step, frames, self._hop_length, self._plan
                 )

@@ -251,7 +251,7 @@ def warm_buckets(graph: RowGraph, config: SessionConfig, *, together: bool) -> N
 def affordable_frames(
     entry: GraphEntry,
     config: SessionConfig,
-    max_frames: int | None,
+    session: Session,
     context_frames: int,
     least_share: int = _LEAST_SHARE,
 ) -> int:
@@ -261,7 +261,7 @@ def affordable_frames(
         entry: Manifest entry of the graph, which states the memory that a frame needs.
         config: The memory budget. It is exceeded where a window would hold less than `least_share` times its context,
             since every frame would then be computed several times.
-        max_frames: Most frames that the session takes; None for no limit.
+        session: Session that runs the graph, whose device and longest input count.
         context_frames: Frames of context and look-ahead in every window.
         least_share: Smallest ratio of a window to its context.
 
@@ -274,5 +274,6 @@ def affordable_frames(
             f"{entry.file.path} must state activation_bytes_per_frame in the manifest, got none; export the artifact "
             "again"
         )
-    affordable = max(config.activation_budget_bytes // per_frame, least_share * context_frames)
-    return min(affordable, max_frames or affordable)
+    budget = config.activation_bytes(on_gpu=runs_on_gpu(session.provider))
+    affordable = max(budget // per_frame, least_share * context_frames)
+    return min(affordable, session.max_frames or affordable)

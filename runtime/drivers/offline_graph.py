@@ -58,7 +58,7 @@ class OfflineGraphDriver(Driver):
         self.context_frames = manifest.context_frames
         self.look_ahead_frames = manifest.look_ahead_frames
         context = self.context_frames + self.look_ahead_frames
-        self.max_window_frames = affordable_frames(self._entry, config, session.max_frames, context)
+        self.max_window_frames = affordable_frames(self._entry, config, session, context)
         self._longest_input_frames = session.max_frames
         buckets = session_buckets(session, self._entry, config, self.max_window_frames, context)
         if buckets is not None:
@@ -107,7 +107,7 @@ class OfflineGraphDriver(Driver):
                 graph = self._graph
                 if graph.buckets is None:
                     graph = self._padded_graph = RowGraph(*self._opener("batch"), self._hop_length, None)
-                frames = affordable_frames(graph.entry, self._config, graph.session.max_frames, 0)
+                frames = affordable_frames(graph.entry, self._config, graph.session, 0)
                 self._batch_graph = OnePassBatchGraph(graph, frames, self._row)
             return self._batch_graph
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.artifact.axes import parsed_axis
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry, TensorInfo
-from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError
+from voirs_vocoder.runtime.artifact.declared_shapes import DeclaredShapes
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry
+from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
 from voirs_vocoder.runtime.providers.session import Session, require_result
 
 __all__ = ["CheckedSession"]
-
-_Axis = tuple[int, str | None]
 
 
 class CheckedSession:
@@ -49,16 +47,7 @@ class CheckedSession:
         self.max_batch: int | None = getattr(session, "max_batch", None)
         self._session = session
         self._entry = entry
-        self._hop_length = hop_length
-        self._inputs = [(tensor, _axes(tensor)) for tensor in entry.inputs]
-        self._outputs = [(tensor.name, _axes(tensor)) for tensor in entry.outputs]
-        known = {name for _, axes in self._inputs for _, name in axes}
-        known |= {"frames", "samples"} if known & {"frames", "samples"} else set()
-        if not {name for _, axes in self._outputs for _, name in axes} <= known | {None}:
-            raise ArtifactError(
-                f"{entry.file.path}: the length of every output must follow from an input's, got axes that no input "
-                "has; export the artifact again"
-            )
+        self._shapes = DeclaredShapes(entry, hop_length)
         # ONNX Runtime does not write the bound array of an output that is an input.
         both = {tensor.name for tensor in entry.inputs} & {tensor.name for tensor in entry.outputs}
         if both:
@@ -76,7 +65,7 @@ class CheckedSession:
             InputError: The inputs are not those that the manifest states.
             ProviderError: The backend failed, or its results are not what the manifest states.
         """
-        shapes = self._shapes(inputs)
+        shapes = self._shapes.outputs(inputs)
         results = self._session.run(inputs)
         for name, shape in shapes.items():
             require_result(self.provider, name, results.get(name), shape)
@@ -84,23 +73,30 @@ class CheckedSession:
         return {name: results[name] for name in shapes}
 
     def bind(
-        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+        self,
+        inputs: Mapping[str, NDArray[np.generic]],
+        outputs: Mapping[str, NDArray[np.float32]],
+        resident: Collection[str] = (),
     ) -> Callable[[], None]:
         """Prepare runs on fixed arrays; see `Session.bind` for arguments.
 
         Returns:
             A function that runs the graph once. It raises ProviderError when the backend fails, or has not written
-            finite values to all of every output.
+            finite values to all of every output that is not resident.
 
         Raises:
             InputError: The inputs are not those that the manifest states.
             ProviderError: The outputs are not those that the manifest states, or the backend failed.
         """
-        shapes = self._shapes(inputs)
+        shapes = self._shapes.outputs(inputs)
         for name, shape in shapes.items():
             require_result(self.provider, name, outputs.get(name), shape)
-        run_once = self._session.bind(inputs, outputs)
-        checks = [(name, outputs[name], np.empty(shape, np.bool_)) for name, shape in shapes.items()]
+        run_once = self._session.bind(inputs, outputs, resident)
+        checks = [
+            (name, outputs[name], np.empty(shape, np.bool_))
+            for name, shape in shapes.items()
+            if name not in resident
+        ]
 
         def run() -> None:
             for _, values, _ in checks:
@@ -117,40 +113,9 @@ class CheckedSession:
         """Free the graph; the session cannot run afterwards."""
         self._session.close()
 
-    def _shapes(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, tuple[int, ...]]:
-        """Shape of each output, by the shapes of the inputs."""
-        sizes: dict[str, int] = {}
-        if len(inputs) != len(self._inputs):
-            raise self._other_inputs(inputs)
-        for tensor, axes in self._inputs:
-            array = inputs.get(tensor.name)
-            if array is None or array.ndim != len(axes) or array.dtype != tensor.dtype:
-                raise self._other_inputs(inputs)
-            for (multiple, name), size in zip(axes, array.shape, strict=True):
-                count, rest = divmod(size, multiple) if name else (size, size != multiple)
-                if rest or (name and sizes.setdefault(name, count) != count):
-                    raise self._other_inputs(inputs)
-        if "frames" in sizes:
-            sizes.setdefault("samples", sizes["frames"] * self._hop_length)
-        elif "samples" in sizes:
-            sizes["frames"] = sizes["samples"] // self._hop_length
-        return {
-            name: tuple(multiple * sizes[axis] if axis else multiple for multiple, axis in axes)
-            for name, axes in self._outputs
-        }
-
-    def _other_inputs(self, inputs: Mapping[str, NDArray[np.generic]]) -> InputError:
-        stated = ", ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in self._entry.inputs)
-        given = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in inputs.items())
-        return InputError(f"{self._entry.file.path} takes {stated}, got {given}; pass such arrays")
-
     def _require_finite(self, name: str, finite: bool) -> None:
         if not finite:
             raise ProviderError(
                 f"provider {self.provider!r}: {self._entry.file.path} must compute finite {name}, got NaN, infinity or "
                 "too few values; use another precision, or export the artifact again"
             )
-
-
-def _axes(tensor: TensorInfo) -> list[_Axis]:
-    return [(axis, None) if isinstance(axis, int) else parsed_axis(axis) for axis in tensor.shape]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,10 @@ class OpenVinoSession:
             raise ProviderError(f"provider 'openvino' failed: {_one_line(error)}") from error
 
     def bind(
-        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+        self,
+        inputs: Mapping[str, NDArray[np.generic]],
+        outputs: Mapping[str, NDArray[np.float32]],
+        resident: Collection[str] = (),
     ) -> Callable[[], None]:
         """Prepare runs on fixed arrays; see `Session.bind` for arguments, result and errors."""
         return bound_by_copying(self, inputs, outputs)

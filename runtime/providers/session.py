@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -92,7 +92,10 @@ class Session(Protocol):
         ...
 
     def bind(
-        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+        self,
+        inputs: Mapping[str, NDArray[np.generic]],
+        outputs: Mapping[str, NDArray[np.float32]],
+        resident: Collection[str] = (),
     ) -> Callable[[], None]:
         """Prepare runs that read and write the same arrays each time.
 
@@ -100,6 +103,10 @@ class Session(Protocol):
             inputs: One contiguous array per graph input, of the element type that the graph declares. Each run reads
                 the values that the arrays have then.
             outputs: One contiguous float32 array per graph output, of the shape that these inputs give.
+            resident: Names of inputs and outputs whose arrays nobody but this session reads or writes between runs,
+                such as the state of a stream. They are zero at first. A session on a device keeps their values there,
+                and the arrays only stand for them: values that one binding writes to an array are what another
+                binding reads from it.
 
         Returns:
             A function that runs the graph once; it raises ProviderError when the backend fails. Several threads may

@@ -13,6 +13,7 @@ from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ArtifactError
+from voirs_vocoder.runtime.providers import runs_on_gpu
 from voirs_vocoder.runtime.providers.session import Session
 
 __all__ = [
@@ -68,7 +69,8 @@ class StreamGraph:
                 f"{self.entry.file.path} must state activation_bytes_per_frame in the manifest, got none; export the "
                 "artifact again"
             )
-        affordable = max(1, config.activation_budget_bytes // per_frame)
+        on_gpu = runs_on_gpu(self.session.provider)
+        affordable = max(1, config.activation_bytes(on_gpu=on_gpu) // per_frame)
         return min(affordable, self.session.max_frames or affordable, _MAX_CHUNK_FRAMES)
 
 
@@ -102,7 +104,7 @@ class GraphStream:
         self.frames = 0
         self._graph = graph
         self._delay = graph.delay_samples
-        self._states = tuple(np.zeros((1, graph.state_size), np.float32) for _ in range(2))
+        self._states = self._zero_states()
         self._current = 0
         self._begin = np.zeros(1, np.int64)
         self._end = np.zeros(1, np.int64)
@@ -170,8 +172,13 @@ class GraphStream:
     def reset(self) -> None:
         """Begin a new utterance."""
         self.frames = self._made = self._current = 0
-        for state in self._states:
-            state.fill(0.0)
+        # Where the session keeps states on its device, nothing that is done to these arrays would reach them.
+        self._states = self._zero_states()
+        self._advances.clear()
+
+    def _zero_states(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        size = (1, self._graph.state_size)
+        return np.zeros(size, np.float32), np.zeros(size, np.float32)
 
     def _finished(self) -> int:
         return max(0, self._made - self._delay)
@@ -206,6 +213,7 @@ class GraphStream:
             self._graph.session.bind(
                 {**inputs, **kept, STATE: self._states[source]},
                 {name: output, NEXT_STATE: self._states[1 - source]},
+                resident=(STATE, NEXT_STATE),
             )
             for source in range(2)
         ]

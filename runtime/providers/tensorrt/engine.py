@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Self, cast
 
@@ -133,7 +133,10 @@ class EngineSession:
         return outputs
 
     def bind(
-        self, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.float32]]
+        self,
+        inputs: Mapping[str, NDArray[np.generic]],
+        outputs: Mapping[str, NDArray[np.float32]],
+        resident: Collection[str] = (),
     ) -> Callable[[], None]:
         """Prepare runs on fixed arrays; see `Session.bind` for arguments, result and errors."""
         return bound_by_copying(self, inputs, outputs)

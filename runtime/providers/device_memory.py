@@ -1,0 +1,173 @@
+"""Tensors of ONNX Runtime on a device, and the arrays in host memory that they are copied from and to."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voirs_vocoder.runtime.errors import ProviderError
+
+__all__ = ["CPU_DEVICE", "Device", "DeviceTensor", "copy_between", "free_bytes", "to_device", "to_host"]
+
+_RUNTIMES = ("libcudart.so.13", "libcudart.so.12")
+_ANY_DIRECTION = 4  # cudaMemcpyDefault: the CUDA runtime finds host and device by the addresses
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that ONNX Runtime keeps values on.
+
+    Attributes:
+        kind: `cuda`, or `cpu` for host memory.
+        index: Index of the GPU; 0 for host memory.
+    """
+
+    kind: str
+    index: int = 0
+
+
+CPU_DEVICE = Device("cpu")
+"""Host memory."""
+
+
+class DeviceTensor:
+    """A tensor at a fixed address on a device, with an array of page-locked host memory beside it.
+
+    On the CPU both are the same memory.
+
+    Attributes:
+        host: The array in host memory.
+        value: The tensor on the device, an `onnxruntime.OrtValue`.
+        address: Address of the tensor on the device.
+        on_host: Whether the device is the host, so that nothing need be copied.
+    """
+
+    def __init__(self, ort: Any, device: Device, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+        """Allocate both, filled with zeros.
+
+        Args:
+            ort: The module `onnxruntime`.
+            device: Device that holds the tensor.
+            shape: Shape of the tensor.
+            dtype: Element type of the tensor.
+
+        Raises:
+            ProviderError: The CUDA runtime cannot be loaded.
+        """
+        self.host: NDArray[Any] = np.zeros(shape, dtype)
+        self.on_host = device.kind == "cpu"
+        if self.on_host:
+            self.value = ort.OrtValue.ortvalue_from_numpy(self.host)
+        else:
+            self.value = ort.OrtValue.ortvalue_from_numpy(self.host, device.kind, device.index)
+            _page_lock(self.host)
+        self.address: int = self.value.data_ptr()
+
+
+def to_device(tensors: Iterable[DeviceTensor]) -> None:
+    """Copy arrays in host memory to their device.
+
+    Args:
+        tensors: The tensors to copy.
+
+    Raises:
+        ProviderError: The CUDA runtime failed.
+    """
+    for tensor in tensors:
+        if not tensor.on_host:
+            _copy(tensor.address, tensor.host.ctypes.data, tensor.host.nbytes)
+
+
+def to_host(tensors: Iterable[DeviceTensor]) -> None:
+    """Copy tensors on a device to their arrays in host memory.
+
+    Args:
+        tensors: The tensors to copy.
+
+    Raises:
+        ProviderError: The CUDA runtime failed.
+    """
+    for tensor in tensors:
+        if not tensor.on_host:
+            _copy(tensor.host.ctypes.data, tensor.address, tensor.host.nbytes)
+
+
+def copy_between(pairs: Iterable[tuple[DeviceTensor, DeviceTensor]]) -> None:
+    """Copy tensors to others on the same device; the copies are complete when this returns.
+
+    Args:
+        pairs: Source and target of each copy, of the same shape and type.
+
+    Raises:
+        ProviderError: The CUDA runtime failed.
+    """
+    pending = False
+    for source, target in pairs:
+        if source.on_host:
+            np.copyto(target.host, source.host)
+        else:
+            _copy(target.address, source.address, source.host.nbytes)
+            pending = True
+    if pending:
+        # Unlike the others, a copy within a device may be under way when the call returns.
+        _require(_cuda_runtime().cudaStreamSynchronize(None), "wait for a copy")
+
+
+def free_bytes(device: Device) -> int | None:
+    """Free memory of a GPU in bytes; None for host memory.
+
+    Args:
+        device: The device.
+
+    Raises:
+        ProviderError: The CUDA runtime failed.
+    """
+    if device.kind == "cpu":
+        return None
+    runtime = _cuda_runtime()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    _require(runtime.cudaSetDevice(device.index), f"use GPU {device.index}")
+    _require(runtime.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)), "read its free memory")
+    return free.value
+
+
+def _copy(target: int, source: int, size_bytes: int) -> None:
+    status = _cuda_runtime().cudaMemcpy(
+        ctypes.c_void_p(target), ctypes.c_void_p(source), ctypes.c_size_t(size_bytes), _ANY_DIRECTION
+    )
+    _require(status, f"copy {size_bytes} bytes")
+
+
+def _page_lock(array: NDArray[Any]) -> None:
+    """Let the device copy from and to an array directly; where the system refuses, copies take a detour."""
+    if array.nbytes:
+        address = ctypes.c_void_p(array.ctypes.data)
+        if _cuda_runtime().cudaHostRegister(address, ctypes.c_size_t(array.nbytes), 0) == 0:
+            weakref.finalize(array, _cuda_runtime().cudaHostUnregister, address)
+
+
+def _require(status: int, what: str) -> None:
+    if status:
+        runtime = _cuda_runtime()
+        runtime.cudaGetErrorString.restype = ctypes.c_char_p
+        text = runtime.cudaGetErrorString(status).decode("utf-8", "replace")
+        raise ProviderError(f"the CUDA runtime failed to {what}: CUDA failure {status}: {text}")
+
+
+@functools.cache
+def _cuda_runtime() -> Any:
+    for name in _RUNTIMES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise ProviderError(
+        f"the CUDA runtime must be installed, found none of {', '.join(_RUNTIMES)}; pip install nvidia-cuda-runtime"
+    )
