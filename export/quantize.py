@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,7 @@ from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.drivers.registry import driver_roles
 from voirs_vocoder.runtime.drivers.tensors import require_tensors
-from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.progress import Progress, silent
 from voirs_vocoder.runtime.providers import Session, open_session
 from voirs_vocoder.runtime.providers.checked import CheckedSession
@@ -115,7 +116,10 @@ def _source(artifact: Artifact, entry: GraphEntry) -> BuiltGraph:
     if entry.role in driver_roles(manifest.driver):
         require_tensors(manifest, entry)
     data = artifact.read_graph(entry)
-    read_model(data, str(artifact.root / entry.file.path))
+    where = str(artifact.root / entry.file.path)
+    names = Counter(node.name for node in read_model(data, where).graph.node)
+    if names[""] or len(names) < names.total():
+        raise ArtifactError(f"{where}: nodes must have names of their own; export the artifact again")
     session = CheckedSession(open_graph(data, entry), entry, manifest.hop_length)
     session.run(random_feed(entry, 1, _TRIAL_FRAMES, manifest.hop_length))
     session.close()

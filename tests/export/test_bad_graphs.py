@@ -56,6 +56,10 @@ def no_version(model):
     del model.opset_import[:]
 
 
+def name_twice(model):
+    model.graph.node[0].name = model.graph.node[1].name
+
+
 BAD = [set_operator, break_shapes, drop_weight, read_the_weight_as_input, shorten, add_domain, no_version]
 
 
@@ -81,7 +85,7 @@ def artifact_with(tiny_artifact, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("change", BAD, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("change", [*BAD, name_twice], ids=lambda change: change.__name__)
 def test_quantize_refuses_a_graph_that_does_not_run(artifact_with, calibration_folder, refused, change):
     root = artifact_with(change)
     line = refused("quantize", root, "--calibration", calibration_folder, "--force")
