@@ -13,8 +13,8 @@ from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.diffusion import PlanStep, SamplerPlan
 from voirs_vocoder.runtime.diffusion.stage import Track
 from voirs_vocoder.runtime.noise import noise
+from voirs_vocoder.runtime.streaming.fixed_chunk_stream import FixedChunkStream
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
-from voirs_vocoder.runtime.streaming.stream_pool import PooledGraphStream
 
 __all__ = ["DiffusionStream"]
 
@@ -38,7 +38,7 @@ class DiffusionStream:
         self,
         conditioner: StreamGraph,
         network: StreamGraph,
-        open_stream: Callable[[str], GraphStream | PooledGraphStream],
+        open_stream: Callable[[str], GraphStream | FixedChunkStream],
         plan: SamplerPlan,
         seed: int,
         guidance: float,
@@ -49,7 +49,7 @@ class DiffusionStream:
         self._conditioner = open_stream("stream-conditioner")
         # A step waits for whole frames of the step before, or for whole chunks where it runs with other streams.
         unit = hop_length
-        if isinstance(self._conditioner, PooledGraphStream):
+        if isinstance(self._conditioner, FixedChunkStream):
             unit *= self._conditioner.chunk_frames
         late = [conditioner.delay_samples, *[network.delay_samples] * (len(plan.steps) - 1)]
         waits = sum(math.ceil(samples / unit) * unit for samples in late)
@@ -111,7 +111,7 @@ class _StreamStep:
     def __init__(
         self,
         hop_length: int,
-        open_stream: Callable[[], GraphStream | PooledGraphStream],
+        open_stream: Callable[[], GraphStream | FixedChunkStream],
         step: PlanStep,
         number: int,
         seed: int,
@@ -174,7 +174,7 @@ class _StreamStep:
 
     def _pushed(
         self,
-        stream: GraphStream | PooledGraphStream,
+        stream: GraphStream | FixedChunkStream,
         frames: int,
         x: NDArray[np.float32],
         condition: NDArray[np.float32] | float,

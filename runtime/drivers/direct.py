@@ -12,6 +12,7 @@ from voirs_vocoder.runtime.drivers.offline_graph import OfflineGraphDriver
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
+from voirs_vocoder.runtime.streaming.fixed_chunk_stream import FixedChunkStream
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
 from voirs_vocoder.runtime.streaming.latency_budget import (
     LatencyPlan,
@@ -25,7 +26,6 @@ from voirs_vocoder.runtime.streaming.low_latency import (
     LowLatencyStream,
     repeated_last_frame,
 )
-from voirs_vocoder.runtime.streaming.stream_pool import PooledGraphStream
 
 __all__ = ["DirectDriver"]
 
@@ -95,7 +95,7 @@ class DirectStream:
     def __init__(
         self,
         graph: StreamGraph,
-        stream: GraphStream | PooledGraphStream,
+        stream: GraphStream | FixedChunkStream,
         config: SessionConfig,
         chunk_frames: int | None = None,
     ) -> None:

@@ -20,8 +20,9 @@ from voirs_vocoder.runtime.providers import prepares_shapes, runs_on_gpu
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
+from voirs_vocoder.runtime.streaming.fixed_chunk_stream import FixedChunkStream, OwnRuns
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
-from voirs_vocoder.runtime.streaming.stream_pool import PooledGraphStream, StreamPool
+from voirs_vocoder.runtime.streaming.stream_pool import StreamPool
 
 __all__ = [
     "Driver",
@@ -150,35 +151,37 @@ class StreamGraphs:
                 self._graphs[role] = StreamGraph(session, entry, self._hop_length)
             return self._graphs[role]
 
-    def open(self, role: str, streaming: StreamingConfig) -> GraphStream | PooledGraphStream:
-        """Begin an utterance in the graph of a role, together with others where `SessionConfig.stream_rows` says so.
+    def open(self, role: str, streaming: StreamingConfig) -> GraphStream | FixedChunkStream:
+        """Begin an utterance in the graph of a role.
+
+        Where `SessionConfig.stream_rows` says so, it runs together with others. On a provider that prepares every new
+        shape, all chunks have one length, the last one too.
 
         Args:
             role: Role of the graph.
-            streaming: Chunks of the stream. A stream whose chunks have no fixed length runs by itself.
+            streaming: Chunks of the stream. A stream whose chunks have no fixed length runs by itself, in any length.
 
         Raises:
             ProviderError: The artifact has no graph of this role, it cannot be loaded, or warming it failed.
         """
         graph = self.get(role)
+        prepares = prepares_shapes(graph.session.provider)
         rows, frames = self._config.stream_rows, streaming.chunk_frames
-        warms = bool(self._config.warm) and frames is not None and prepares_shapes(graph.session.provider)
-        if rows == 1 or frames is None or streaming.adaptive:
-            stream = GraphStream(graph)
-            if warms and frames is not None:
-                frames = min(frames, graph.max_chunk_frames(self._config))
-                stream.inputs(frames)
-                stream.look_ahead(frames)
-            return stream
+        if frames is None or streaming.adaptive or (rows == 1 and not prepares):
+            return GraphStream(graph)
         frames = min(frames, graph.max_chunk_frames(self._config))
+        if rows == 1:
+            alone = OwnRuns(graph)
+            if self._config.warm:
+                alone.warm(frames)
+            return FixedChunkStream(alone, frames)
         with self._lock:
             if role not in self._pools:
-                fixed_rows = prepares_shapes(graph.session.provider)
-                self._pools[role] = StreamPool(graph, rows, fixed_rows=fixed_rows)
+                self._pools[role] = StreamPool(graph, rows, fixed_rows=prepares)
             pool = self._pools[role]
-        if warms:
+        if self._config.warm and prepares:
             pool.warm(frames)
-        return PooledGraphStream(pool, frames)
+        return FixedChunkStream(pool, frames)
 
     def close(self) -> None:
         """Free the graphs."""

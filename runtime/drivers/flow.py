@@ -25,8 +25,8 @@ from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.noise import grouped_noise
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
+from voirs_vocoder.runtime.streaming.fixed_chunk_stream import FixedChunkStream
 from voirs_vocoder.runtime.streaming.graph_stream import GraphStream, StreamGraph
-from voirs_vocoder.runtime.streaming.stream_pool import PooledGraphStream
 
 __all__ = ["FlowDriver"]
 
@@ -105,7 +105,7 @@ class FlowStream:
     def __init__(
         self,
         graph: StreamGraph,
-        stream: GraphStream | PooledGraphStream,
+        stream: GraphStream | FixedChunkStream,
         session: SessionConfig,
         config: VocodingConfig,
         n_group: int,

@@ -169,6 +169,24 @@ class GraphStream:
         output: NDArray[np.float32] = advance.output[0]
         return output
 
+    def run_chunk(self, frames: int, begin: int, end: int) -> NDArray[np.float32]:
+        """Run on the arrays of `inputs(frames)`, for a caller that counts the frames itself.
+
+        Args:
+            frames: Mel frames of the chunk.
+            begin: First frame of the utterance, relative to the chunk.
+            end: Frame after the last one of the utterance, relative to the chunk; `UNKNOWN_END` while it is unknown.
+
+        Returns:
+            Output of the chunk, float32 [channels, samples], as late as the graph is; the next run overwrites it.
+        """
+        advance = self._advance(frames)
+        self._begin[0], self._end[0] = begin, end
+        advance.runs[self._current]()
+        self._current = 1 - self._current
+        output: NDArray[np.float32] = advance.output[0]
+        return output
+
     def reset(self) -> None:
         """Begin a new utterance."""
         self.frames = self._made = self._current = 0
@@ -184,15 +202,11 @@ class GraphStream:
         return max(0, self._made - self._delay)
 
     def _run(self, frames: int, end: int) -> NDArray[np.float32]:
-        advance = self._advance(frames)
-        self._begin[0] = -self.frames if end == UNKNOWN_END else end - self.frames
-        self._end[0] = end
-        advance.runs[self._current]()
-        self._current = 1 - self._current
+        begin = -self.frames if end == UNKNOWN_END else end - self.frames
+        output = self.run_chunk(frames, begin, end)
         first = max(0, self._delay - self._made)
-        self._made += advance.output.shape[-1]
-        output: NDArray[np.float32] = advance.output[0, ..., min(first, advance.output.shape[-1]) :]
-        return output
+        self._made += output.shape[-1]
+        return output[..., min(first, output.shape[-1]) :]
 
     def _advance(self, frames: int) -> Advance:
         if frames in self._advances:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,51 +16,13 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.errors import ProviderError, VoirsVocoderError
-from voirs_vocoder.runtime.streaming.graph_stream import (
-    BEGIN,
-    END_FRAME,
-    NEXT_STATE,
-    STATE,
-    UNKNOWN_END,
-    StreamGraph,
-)
+from voirs_vocoder.runtime.streaming.fixed_chunk_stream import Chunk, ChunkRunner
+from voirs_vocoder.runtime.streaming.graph_stream import BEGIN, END_FRAME, NEXT_STATE, STATE, StreamGraph
 
-__all__ = ["PooledGraphStream", "StreamPool"]
+__all__ = ["StreamPool"]
 
 _ROWS = (1, 4, 16, 64, 256)
 _KEPT_SHAPES = 8
-
-
-class _Chunk:
-    """One chunk of one stream on its way through the graph.
-
-    Attributes:
-        inputs: Inputs of the chunk without the batch axis, by name.
-        frames: Length in mel frames.
-        begin: First frame of the utterance, relative to the chunk.
-        end: Frame after the last one of the utterance, relative to the chunk.
-        state: State of the stream, float32 [state_size], which the run overwrites.
-        output: Output of the chunk, [channels, samples]; None before the run.
-        error: Why the run failed; None otherwise.
-    """
-
-    def __init__(
-        self,
-        inputs: Mapping[str, NDArray[np.float32]],
-        frames: int,
-        begin: int,
-        end: int,
-        state: NDArray[np.float32],
-    ) -> None:
-        self.inputs, self.frames = inputs, frames
-        self.begin, self.end = begin, end
-        self.state = state
-        self.output: NDArray[np.float32] | None = None
-        self.error: VoirsVocoderError | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.output is not None or self.error is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +35,7 @@ class _Bound:
     run: Callable[[], None]
 
 
-class StreamPool:
+class StreamPool(ChunkRunner):
     """Runs the chunks of any number of streams of one graph together. Any number of threads may call it.
 
     Args:
@@ -88,7 +50,7 @@ class StreamPool:
         self._max_rows = max_rows
         self._fixed_rows = fixed_rows
         self._changed = threading.Condition()
-        self._waiting: deque[_Chunk] = deque()
+        self._waiting: deque[Chunk] = deque()
         self._is_running = False
         self._bound: OrderedDict[tuple[int, int], _Bound] = OrderedDict()
 
@@ -110,7 +72,7 @@ class StreamPool:
                 if (count, frames) not in self._bound:
                     self._bind(count, frames).run()
 
-    def run(self, chunk: _Chunk) -> NDArray[np.float32]:
+    def run(self, chunk: Chunk) -> NDArray[np.float32]:
         """Run a chunk, together with those of other streams that are waiting.
 
         Args:
@@ -135,7 +97,10 @@ class StreamPool:
             raise ProviderError(str(chunk.error)) from chunk.error
         return chunk.output
 
-    def _lead(self, own: _Chunk) -> None:
+    def reset(self) -> None:
+        """Do nothing: every stream keeps its own state. See `ChunkRunner.reset`."""
+
+    def _lead(self, own: Chunk) -> None:
         """Run for all threads that wait, until this thread's own chunk is done."""
         try:
             while not own.is_done:
@@ -156,11 +121,11 @@ class StreamPool:
                 self._is_running = False
                 self._changed.notify_all()
 
-    def _next_chunks(self) -> list[_Chunk]:
+    def _next_chunks(self) -> list[Chunk]:
         """The chunks of the next run: those that wait longest, all of one length."""
         frames = self._waiting[0].frames
-        chosen: list[_Chunk] = []
-        others: deque[_Chunk] = deque()
+        chosen: list[Chunk] = []
+        others: deque[Chunk] = deque()
         while self._waiting:
             chunk = self._waiting.popleft()
             fits = chunk.frames == frames and len(chosen) < self._max_rows
@@ -168,7 +133,7 @@ class StreamPool:
         self._waiting = others
         return chosen
 
-    def _run_together(self, chunks: Sequence[_Chunk]) -> None:
+    def _run_together(self, chunks: Sequence[Chunk]) -> None:
         try:
             self._run_rows(chunks)
         except VoirsVocoderError as error:
@@ -179,7 +144,7 @@ class StreamPool:
             for chunk in chunks:
                 self._run_together([chunk])
 
-    def _run_rows(self, chunks: Sequence[_Chunk]) -> None:
+    def _run_rows(self, chunks: Sequence[Chunk]) -> None:
         rows = self._padded(len(chunks)) if self._fixed_rows else len(chunks)
         bound = self._bind(rows, chunks[0].frames)
         begin, end, state = bound.inputs[BEGIN], bound.inputs[END_FRAME], bound.inputs[STATE]
@@ -220,103 +185,3 @@ class StreamPool:
     def _shape(self, shape: Sequence[int | str], rows: int, frames: int) -> list[int]:
         hop_length = self.graph.hop_length
         return [axis_size(axis, batch=rows, frames=frames, hop_length=hop_length) for axis in shape]
-
-
-class PooledGraphStream:
-    """One utterance in one graph, run together with others in chunks of one length. For one thread at a time.
-
-    It has the methods of `GraphStream`, except for `look_ahead`.
-
-    Args:
-        pool: Pool that runs the chunks.
-        chunk_frames: Length of every run in mel frames, at least 1; frames wait until a chunk is full.
-
-    Attributes:
-        frames: Number of mel frames taken.
-        chunk_frames: Length of every run in mel frames.
-    """
-
-    def __init__(self, pool: StreamPool, chunk_frames: int) -> None:
-        """Start at the beginning of an utterance."""
-        self.frames = 0
-        self._pool = pool
-        self.chunk_frames = chunk_frames
-        graph = pool.graph
-        self._delay = graph.delay_samples
-        self._hop_length = graph.hop_length
-        self._state = np.zeros(graph.state_size, np.float32)
-        self._infos = [info for info in graph.entry.inputs if info.name not in (BEGIN, END_FRAME, STATE)]
-        self._chunk = {info.name: self._array(info.shape, chunk_frames) for info in self._infos}
-        self._given: dict[str, NDArray[np.float32]] = {}
-        self._filled = self._ran = self._made = 0
-
-    def inputs(self, frames: int) -> dict[str, NDArray[np.float32]]:
-        """Make the arrays to fill before `push` of `frames` frames, each with a batch axis of 1."""
-        self._given = {info.name: self._array(info.shape, frames)[np.newaxis] for info in self._infos}
-        return self._given
-
-    def push(self, frames: int) -> NDArray[np.float32]:
-        """Take the arrays of `inputs(frames)`.
-
-        Args:
-            frames: Mel frames of the arrays.
-
-        Returns:
-            Finished output, float32 [channels, samples].
-
-        Raises:
-            ProviderError: The provider failed.
-        """
-        taken = 0
-        pieces = []
-        while taken < frames:
-            count = min(frames - taken, self.chunk_frames - self._filled)
-            for name, chunk in self._chunk.items():
-                values = self._given[name][0]
-                if values.ndim:
-                    rate = values.shape[-1] // frames
-                    place = slice(self._filled * rate, (self._filled + count) * rate)
-                    chunk[..., place] = values[..., taken * rate : (taken + count) * rate]
-                else:
-                    chunk[...] = values
-            taken += count
-            self._filled += count
-            self.frames += count
-            if self._filled == self.chunk_frames:
-                pieces.append(self._run(UNKNOWN_END))
-        return self._joined(pieces)
-
-    def finish(self) -> NDArray[np.float32]:
-        """End the utterance and return the rest of its output, float32 [channels, samples], in a new array."""
-        missing = self.frames * self._hop_length - max(0, self._made - self._delay)
-        pieces: list[NDArray[np.float32]] = []
-        while sum(piece.shape[-1] for piece in pieces) < missing:
-            # The graph masks everything beyond the end.
-            pieces.append(self._run(self.frames - self._ran))
-        return self._joined(pieces)[..., :missing]
-
-    def reset(self) -> None:
-        """Begin a new utterance."""
-        self.frames = self._filled = self._ran = self._made = 0
-        self._state.fill(0.0)
-
-    def _run(self, end: int) -> NDArray[np.float32]:
-        """Run the chunk as it is filled; returns what it finishes."""
-        chunk = _Chunk(self._chunk, self.chunk_frames, -self._ran, end, self._state)
-        output = self._pool.run(chunk)
-        self._ran += self.chunk_frames
-        self._filled = 0
-        first = max(0, self._delay - self._made)
-        self._made += output.shape[-1]
-        return output[..., min(first, output.shape[-1]) :]
-
-    def _joined(self, pieces: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        if len(pieces) == 1:
-            return pieces[0]
-        shape = next(info.shape for info in self._pool.graph.entry.outputs if info.name != NEXT_STATE)
-        return np.concatenate([self._array((*shape[:-1], 0), 1), *pieces], axis=-1)
-
-    def _array(self, shape: Sequence[int | str], frames: int) -> NDArray[np.float32]:
-        """Zeros of a tensor's shape for so many frames, without the batch axis."""
-        sizes = [axis_size(axis, batch=1, frames=frames, hop_length=self._hop_length) for axis in shape[1:]]
-        return np.zeros(sizes, np.float32)

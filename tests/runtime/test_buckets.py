@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers import random_mel
+from tests.helpers import random_mel, streamed
 from voirs_vocoder.runtime import (
     Artifact,
     BatchError,
@@ -29,6 +29,7 @@ from voirs_vocoder.runtime.drivers.batch_graph import groups_within
 from voirs_vocoder.runtime.drivers.buckets import BATCH_SIZES, Buckets, buckets_for
 from voirs_vocoder.runtime.providers import Provider, register_provider
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
+from voirs_vocoder.runtime.providers.session import bound_by_copying
 
 pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
 
@@ -150,6 +151,10 @@ class CountingSession(OrtSession):
         self.shapes.add(tuple(values.shape for values in inputs.values()))
         return super().run(inputs)
 
+    def bind(self, inputs, outputs, resident=()):
+        self.shapes.add(tuple(values.shape for values in inputs.values()))
+        return bound_by_copying(self, inputs, outputs)
+
 
 @pytest.fixture
 def counting(monkeypatch):
@@ -205,6 +210,20 @@ def test_no_step_of_a_diffusion_model_prepares_a_shape_after_warming(tiny_unet, 
         for frames in (1, 40, 333, 1500):
             vocoder.vocode(random_mel(vocoder, frames))
         vocoder.vocode_batch([random_mel(vocoder, frames) for frames in range(3, 60, 7)])
+        assert counting.shapes == warmed
+
+
+@pytest.mark.parametrize("fixture", ["tiny_artifact", "tiny_waveglow", "tiny_diffwave"])
+def test_every_chunk_of_a_stream_has_the_same_shape(fixture, counting, request):
+    root = request.getfixturevalue(fixture)
+    session = SessionConfig(warm=(1,), batching="alone")
+    with Vocoder.load(root) as plain, Vocoder.load(root, provider="counting", session=session) as vocoder:
+        vocoder.open_stream().close()
+        warmed = set(counting.shapes)
+        for frames in (0, 1, 15, 16, 33, 70):
+            mel = random_mel(plain, frames, frames)
+            wanted = streamed(plain, mel, [9])
+            np.testing.assert_allclose(streamed(vocoder, mel, [5, 20]), wanted, rtol=0, atol=1e-5)
         assert counting.shapes == warmed
 
 
