@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from voirs_vocoder.runtime.mel import (
         ArrayMelSource,
         AudioMelSource,
+        MelRangeWarning,
         MelSource,
         MelSpectrogram,
         NpyMelSource,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     )
     from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
     from voirs_vocoder.runtime.streaming import StreamingConfig, StreamStatistics, VocoderStream
-    from voirs_vocoder.runtime.vocoder import MelRangeWarning, Vocoder
+    from voirs_vocoder.runtime.vocoder import Vocoder
 
 __all__ = [
     "AioConfig",
@@ -88,6 +89,7 @@ _HOMES = {
     "mel": (
         "ArrayMelSource",
         "AudioMelSource",
+        "MelRangeWarning",
         "MelSource",
         "MelSpectrogram",
         "NpyMelSource",
@@ -96,7 +98,7 @@ _HOMES = {
     ),
     "streaming": ("StreamStatistics", "StreamingConfig", "VocoderStream"),
     "artifact.metadata": ("VocoderFeature", "VocoderMetadata"),
-    "vocoder": ("MelRangeWarning", "Vocoder"),
+    "vocoder": ("Vocoder",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -22,7 +22,14 @@ from voirs_vocoder.runtime.drivers.batch_graph import Request, run_batch
 from voirs_vocoder.runtime.drivers.driver import Driver
 from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.errors import InputError, ProviderError, VoirsVocoderError
-from voirs_vocoder.runtime.mel import ArrayMelSource, MelSource, MelSpectrogram, check_mel, range_hint
+from voirs_vocoder.runtime.mel import (
+    ArrayMelSource,
+    MelRangeWarning,
+    MelSource,
+    MelSpectrogram,
+    check_mel,
+    range_hint,
+)
 from voirs_vocoder.runtime.mel.values import require_convention
 from voirs_vocoder.runtime.prosody import Prosody
 from voirs_vocoder.runtime.providers import Session, open_session
@@ -31,11 +38,7 @@ from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream
 if TYPE_CHECKING:
     from voirs_vocoder.runtime.aio import AsyncVocoder
 
-__all__ = ["MelRangeWarning", "Vocoder"]
-
-
-class MelRangeWarning(UserWarning):
-    """The range of a mel's values suggests another convention than the model's."""
+__all__ = ["Vocoder"]
 
 
 class Vocoder:
@@ -270,7 +273,8 @@ class Vocoder:
 
         Yields:
             Consecutive pieces of the audio, float32 [1, samples]; together as long as the audio of `vocode` and equal
-            to it, unless `streaming` has a latency setting, with which the audio approximates it.
+            to it, unless `streaming` has a latency setting, with which the audio approximates it. At the end a
+            `MelRangeWarning` is given if the range of the values suggests another convention.
 
         Raises:
             InputError: A setting does not suit the model, or a chunk has another convention, type or number of bands,

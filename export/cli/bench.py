@@ -70,6 +70,7 @@ def _moved_to_tune(flag: str, setting: str) -> Callable[[Callable[..., Any]], Ca
     help="Measure quality and ratios of speed instead, and exit with 1 where one is worse than in this file.",
 )
 @options.speech_option(required=False, help_text="Folder of recordings for --save-baseline and --against.")
+@options.recordings_options
 @options.threads_option
 @options.json_file_option
 @_moved_to_tune("--sweep", "sampler")

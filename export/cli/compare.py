@@ -62,6 +62,7 @@ _PATH = click.Path(path_type=Path)
     is_flag=True,
     help="Resample, shift and cut recordings of different rate, start or length instead of refusing them.",
 )
+@options.recordings_options
 @options.json_file_option
 @options.report_option("HTML file for a page with players, spectrograms and a blind test.")
 def command(

@@ -8,7 +8,6 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
 
 import click
 
@@ -28,8 +27,18 @@ def console_messages() -> Iterator[None]:
     handler = _EchoHandler()
     # Without any handler, Python prints what other packages log.
     ignored = logging.NullHandler()
+    shown: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
+        """Show a warning of ours, once, though what it is about may be read twice."""
+        del where, more
+        text = " ".join(str(message).split())
+        if category.__module__.startswith("voirs_vocoder.") and text not in shown:
+            shown.add(text)
+            click.echo(f"warning: {text}", err=True)
+
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show
         logging.getLogger().addHandler(ignored)
         log.addHandler(handler)
         log.setLevel(logging.WARNING)
@@ -76,16 +85,3 @@ class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning" if record.levelno >= logging.WARNING else "note"
         click.echo(f"{prefix}: {' '.join(record.getMessage().split())}", err=True)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    del filename, lineno, file, line
-    if category.__module__.startswith("voirs_vocoder."):
-        click.echo(f"warning: {' '.join(str(message).split())}", err=True)

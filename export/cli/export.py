@@ -56,6 +56,7 @@ __all__ = ["command"]
     "Precision of the graphs to make. Repeat it for more. FP32 is always made; INT8 is made for CPUs and for TensorRT."
 )
 @options.calibration_option(required=False)
+@options.recordings_options
 @option(
     "--licence",
     metavar="SPDX",

@@ -26,6 +26,7 @@ __all__ = ["command"]
 )
 @options.artifact_argument
 @options.calibration_option(required=True)
+@options.recordings_options
 @option(
     "--target",
     "targets",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.finishing import Finishing
-from voirs_vocoder.export.cli.input import mel_source, pcm_blocks
+from voirs_vocoder.export.cli.input import mel_source, pcm_blocks, standard_input, standard_output
 from voirs_vocoder.export.cli.vocoding_options import vocoding_options
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.tags import tags_of_artifact
@@ -27,6 +27,7 @@ from voirs_vocoder.runtime.audio.playback import Player
 from voirs_vocoder.runtime.audio.write import AudioWriter
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel import MelRangeWarning
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.transform import mel_blocks
 from voirs_vocoder.runtime.streaming import StreamingConfig, StreamStatistics
@@ -102,6 +103,7 @@ _STREAM = "Stream"
 )
 @option("--adaptive", is_flag=True, group=_STREAM, help="Make chunks larger while deadlines are missed.")
 @option("--play", is_flag=True, group=options.OUTPUT, help="Play the audio on this machine.")
+@options.recordings_options
 @options.provider_option
 @options.precision_option
 @options.threads_option
@@ -134,6 +136,9 @@ def command(
         raise InputError("a stream must go somewhere; give --output OUT, --play, or both")
     if format_name is not None and output != _PIPE:
         raise InputError(f"--format is for standard output, -o -; a file goes by its ending, got {output}")
+    if source_file.suffix.lower() != ".npy":
+        # The mel of a recording is computed here, in the right convention.
+        warnings.simplefilter("ignore", MelRangeWarning)
     artifact = Artifact.open(root)
     convention = artifact.manifest.mel
     finishing = Finishing(effects, artifact, check=False)
@@ -221,7 +226,7 @@ def _sinks(
         yield Player(rate, channels)
     if output == _PIPE:
         encoder = StreamEncoder(format_name or "pcm", rate, channels, samples=bits, tags=tags)
-        yield _Pipe(sys.stdout.buffer, encoder)
+        yield _Pipe(standard_output(), encoder)
     elif output is not None:
         yield AudioWriter(output, rate, channels, bits=bits, tags=tags)
 
@@ -234,7 +239,7 @@ def _write(targets: list[_Sink], samples: NDArray[np.float32]) -> None:
 
 def _mel_chunks(path: Path, convention: MelConvention, frames: int) -> Iterator[NDArray[np.float32]]:
     if path == _PIPE:
-        yield from mel_blocks(pcm_blocks(sys.stdin.buffer, frames * convention.hop_length), convention)
+        yield from mel_blocks(pcm_blocks(standard_input(), frames * convention.hop_length), convention)
         return
     source = mel_source(path, convention)
     for start in range(0, source.frames, frames):

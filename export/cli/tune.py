@@ -38,6 +38,7 @@ LOOK_AHEAD = "look-ahead"
 )
 @options.artifact_argument
 @options.speech_option(required=True, help_text="Folder of recordings, none of which INT8 was calibrated on.")
+@options.recordings_options
 @option(
     "--only",
     type=click.Choice((SAMPLER, LOOK_AHEAD)),

@@ -47,6 +47,7 @@ def _cpu_providers() -> list[str]:
     show_default="all that are installed",
     help="Provider to measure on. Repeat it for more.",
 )
+@options.recordings_options
 @options.json_file_option
 def command(
     root: Path,

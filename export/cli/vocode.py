@@ -27,7 +27,7 @@ from voirs_vocoder.runtime.audio.formats import SampleFormat
 from voirs_vocoder.runtime.audio.write import AudioWriter
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.mel import MelSource, range_hint
+from voirs_vocoder.runtime.mel import MelSource, RangeWatch
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.quality import PerformanceMode, QualityLevel, estimate_cost, quality_plan
 from voirs_vocoder.runtime.vocoder import Vocoder
@@ -58,6 +58,7 @@ _DITHER_SEED = 0
     group=options.OUTPUT,
     help="Audio file to write: .wav, .flac, .ogg, .opus, .mp3, .m4a, .pcm or .raw.",
 )
+@options.recordings_options
 @options.provider_option
 @options.precision_option
 @options.bits_option
@@ -103,7 +104,7 @@ def command(
     convention = artifact.manifest.mel
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
-    source = _RangeWatch(mel_source(source_file, convention))
+    source = _WatchedSource(mel_source(source_file, convention))
     session = SessionConfig(threads=threads, warm=warm)
     if quality is not None or performance is not None:
         refuse_contradictions(click.get_current_context(), quality, performance)
@@ -138,7 +139,7 @@ def command(
             writer.write(finishing.finish())
         elapsed_s = time.perf_counter() - started_s
         metadata = vocoder.metadata
-    hint = source.hint()
+    hint = source.range.hint()
     if hint is not None and source_file.suffix.lower() == ".npy":
         click.echo(f"warning: {hint}", err=True)
     duration_s = samples / metadata.sample_rate
@@ -150,12 +151,12 @@ def command(
     finishing.judge()
 
 
-class _RangeWatch:
+class _WatchedSource:
     """A `MelSource` that remembers the range of what was read."""
 
     def __init__(self, source: MelSource) -> None:
         self._source = source
-        self._low, self._high = np.inf, -np.inf
+        self.range = RangeWatch(source.convention)
 
     @property
     def frames(self) -> int:
@@ -167,15 +168,8 @@ class _RangeWatch:
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         values = self._source.read(start, stop)
-        if values.size:
-            self._low = min(self._low, float(values.min()))
-            self._high = max(self._high, float(values.max()))
+        self.range.add(values)
         return values
-
-    def hint(self) -> str | None:
-        """The hint of `range_hint`, which depends on range and length only, about everything that was read."""
-        extremes = np.array([[self._low], [self._high]], np.float32)
-        return range_hint(np.broadcast_to(extremes, (2, self.frames)), self.convention)
 
 
 def _require_convention(name: str, convention: MelConvention) -> None:

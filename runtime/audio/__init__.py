@@ -15,6 +15,7 @@ from voirs_vocoder.runtime.audio.read import (
     mono_blocks,
     read_audio,
     read_mono,
+    reading,
 )
 from voirs_vocoder.runtime.audio.resample import resample, resampled_blocks, resampled_length
 from voirs_vocoder.runtime.audio.stream_encoder import StreamEncoder
@@ -38,6 +39,7 @@ __all__ = [
     "pcm_from_float",
     "read_audio",
     "read_mono",
+    "reading",
     "recordings_in",
     "resample",
     "resampled_blocks",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from voirs_vocoder.runtime.content import HEAD_BYTES
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import open_regular
 
-__all__ = ["AudioInfo", "audio_blocks", "audio_info", "mono_blocks", "read_audio", "read_mono"]
+__all__ = ["AudioInfo", "audio_blocks", "audio_info", "mono_blocks", "read_audio", "read_mono", "reading"]
 
 _MAX_VALUES = 2**28  # 1 GiB of float32: 3.4 hours of mono at 22,050 Hz
 _BLOCK_SAMPLES = 1 << 16
@@ -51,15 +52,47 @@ class _Recording:
     allow_truncated: bool
 
 
-def read_audio(path: Path | str, *, allow_truncated: bool = False) -> AudioBuffer:
+@dataclass(frozen=True)
+class _Defaults:
+    allow_truncated: bool = False
+    channel: int | None = None
+
+
+_NO_DEFAULTS = _Defaults()
+_defaults: ContextVar[_Defaults] = ContextVar("voirs_vocoder_reading", default=_NO_DEFAULTS)
+
+
+@contextmanager
+def reading(*, allow_truncated: bool | None = None, channel: int | None = None) -> Iterator[None]:
+    """Choose how recordings are read within a `with` block, for functions that read many and take no such arguments.
+
+    Args:
+        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
+            None leaves it as it is.
+        channel: Number of the only channel to take of a recording as mono, 1 being the first; None leaves it as it is.
+    """
+    now = _defaults.get()
+    token = _defaults.set(
+        _Defaults(
+            now.allow_truncated if allow_truncated is None else allow_truncated,
+            now.channel if channel is None else channel,
+        )
+    )
+    try:
+        yield
+    finally:
+        _defaults.reset(token)
+
+
+def read_audio(path: Path | str, *, allow_truncated: bool | None = None) -> AudioBuffer:
     """Read a recording: WAV, FLAC, OGG, Opus, MP3 or another format of libsndfile, or AAC in MP4 (extra `codecs`).
 
     The format is recognized by the content, whatever the name says.
 
     Args:
         path: Path of a regular file.
-        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
-            False refuses it.
+        allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
+            refuses it; None does what `reading` says, which is to refuse.
 
     Returns:
         The whole recording, not clipped.
@@ -78,16 +111,17 @@ def read_mono(
     path: Path | str,
     *,
     channel: int | None = None,
-    allow_truncated: bool = False,
+    allow_truncated: bool | None = None,
     longest_s: float | None = None,
 ) -> AudioBuffer:
     """Read a recording as mono; see `mono_blocks`.
 
     Args:
         path: Path of a regular file.
-        channel: Number of the only channel to take, 1 being the first; None mixes all.
-        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
-            False refuses it.
+        channel: Number of the only channel to take, 1 being the first; None does what `reading` says, which is to mix
+            all.
+        allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
+            refuses it; None does what `reading` says, which is to refuse.
         longest_s: Longest recording that is read, in seconds; None allows 2^28 samples.
 
     Returns:
@@ -103,13 +137,13 @@ def read_mono(
         return AudioBuffer(np.concatenate(blocks)[None], rate)
 
 
-def audio_info(path: Path | str, *, allow_truncated: bool = False) -> AudioInfo:
+def audio_info(path: Path | str, *, allow_truncated: bool | None = None) -> AudioInfo:
     """Decode a recording from beginning to end to find its size.
 
     Args:
         path: Path of a regular file.
-        allow_truncated: Whether a recording that was cut off is counted as far as it goes, with a `RecordingWarning`;
-            False refuses it.
+        allow_truncated: True counts a recording that was cut off as far as it goes, with a `RecordingWarning`; False
+            refuses it; None does what `reading` says, which is to refuse.
 
     Raises:
         InputError: `audio_blocks` refuses the recording.
@@ -119,13 +153,13 @@ def audio_info(path: Path | str, *, allow_truncated: bool = False) -> AudioInfo:
         return AudioInfo(recording.decoder.sample_rate, recording.decoder.channels, samples)
 
 
-def audio_blocks(path: Path | str, *, allow_truncated: bool = False) -> Iterator[NDArray[np.float32]]:
+def audio_blocks(path: Path | str, *, allow_truncated: bool | None = None) -> Iterator[NDArray[np.float32]]:
     """Decode a recording in blocks. That it was cut off is known, and refused, behind the last block.
 
     Args:
         path: Path of a regular file.
-        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
-            False refuses it.
+        allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
+            refuses it; None does what `reading` says, which is to refuse.
 
     Yields:
         Consecutive float32 [channels, samples], at least one sample each.
@@ -139,7 +173,7 @@ def audio_blocks(path: Path | str, *, allow_truncated: bool = False) -> Iterator
 
 
 def mono_blocks(
-    path: Path | str, *, channel: int | None = None, allow_truncated: bool = False
+    path: Path | str, *, channel: int | None = None, allow_truncated: bool | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """Decode a recording in blocks of mono.
 
@@ -149,9 +183,10 @@ def mono_blocks(
 
     Args:
         path: Path of a regular file.
-        channel: Number of the only channel to take, 1 being the first; None mixes all.
-        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
-            False refuses it.
+        channel: Number of the only channel to take, 1 being the first; None does what `reading` says, which is to mix
+            all.
+        allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
+            refuses it; None does what `reading` says, which is to refuse.
 
     Yields:
         Consecutive float32 [samples], at least one sample each.
@@ -166,11 +201,12 @@ def mono_blocks(
 def _mono_blocks(recording: _Recording, channel: int | None) -> Iterator[NDArray[np.float32]]:
     decoder = recording.decoder
     speakers = speakers_of(decoder.channels, decoder.layout, recording.container.channel_mask)
-    mixer = MonoMixer(decoder.channels, speakers, channel, str(recording.path))
+    chosen = _defaults.get().channel if channel is None else channel
+    mixer = MonoMixer(decoder.channels, speakers, chosen, str(recording.path))
     yield from map(mixer.mix, _blocks(recording))
     message = mixer.warning()
     if message is not None:
-        warnings.warn(message, RecordingWarning, stacklevel=2)
+        warnings.warn(message, RecordingWarning, stacklevel=1)
 
 
 def _blocks(recording: _Recording) -> Iterator[NDArray[np.float32]]:
@@ -198,7 +234,7 @@ def _blocks(recording: _Recording) -> Iterator[NDArray[np.float32]]:
                 f"{path}: cut off after sample {position}: {cut}; get the whole file, or use what is there with "
                 "allow_truncated=True"
             )
-        warnings.warn(f"{path}: cut off after sample {position}: {cut}", RecordingWarning, stacklevel=2)
+        warnings.warn(f"{path}: cut off after sample {position}: {cut}", RecordingWarning, stacklevel=1)
     if position == 0:
         raise InputError(f"{path}: the recording has no samples; give one with audio")
 
@@ -229,7 +265,9 @@ def _bounded(
 
 
 @contextmanager
-def _opened(path: Path, allow_truncated: bool) -> Iterator[_Recording]:
+def _opened(path: Path, allow_truncated: bool | None) -> Iterator[_Recording]:
+    if allow_truncated is None:
+        allow_truncated = _defaults.get().allow_truncated
     if path.suffix.lower() in (".raw", ".pcm"):
         raise InputError(f"{path}: raw PCM declares no rate or channels; wrap it in a .wav file")
     with open_regular(path) as file:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.content import HEAD_BYTES, kind_of
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import open_regular, regular_size
 from voirs_vocoder.runtime.mel.convention import MelConvention
@@ -16,6 +18,7 @@ from voirs_vocoder.runtime.mel.values import MelSpectrogram, check_finite, check
 __all__ = ["NpyMelSource", "load_mel"]
 
 _ITEM_BYTES = 4
+_REMEDY = "save the mel with numpy.save(path, values)"
 
 
 class NpyMelSource:
@@ -92,14 +95,22 @@ def load_mel(path: Path | str, convention: MelConvention) -> MelSpectrogram:
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if not head.startswith(np.lib.format.MAGIC_PREFIX):
+        found = f"got {kind_of(head) or 'something else'}"
+        raise InputError(f"{path}: not a .npy file, {found}; {_REMEDY}")
     try:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        if version == (2, 0):
-            return np.lib.format.read_array_header_2_0(file)
-    except ValueError as error:
-        raise InputError(
-            f"{path}: not a .npy file ({error}); save the mel with numpy.save(path, values)"
-        ) from error
-    raise InputError(f"{path}: .npy version {version} holds no plain float32; save the mel with numpy.save")
+            header = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            header = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise InputError(f"{path}: .npy version {version} holds no plain float32; {_REMEDY}")
+    except InputError:
+        raise
+    except Exception as error:  # numpy parses the header as Python, whose parser raises many kinds of errors
+        reason = textwrap.shorten(str(error).splitlines()[0] if str(error) else type(error).__name__, 100)
+        raise InputError(f"{path}: not a .npy file, its header is damaged ({reason}); {_REMEDY}") from error
+    return header

@@ -72,9 +72,10 @@ class AudioMelSource:
     Args:
         path: An audio file.
         convention: Convention of the mel.
-        channel: Number of the only channel to take, 1 being the first; None mixes all, as `mono_blocks` does.
-        allow_truncated: Whether a recording that was cut off is used as far as it goes, with a `RecordingWarning`;
-            False refuses it.
+        channel: Number of the only channel to take, 1 being the first; None does what `audio.reading` says, which is to
+            mix all.
+        allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
+            refuses it; None does what `audio.reading` says, which is to refuse.
 
     Attributes:
         frames: Number of frames.
@@ -91,7 +92,7 @@ class AudioMelSource:
         convention: MelConvention,
         *,
         channel: int | None = None,
-        allow_truncated: bool = False,
+        allow_truncated: bool | None = None,
     ) -> None:
         self._path = Path(path)
         self.convention = convention

@@ -11,7 +11,9 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = [
+    "MelRangeWarning",
     "MelSpectrogram",
+    "RangeWatch",
     "check_chunk",
     "check_finite",
     "check_layout",
@@ -64,6 +66,11 @@ def check_layout(
     Raises:
         InputError: The array has another type or shape, or no frames.
     """
+    if dtype.hasobject:
+        raise InputError(
+            f"{where}: mel values must be float32, got {dtype}: Python objects, such as a dict or a list of arrays; "
+            "give the array of one mel itself"
+        )
     if dtype != np.float32:
         raise InputError(
             f"{where}: mel values must be float32, got {dtype}; convert with .astype(np.float32)"
@@ -166,8 +173,8 @@ def require_convention(convention: MelConvention, expected: MelConvention) -> No
 def range_hint(values: NDArray[np.float32], convention: MelConvention) -> str | None:
     """Warn when the range of the values looks like another convention.
 
-    Natural-log mels lie in [ln(floor), about 2]; lmnt DiffWave mels in [0, 1]; symmetric Tacotron mels in [-4, 4];
-    log10 mels of speech stop at log10(floor), the natural ones of nearly all speech go below.
+    Natural-log mels lie in [ln(floor), about 2], linear magnitudes above 0; lmnt DiffWave mels in [0, 1]; symmetric
+    Tacotron mels in [-4, 4]; log10 mels of speech stop at log10(floor), the natural ones of nearly all speech go below.
 
     Args:
         values: Float32 [n_mels, frames], finite.
@@ -187,10 +194,10 @@ def range_hint(values: NDArray[np.float32], convention: MelConvention) -> str | 
         expected = f"[{lowest:.1f}, 2]"
         if low < lowest - _SLACK:
             guess = "decibels or another floor"
-        elif high > 4.1:
-            guess = "linear magnitudes or another scale"
         elif low >= 0 and high <= 1:
             guess = "a mel scaled to [0, 1], such as lmnt DiffWave's"
+        elif low >= 0 or high > 4.1:
+            guess = "linear magnitudes or another scale"
         elif high > _LN_MAX and low >= -4.1:
             guess = "a symmetric Tacotron mel, in [-4, 4]"
         elif low >= np.log10(convention.floor) - 0.01 and values.shape[1] >= _LOG10_MIN_FRAMES:
@@ -201,3 +208,39 @@ def range_hint(values: NDArray[np.float32], convention: MelConvention) -> str | 
         f"mel values lie in [{low:.2f}, {high:.2f}], convention {convention.id!r} gives {expected}; this looks like "
         f"{guess}; if the audio is noise, compute the mel in that convention"
     )
+
+
+class MelRangeWarning(UserWarning):
+    """The range of a mel's values suggests another convention than the model's."""
+
+
+class RangeWatch:
+    """Range of a mel that comes in pieces, for `range_hint`, which depends on range and length only.
+
+    Attributes:
+        convention: Convention in which the values should be.
+    """
+
+    def __init__(self, convention: MelConvention) -> None:
+        """Begin a mel.
+
+        Args:
+            convention: Convention in which the values should be.
+        """
+        self.convention = convention
+        self._low, self._high = np.inf, -np.inf
+        self._frames = 0
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Take note of the next float32 [n_mels, frames], of which there may be none."""
+        if values.size:
+            self._low = min(self._low, float(values.min()))
+            self._high = max(self._high, float(values.max()))
+            self._frames += values.shape[1]
+
+    def hint(self) -> str | None:
+        """The message of `range_hint` about everything so far; None where nothing came, or the range is right."""
+        if not self._frames:
+            return None
+        extremes = np.array([[self._low], [self._high]], np.float32)
+        return range_hint(np.broadcast_to(extremes, (2, self._frames)), self.convention)

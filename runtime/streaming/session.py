@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+import warnings
 from types import TracebackType
 from typing import Literal, Self
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.mel import MelSpectrogram
+from voirs_vocoder.runtime.mel import MelRangeWarning, MelSpectrogram, RangeWatch
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.values import check_chunk
 from voirs_vocoder.runtime.prosody import Prosody, ProsodyStream
@@ -67,6 +68,7 @@ class VocoderStream:
         self._shaper = ProsodyStream(prosody, convention.n_mels)
         self._clock = StreamClock(prosody.made_rate_hz, convention.hop_length, config.max_buffered_ms)
         self._waiting = np.empty((convention.n_mels, 0), np.float32)
+        self._range = RangeWatch(convention)
 
     @property
     def delay_samples(self) -> int:
@@ -97,13 +99,14 @@ class VocoderStream:
             self._require_open()
             try:
                 values = check_chunk(mel, self._convention)
+                self._range.add(values)
                 return self._audio(self._gathered(self._shaper.push(values)), last=False)
             except Exception:
                 self._phase = "failed"
                 raise
 
     def flush(self) -> AudioBuffer:
-        """End the utterance.
+        """End the utterance; a `MelRangeWarning` states that the range of its values suggests another convention.
 
         Returns:
             Rest of the utterance's audio, float32 [1, samples]; with the audio of `push` exactly as long as that of
@@ -126,6 +129,9 @@ class VocoderStream:
                 self._phase = "failed"
                 raise
             self._phase = "ended"
+            hint = self._range.hint()
+            if hint is not None:
+                warnings.warn(hint, MelRangeWarning, stacklevel=2)
             return self._audio([*pieces, rest], last=True)
 
     def reset(self) -> None:
@@ -142,6 +148,7 @@ class VocoderStream:
             self._shaper = ProsodyStream(self._prosody, self._convention.n_mels)
             self._size = ChunkSize(self._config)
             self._waiting = self._waiting[:, :0]
+            self._range = RangeWatch(self._convention)
             self._phase = "open"
 
     def close(self) -> None:

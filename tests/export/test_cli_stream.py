@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 import types
 
@@ -11,7 +13,7 @@ import soundfile
 from click.testing import CliRunner
 
 from voirs_vocoder.export.cli import main
-from voirs_vocoder.runtime import Vocoder, load_mel, mel_spectrogram, read_audio
+from voirs_vocoder.runtime import InputError, Vocoder, load_mel, mel_spectrogram, read_audio
 
 
 def run(*arguments: object, stdin: bytes | None = None):
@@ -123,3 +125,73 @@ def test_pcm_that_ends_within_a_sample_is_refused(tiny_artifact, recording):
     result = run("stream", tiny_artifact, "-", "-o", "-", stdin=samples.astype("<i2").tobytes() + b"\x01")
     assert result.exit_code == 2
     assert "ended within one" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "npy", "ID3"])
+def test_a_file_through_the_pipe_is_refused_where_raw_pcm_is_read(form, tiny_artifact, recording):
+    samples, rate = soundfile.read(recording, dtype="float32")
+    target = io.BytesIO()
+    if form == "npy":
+        np.save(target, np.zeros((10, 40), np.float32))
+    else:
+        soundfile.write(target, samples, rate, format="MP3" if form == "ID3" else form)
+    data = (b"ID3\x04\0\0\0\0\0\0" if form == "ID3" else b"") + target.getvalue()
+    result = run("stream", tiny_artifact, "-", "-o", "-", stdin=data)
+    assert result.exit_code == 2
+    assert re.search(r"^error: standard input must be raw PCM.*, got an? .*; give its path", result.stderr)
+    assert not result.stdout_bytes
+
+
+def test_a_streamed_mel_of_another_scale_gives_the_warning_of_vocode(tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 60), -80, np.float32))
+    warned = []
+    for command in ("stream", "vocode"):
+        result = run(command, tiny_artifact, tmp_path / "mel.npy", "-o", tmp_path / "out.wav")
+        assert result.exit_code == 0, result.output
+        warned.append(
+            [line for line in result.stderr.splitlines() if line.startswith("warning: mel values lie")]
+        )
+    assert warned[0] == warned[1]
+    assert len(warned[0]) == 1
+
+
+@pytest.mark.parametrize("command", ["stream", "vocode"])
+def test_a_recording_that_was_cut_off_takes_an_option(command, tiny_artifact, recording, tmp_path):
+    recording.write_bytes(recording.read_bytes()[:4000])
+    output = tmp_path / "out.wav"
+    refused = run(command, tiny_artifact, recording, "-o", output)
+    assert refused.exit_code == 2
+    assert "cut off after sample 1978" in refused.stderr
+    assert "--allow-truncated" in refused.stderr
+    assert not output.exists()
+    result = run(command, tiny_artifact, recording, "-o", output, "--allow-truncated")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("warning: ") == 1
+    assert soundfile.info(output).frames >= 1968
+
+
+@pytest.mark.parametrize("command", ["stream", "vocode"])
+def test_channels_that_cancel_are_named_and_one_can_be_chosen(command, tiny_artifact, recording, tmp_path):
+    samples, rate = soundfile.read(recording)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([samples, -samples], axis=1), rate)
+    result = run(command, tiny_artifact, tmp_path / "stereo.wav", "-o", tmp_path / "out.wav")
+    assert result.exit_code == 0, result.output
+    assert "the channels cancel when they are mixed" in result.stderr
+    result = run(command, tiny_artifact, tmp_path / "stereo.wav", "-o", tmp_path / "out.wav", "--channel", 1)
+    assert result.exit_code == 0, result.output
+    assert "cancel" not in result.stderr
+    left, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    np.testing.assert_allclose(left, offline(tiny_artifact, recording), rtol=0, atol=2 / 32768)
+    result = run(command, tiny_artifact, tmp_path / "stereo.wav", "-o", tmp_path / "out.wav", "--channel", 3)
+    assert result.exit_code == 2
+    assert "channel must be 1 to 2" in result.stderr
+
+
+def test_closed_pipes_are_refused(monkeypatch):
+    from voirs_vocoder.export.cli.input import standard_input, standard_output
+
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    for pipe in (standard_input, standard_output):
+        with pytest.raises(InputError, match="is closed"):
+            pipe()

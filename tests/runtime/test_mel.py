@@ -20,6 +20,7 @@ from voirs_vocoder.runtime.mel import (
     MelSource,
     MelSpectrogram,
     NpyMelSource,
+    RangeWatch,
     check_mel,
     load_mel,
     mel_spectrogram,
@@ -349,3 +350,53 @@ def test_other_conventions_raise_a_range_hint(data_dir):
         assert hint is not None
         assert guess in hint
         assert "\n" not in hint
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04" + bytes(60), "got a zip archive"),
+        (b"version https://git-lfs.github.com/spec/v1", "got a Git LFS pointer"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "got a WAV file"),
+        (b"anything at all", "got something else"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((((", "its header is damaged"),
+        (b'\x93NUMPY\x01\x00\x10\x00{\'a\': """b\n       ', "its header is damaged"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", "its header is damaged"),
+        (b"\x93NUMPY\x09\x00" + bytes(60), r"version \(9, 0\)"),
+    ],
+)
+def test_a_file_that_holds_no_array_is_refused_by_what_it_is(content, words, tmp_path):
+    (tmp_path / "mel.npy").write_bytes(content)
+    with pytest.raises(InputError, match=rf"mel\.npy: .*{words}.*numpy\.save") as raised:
+        load_mel(tmp_path / "mel.npy", HIFIGAN)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 300 + len(str(tmp_path))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 100))
+def test_any_bytes_are_a_mel_or_refused(tmp_path_factory, change, place):
+    path = tmp_path_factory.mktemp("npy") / "mel.npy"
+    np.save(path, np.zeros((80, 3), np.float32))
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + change + data[place + len(change) :])
+    try:
+        assert load_mel(path, HIFIGAN).values.dtype == np.float32
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+def test_magnitudes_without_a_logarithm_are_recognized():
+    magnitudes = np.exp(speechlike_mel()).astype(np.float32)
+    assert magnitudes.max() > 1
+    assert "linear magnitudes" in str(range_hint(magnitudes, HIFIGAN))
+
+
+def test_a_mel_in_pieces_has_the_hint_of_the_whole():
+    magnitudes = np.exp(speechlike_mel()).astype(np.float32)
+    watch = RangeWatch(HIFIGAN)
+    assert watch.hint() is None
+    for start in range(0, 60, 7):
+        watch.add(magnitudes[:, start : start + 7])
+    watch.add(magnitudes[:, :0])
+    assert watch.hint() == range_hint(magnitudes, HIFIGAN)
