@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.passes import (
+    ConstantShapesPass,
     NameNodesPass,
     SetModelMetadataPass,
     StripExporterMetadataPass,
@@ -78,7 +79,12 @@ def onnx_from_torch(spec: GraphSpec, metadata: Mapping[str, str]) -> onnx.ModelP
         raise ExportError(
             f"graph {spec.role!r}: onnxsim changed what the graph computes; report it to onnxsim"
         )
-    passes = [NameNodesPass(), StripExporterMetadataPass(), SetModelMetadataPass(metadata)]
+    passes = [
+        ConstantShapesPass(),
+        NameNodesPass(),
+        StripExporterMetadataPass(),
+        SetModelMetadataPass(metadata),
+    ]
     finished = run_passes(simplified, passes)
     onnx.shape_inference.infer_shapes(finished, check_type=True, strict_mode=True, data_prop=True)
     return finished

@@ -14,12 +14,18 @@ from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.graphs.example_inputs import Feed
-from voirs_vocoder.export.passes import fp16_from_fp32, fp16_twin
+from voirs_vocoder.export.passes import (
+    Conv2dFromConv1dPass,
+    UndilatedConv2dPass,
+    fp16_from_fp32,
+    fp16_twin,
+    run_passes,
+)
 from voirs_vocoder.runtime.artifact.manifest import Figures, Precision, Target
 from voirs_vocoder.runtime.metrics import snr_db
 from voirs_vocoder.runtime.progress import Progress
 
-__all__ = ["KEEP_ALL", "derived_graph", "fp16_graph", "int8_graphs"]
+__all__ = ["KEEP_ALL", "derived_graph", "fp16_graph", "int8_graphs", "with_2d_convolutions"]
 
 KEEP_ALL = ("*",)
 """Patterns of nodes that stay float, for a graph that stays as it is in a reduced precision."""
@@ -126,4 +132,32 @@ def derived_graph(
         facts=msgspec.structs.replace(entry.facts, quantized_convolutions=quantized_convolutions),
         details={**kept, **details},
         keep_float={},
+    )
+
+
+def with_2d_convolutions(graph: BuiltGraph, *, undilated: bool = False) -> BuiltGraph:
+    """The form of a graph in which GPU libraries have kernels for its convolutions in every precision.
+
+    Args:
+        graph: Graph of any role and precision, whose bytes are not changed.
+        undilated: Whether dilated convolutions are computed as undilated ones, see `UndilatedConv2dPass`.
+
+    Returns:
+        The graph with the same inputs, outputs, facts and details, and with 2-D convolutions only.
+
+    Raises:
+        ExportError: The graph cannot be rewritten; the cause is chained.
+    """
+    passes = [Conv2dFromConv1dPass(), *([UndilatedConv2dPass()] if undilated else [])]
+    entry = graph.entry
+    return built_graph(
+        run_passes(onnx.load_from_string(graph.data), passes),
+        role=entry.role,
+        precision=entry.precision,
+        target=entry.target,
+        inputs=entry.inputs,
+        outputs=entry.outputs,
+        facts=entry.facts,
+        details=entry.details,
+        keep_float=entry.keep_float,
     )

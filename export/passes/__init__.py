@@ -1,5 +1,6 @@
 """Edits of ONNX graphs, each a named pass that checks the graph before and after."""
 
+from voirs_vocoder.export.passes.constant_shapes import ConstantShapesPass
 from voirs_vocoder.export.passes.conv2d_from_conv1d import Conv2dFromConv1dPass
 from voirs_vocoder.export.passes.even_padding import EvenPaddingPass
 from voirs_vocoder.export.passes.fp16_from_fp32 import Fp16FromFp32Pass, fp16_from_fp32
@@ -11,6 +12,7 @@ from voirs_vocoder.export.passes.strip_exporter_metadata import StripExporterMet
 from voirs_vocoder.export.passes.undilated_conv2d import UndilatedConv2dPass
 
 __all__ = [
+    "ConstantShapesPass",
     "Conv2dFromConv1dPass",
     "EvenPaddingPass",
     "Fp16FromFp32Pass",

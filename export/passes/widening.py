@@ -205,10 +205,11 @@ def _squeeze(node: ir.Node) -> Widening | None:
 def _reshape(node: ir.Node) -> Widening | None:
     shape = constant(node.inputs[1])
     reads, writes = rank_of(node.inputs[0]) == 3, rank_of(node.outputs[0]) == 3
-    if shape is None or "allowzero" in node.attributes or not (reads or writes):
+    if shape is None or not (reads or writes):
         return None
+    keeps = "allowzero" not in node.attributes or node.attributes["allowzero"].as_int() == 0
     # A zero takes the size of the input's axis at the same place, which must still be the same axis.
-    if reads != writes and 0 in shape[_NEW_AXIS:]:
+    if 0 in shape and not (keeps and (reads == writes or 0 not in shape[_NEW_AXIS:])):
         return None
     constants: dict[int, NDArray[np.generic]] = {}
     if writes:

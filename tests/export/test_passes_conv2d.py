@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import graph_feed
-from voirs_vocoder.export.passes import Conv2dFromConv1dPass, NameNodesPass, UndilatedConv2dPass, run_passes
+from voirs_vocoder.export.graphs.built import BuiltGraph
+from voirs_vocoder.export.graphs.reduced import with_2d_convolutions
+from voirs_vocoder.export.passes import (
+    Conv2dFromConv1dPass,
+    NameNodesPass,
+    UndilatedConv2dPass,
+    fp16_twin,
+    run_passes,
+)
 from voirs_vocoder.export.passes.gpu_linter import cpu_nodes, fixed_sizes
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.metrics import snr_db
@@ -210,3 +218,28 @@ def require_equal_artifact(root: Path) -> None:
                     np.testing.assert_allclose(got, wanted, rtol=0, atol=limit)
                 else:  # sums in another order round differently here and there
                     assert snr_db(wanted.reshape(-1), got.reshape(-1)) > 45, entry.name
+
+
+@pytest.mark.parametrize("undilated", [False, True])
+def test_fp16_in_2d_rounds_as_fp16_in_1d(tiny_artifact, undilated):
+    """Judged by the twins, which round wherever FP16 would."""
+    artifact = Artifact.open(tiny_artifact)
+    for entry in artifact.manifest.graphs:
+        if entry.precision != "fp16" or entry.role not in ("offline", "stream", "batch"):
+            continue
+        narrow = BuiltGraph(entry, artifact.read(entry.file))
+        wide = with_2d_convolutions(narrow, undilated=undilated)
+        assert (wide.entry.inputs, wide.entry.outputs) == (entry.inputs, entry.outputs)
+        assert wide.entry.facts == entry.facts
+        assert wide.entry.file.path == entry.file.path
+        assert wide.entry.file.sha256 != entry.file.sha256
+        fp32 = artifact.read(artifact.graph(entry.role, "fp32").file)
+        feed = graph_feed(entry, artifact.manifest.hop_length)
+        (reference, *_) = run(onnx.load_from_string(fp32), feed)
+        ratios = [
+            snr_db(
+                reference.reshape(-1), run(fp16_twin(onnx.load_from_string(form.data)), feed)[0].reshape(-1)
+            )
+            for form in (narrow, wide)
+        ]
+        assert abs(ratios[1] - ratios[0]) < 1.0, entry.name
