@@ -7,7 +7,7 @@ from onnx import TensorProto
 __all__ = ["HOST_INPUTS", "HOST_OUTPUTS", "KERNEL_TYPES"]
 
 # Source: docs/OperatorKernels.md of microsoft/onnxruntime, commit 001d12d2623fd411ce0f83d05abb5e82304a3389: the rows of
-# CUDAExecutionProvider that hold for opset 20. Types that no graph of ours has are left out.
+# CUDAExecutionProvider that hold for opset 20. Types that no vocoder has are left out.
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 _WIDE_INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64, TensorProto.UINT32, TensorProto.UINT64})
 _BYTES = frozenset({TensorProto.INT8, TensorProto.UINT8})
@@ -35,8 +35,18 @@ KERNEL_TYPES: dict[str, frozenset[int]] = {
     **dict.fromkeys(("Max", "Min", "Mod", "CumSum"), _FLOATS | _WIDE_INTEGERS),
     **dict.fromkeys(("And", "Or", "Xor", "Not"), _BOOL),
     **dict.fromkeys(("Pow", "ReduceMax", "ReduceSum", "Tile"), _FLOATS | _INT32 | _INT64),
-    **dict.fromkeys(("QuantizeLinear",), _FLOATS - {TensorProto.DOUBLE}),
-    **dict.fromkeys(("DequantizeLinear",), _BYTES),
+    **dict.fromkeys(("AveragePool", "BatchNormalization", "DepthToSpace", "GlobalAveragePool"), _FLOATS),
+    **dict.fromkeys(
+        ("GlobalMaxPool", "HardSigmoid", "HardSwish", "LRN", "Selu", "Shrink", "Softsign"), _FLOATS
+    ),
+    **dict.fromkeys(("SpaceToDepth", "ThresholdedRelu", "ReduceLogSum", "ReduceLogSumExp"), _FLOATS),
+    **dict.fromkeys(("ReduceSumSquare", "ArgMax", "ArgMin"), _FLOATS),
+    **dict.fromkeys(("ReduceL1", "ReduceL2", "ReduceProd"), _FLOATS | _INT32),
+    **dict.fromkeys(("ScatterElements", "ScatterND", "Trilu"), _ANY),
+    "QuantizeLinear": _FLOATS - {TensorProto.DOUBLE},
+    "DequantizeLinear": _BYTES,
+    "MaxPool": _FLOATS | _BYTES,
+    "TopK": _FLOATS | _INT32 | _INT64,
     "Clip": _FLOATS | _INT64 | _BYTES,
     "Equal": _FLOATS | _WIDE_INTEGERS | _BOOL,
     "GatherND": _FLOATS | _INT64 | _BOOL,
@@ -51,8 +61,13 @@ KERNEL_TYPES: dict[str, frozenset[int]] = {
 """Types that the data of an operator may have; an operator that is not here has no kernel, or none that is known."""
 
 HOST_INPUTS: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), (1,)),
-    **dict.fromkeys(("Expand", "Reshape", "Split", "Squeeze", "Tile", "Unsqueeze", "CumSum"), (1,)),
+    **dict.fromkeys(
+        ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean"), (1,)
+    ),
+    **dict.fromkeys(("ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"), (1,)),
+    **dict.fromkeys(
+        ("CumSum", "Expand", "Reshape", "Split", "Squeeze", "Tile", "TopK", "Trilu", "Unsqueeze"), (1,)
+    ),
     "Clip": (1, 2),
     "ConstantOfShape": (0,),
     "Pad": (1, 2, 3),
