@@ -17,7 +17,7 @@ from voirs_vocoder.runtime.artifact.manifest import (
 )
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.drivers.registry import driver_roles
-from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["build_engines"]
@@ -94,7 +94,6 @@ def _refuse_existing(artifact: Artifact, paths: set[str], *, force: bool) -> Non
 
 
 def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tuple[bytes, EngineEntry]:
-    artifact.read_graph(source)
     data, entry = engine_from_onnx(
         artifact.root / source.file.path,
         config.for_streams() if source.role in STREAM_ROLES.values() else config,
@@ -102,8 +101,6 @@ def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tupl
         precision=source.precision,
         hop_length=artifact.manifest.hop_length,
         kept_float=source.facts.quantized_convolutions == 0,
+        graph=artifact.read_graph(source),
     )
-    # The builder reads the file by itself, after it was verified.
-    if entry.graph_sha256 != source.file.sha256:
-        raise ArtifactError(f"{artifact.root / source.file.path}: changed while an engine was built from it")
     return data, entry

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import msgspec
 
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, GraphEntry, Manifest
 from voirs_vocoder.runtime.diffusion.samplers import FAST
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
+from voirs_vocoder.runtime.text import printable
 
 __all__ = ["CARD_FIGURES", "MODEL_CARD_NAME", "card_cells", "model_card", "sampling_text", "with_model_card"]
 
 MODEL_CARD_NAME = "MODEL_CARD.md"
+
+_MARKUP = re.compile(r"[\\`*_\[\]|~#]")
 
 CARD_FIGURES = ("snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd")
 """Figures of a graph that the model card and `inspect` show, if `validate` has measured them."""
@@ -26,16 +32,16 @@ def model_card(manifest: Manifest) -> str:
     mel = manifest.mel
     look_ahead_ms = 1000 * manifest.look_ahead_samples / manifest.sample_rate
     lines = [
-        f"# {manifest.family} {manifest.variant}",
+        f"# {_plain(manifest.family)} {_plain(manifest.variant)}",
         "",
         f"Mel spectrogram to speech, {manifest.sample_rate} Hz, mono. License of the weights: "
-        f"{manifest.licence or 'not stated'}.",
+        f"{_plain(manifest.licence or 'not stated')}.",
         "",
         "## Input",
         "",
-        f"`mel`: float32 [batch, {mel.n_mels}, frames], convention `{mel.id}`: FFT {mel.n_fft}, window "
-        f"{mel.win_length}, hop {mel.hop_length}, {mel.n_mels} {mel.mel_scale} bands from {mel.f_min_hz:g} to "
-        f"{mel.f_max_hz:g} Hz, compression `{mel.compression}`, floor {mel.floor:g}. A mel of another convention "
+        f"`mel`: float32 [batch, {mel.n_mels}, frames], convention {_code(mel.id)}: FFT {mel.n_fft}, window "
+        f"{mel.win_length}, hop {mel.hop_length}, {mel.n_mels} {_plain(mel.mel_scale)} bands from {mel.f_min_hz:g} to "
+        f"{mel.f_max_hz:g} Hz, compression {_code(mel.compression)}, floor {mel.floor:g}. A mel of another convention "
         "gives noise.",
         "",
         "## Behaviour",
@@ -43,7 +49,11 @@ def model_card(manifest: Manifest) -> str:
         f"One frame gives {manifest.hop_length} samples. A frame's audio depends on {manifest.context_frames} frames "
         f"before it and {manifest.look_ahead_frames} after it ({manifest.look_ahead_samples} samples, "
         f"{look_ahead_ms:.0f} ms){' at each step' if manifest.diffusion else ''}.",
-        *([] if manifest.diffusion is None else ["", f"Sampling: {sampling_text(manifest.diffusion)}."]),
+        *(
+            []
+            if manifest.diffusion is None
+            else ["", f"Sampling: {_plain(sampling_text(manifest.diffusion))}."]
+        ),
         "",
         "## Graphs",
         "",
@@ -63,7 +73,7 @@ def model_card(manifest: Manifest) -> str:
             "|---|---|---|---|",
         ]
         lines += [
-            f"| `{engine.file.path}` | {engine.backend} {engine.backend_version} | "
+            f"| {_code(engine.file.path)} | {_plain(engine.backend)} {_plain(engine.backend_version)} | "
             f"{', '.join(map(str, engine.compute_capabilities))} | {engine.file.size_bytes / 1e6:.1f} |"
             for engine in manifest.engines
         ]
@@ -80,8 +90,8 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Provenance",
         "",
-        f"Checkpoint SHA-256: `{manifest.source.checkpoint_sha256 or 'none'}`. Made with "
-        + ", ".join(f"{name} {number}" for name, number in manifest.tools.items())
+        f"Checkpoint SHA-256: {_code(manifest.source.checkpoint_sha256 or 'none')}. Made with "
+        + ", ".join(f"{_plain(name)} {_plain(number)}" for name, number in manifest.tools.items())
         + ".",
     ]
     return "\n".join(lines) + "\n"
@@ -124,4 +134,15 @@ def with_model_card(manifest: Manifest) -> tuple[Manifest, dict[str, bytes]]:
 
 def _graph_row(graph: GraphEntry) -> str:
     cells = " | ".join(card_cells(graph))
-    return f"| `{graph.name}` | {graph.file.size_bytes / 1e6:.1f} | {cells} |"
+    return f"| {_code(graph.name)} | {graph.file.size_bytes / 1e6:.1f} | {cells} |"
+
+
+def _plain(text: str) -> str:
+    """Text of a manifest as Markdown that shows it as it is: no markup, no HTML, on one line."""
+    return _MARKUP.sub(r"\\\g<0>", html.escape(printable(text), quote=False))
+
+
+def _code(text: str) -> str:
+    """Text of a manifest as code in Markdown, in which nothing else is markup."""
+    shown = printable(text).replace("`", "'").replace("|", "\\|")
+    return f"`{shown}`"

@@ -38,6 +38,7 @@ def engine_from_onnx(
     precision: Precision,
     hop_length: int,
     kept_float: bool = False,
+    graph: bytes | None = None,
 ) -> tuple[bytes, EngineEntry]:
     """Build an engine.
 
@@ -51,6 +52,7 @@ def engine_from_onnx(
         precision: Precision of the graph; it is compared with the tensors of the graph.
         hop_length: Audio samples per mel frame.
         kept_float: True for an INT8 graph in which nothing was quantized.
+        graph: Content of the file, which the caller has read and verified; None reads the file.
 
     Returns:
         The engine's bytes and its complete manifest entry.
@@ -64,7 +66,7 @@ def engine_from_onnx(
     # TensorRT for RTX receives a list of GPUs and examines none, which makes builds with and without one the same.
     cuda = load_cuda() if config.backend == "tensorrt" else None
     capabilities = (cuda.compute_capability(),) if cuda else config.compute_capabilities
-    graph = onnx_path.read_bytes()
+    graph = onnx_path.read_bytes() if graph is None else graph
     model = read_model(graph, str(onnx_path))
     _check_precision(model, "fp32" if kept_float else precision, onnx_path)
     _check_no_uint8(model, onnx_path)

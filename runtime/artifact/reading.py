@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from voirs_vocoder.runtime.artifact.declared_tensors import require_declared
+from voirs_vocoder.runtime.artifact.directory import opened_directory, opened_file, require_inside
 from voirs_vocoder.runtime.artifact.graph_rules import check_graph
 from voirs_vocoder.runtime.artifact.manifest import (
     EngineEntry,
@@ -25,11 +26,18 @@ from voirs_vocoder.runtime.artifact.manifest import (
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph, split_graph
 from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
 
-__all__ = ["MANIFEST_NAME", "Artifact"]
+__all__ = ["MANIFEST_NAME", "Artifact", "ArtifactChangedError", "reading_again"]
 
 MANIFEST_NAME = "manifest.json"
 
 _MAX_MANIFEST_BYTES = 16 << 20
+_MAX_READINGS = 5
+
+_Result = TypeVar("_Result")
+
+
+class ArtifactChangedError(ArtifactError):
+    """Another process changed the artifact after its manifest was read."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +65,12 @@ class Artifact:
         """
         root = Path(root)
         path = root / MANIFEST_NAME
-        try:
-            if not root.is_dir():
-                raise ArtifactError(
-                    f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none"
-                )
-            with path.open("rb") as file:
-                data = file.read(_MAX_MANIFEST_BYTES + 1)
-        except OSError as error:
-            raise ArtifactError(f"{path}: cannot read the manifest: {error.strerror}") from error
-        if len(data) > _MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"{path}: a manifest has at most {_MAX_MANIFEST_BYTES} bytes")
-        manifest = decode_manifest(data, str(path))
+        manifest = decode_manifest(_manifest_bytes(root), str(path))
         paths = [entry.path for entry in manifest.all_files()]
-        for entry_path in paths:
-            _require_inside(root, entry_path)
-        if len(set(paths)) != len(paths):
+        locations = [entry.location for entry in manifest.all_files()]
+        for entry_path in (*paths, *locations, *manifest.superseded):
+            require_inside(entry_path, str(path))
+        if len(set(paths)) != len(paths) or len(set(locations)) != len(locations):
             raise ArtifactError(f"{path}: every file must be listed once; export the artifact again")
         return cls(root, manifest)
 
@@ -132,14 +130,19 @@ class Artifact:
 
     @contextmanager
     def _opened(self, entry: FileEntry) -> Iterator[BinaryIO]:
-        path = self.root / entry.path
         try:
-            if not path.resolve().is_relative_to(self.root.resolve()):
-                raise ArtifactError(f"{path}: leads out of the artifact; refused")
-            with path.open("rb") as file:
+            with (
+                opened_directory(self.root) as directory,
+                opened_file(directory, entry.location, str(self.root)) as descriptor,
+                os.fdopen(descriptor, "rb", closefd=False) as file,
+            ):
                 yield file
         except OSError as error:
-            raise ArtifactError(f"{path}: cannot read a file of the artifact: {error.strerror}") from error
+            if isinstance(error, FileNotFoundError) and self._has_changed():
+                raise self._changed() from error
+            raise ArtifactError(
+                f"{self.root / entry.location}: cannot read a file of the artifact: {error.strerror}"
+            ) from error
 
     @contextmanager
     def _naming(self, entry: FileEntry) -> Iterator[None]:
@@ -147,11 +150,25 @@ class Artifact:
         try:
             yield
         except ArtifactError as error:
-            raise ArtifactError(f"{self.root / entry.path}: {error}") from error
+            raise ArtifactError(f"{self.root / entry.location}: {error}") from error
 
     def _differs(self, entry: FileEntry) -> ArtifactError:
+        if self._has_changed():
+            return self._changed()
         return ArtifactError(
-            f"{self.root / entry.path}: differs from what the manifest recorded; copy or export the artifact again"
+            f"{self.root / entry.location}: differs from what the manifest recorded; copy or export the artifact again"
+        )
+
+    def _has_changed(self) -> bool:
+        """Whether the artifact has another manifest than this one by now."""
+        try:
+            return Artifact.open(self.root).manifest != self.manifest
+        except ArtifactError:
+            return False
+
+    def _changed(self) -> ArtifactChangedError:
+        return ArtifactChangedError(
+            f"{self.root}: another process changed this artifact while it was read; open it again"
         )
 
     def verify(self) -> Iterator[tuple[FileEntry, ArtifactError | None]]:
@@ -159,10 +176,15 @@ class Artifact:
 
         Yields:
             Each file's entry with its error; None for a file that is as the manifest recorded it.
+
+        Raises:
+            ArtifactChangedError: Another process changed the artifact meanwhile; see `reading_again`.
         """
         for entry in self.manifest.all_files():
             try:
                 self.read(entry)
+            except ArtifactChangedError:
+                raise
             except ArtifactError as error:
                 yield entry, error
             else:
@@ -200,9 +222,41 @@ class Artifact:
         return tuple(e for e in self.manifest.engines if (e.role, e.precision) == (role, precision))
 
 
-def _require_inside(root: Path, path: str) -> None:
-    parts = PurePosixPath(path).parts
-    if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or "\0" in path:
+def reading_again(root: Path | str, use: Callable[[Artifact], _Result]) -> _Result:
+    """Open an artifact and use it; once more from the beginning where another process changed it meanwhile.
+
+    Args:
+        root: Directory of the artifact.
+        use: Reads from the artifact; called again after a change.
+
+    Raises:
+        ArtifactError: The artifact is damaged, or is changed all the time.
+    """
+    for _ in range(_MAX_READINGS - 1):
+        try:
+            return use(Artifact.open(root))
+        except ArtifactChangedError:
+            continue
+    return use(Artifact.open(root))
+
+
+def _manifest_bytes(root: Path) -> bytes:
+    path = root / MANIFEST_NAME
+    try:
+        with (
+            opened_directory(root) as directory,
+            opened_file(directory, MANIFEST_NAME, str(root)) as descriptor,
+            os.fdopen(descriptor, "rb", closefd=False) as file,
+        ):
+            data = file.read(_MAX_MANIFEST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
-            f"{root / MANIFEST_NAME}: a path must stay inside the artifact, got {path!r}; refused"
-        )
+            f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none"
+        ) from error
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot read the manifest: {error.strerror}") from error
+    except ValueError as error:  # a zero byte in the path
+        raise ArtifactError(f"{path}: cannot read the manifest: {error}") from error
+    if len(data) > _MAX_MANIFEST_BYTES:
+        raise ArtifactError(f"{path}: a manifest has at most {_MAX_MANIFEST_BYTES} bytes")
+    return data
