@@ -49,7 +49,8 @@ class SessionConfig:
         device_budget_bytes: Memory of a GPU, at least 1 MiB, that all prepared shapes of one graph may take; those that
             were not used for longest are dropped beyond it.
         cuda_graphs: Whether the provider `cuda` records the kernels of each prepared shape and plays them back at once,
-            which is several times faster.
+            which is several times faster. Turn it off where other threads of the process use CUDA on their own, such as
+            PyTorch: while kernels are recorded, no other thread may allocate memory on a GPU.
         tf32: Whether the provider `cuda` may round the factors of FP32 graphs to TF32, which has 10 bits of mantissa
             and is faster. False computes in FP32.
         device: Index of the GPU, at least 0; ignored on a CPU.

@@ -4,7 +4,7 @@
 into exit status 2.
 """
 
-__all__ = ["ArtifactError", "InputError", "ProviderError", "VoirsVocoderError"]
+__all__ = ["ArtifactError", "DeviceMemoryError", "InputError", "ProviderError", "VoirsVocoderError"]
 
 
 class VoirsVocoderError(Exception):
@@ -21,3 +21,7 @@ class ArtifactError(VoirsVocoderError):
 
 class ProviderError(VoirsVocoderError):
     """A requested provider, precision or engine is unknown or cannot run on this machine."""
+
+
+class DeviceMemoryError(ProviderError):
+    """A device has too little free memory for an input; a shorter one may fit."""

@@ -46,7 +46,7 @@ class Vocoder:
 
     Thread safety: any number of threads may call `vocode`, `vocode_source`, `vocode_batch`, `vocode_stream`,
     `open_stream`, `supports` and `metadata` of one vocoder at the same time; each call gets the audio that it gets
-    alone. On the providers `cpu` and `cuda` the calls compute in parallel; on the others a run of a graph waits for
+    alone. On the provider `cpu` the calls compute in parallel; on the others a run of a graph waits for
     the one before. An iterator that `vocode_source` or `vocode_stream`
     returns is for one thread at a time. `aio` is for the thread of one event loop. `close` must not run while another
     call does.

@@ -15,7 +15,7 @@ from voirs_vocoder.runtime.audio import resample
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, check_pair
 from voirs_vocoder.runtime.optional import missing_package
-from voirs_vocoder.runtime.providers.onnxruntime import import_onnxruntime
+from voirs_vocoder.runtime.providers.ort_library import import_onnxruntime
 
 __all__ = ["Dnsmos", "dnsmos", "dnsmos_ovrl_lost"]
 

@@ -15,7 +15,8 @@ from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.providers.checked import CheckedSession
-from voirs_vocoder.runtime.providers.onnxruntime import CPU, CUDA, TENSORRT
+from voirs_vocoder.runtime.providers.cuda import CUDA
+from voirs_vocoder.runtime.providers.onnxruntime import CPU, TENSORRT
 from voirs_vocoder.runtime.providers.openvino import OPENVINO
 from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.providers.gpu_thread import gpu_thread
 
-__all__ = ["CPU_DEVICE", "Device", "DeviceTensor", "copy_between", "free_bytes", "to_device", "to_host"]
+__all__ = [
+    "CPU_DEVICE",
+    "Device",
+    "DeviceTensor",
+    "copy_between",
+    "free_bytes",
+    "is_working",
+    "to_device",
+    "to_host",
+]
 
 _RUNTIMES = ("libcudart.so.13", "libcudart.so.12")
+# Smaller arrays share their pages with others, and are copied as fast without.
+_LEAST_LOCKED_BYTES = 1 << 16
 _ANY_DIRECTION = 4  # cudaMemcpyDefault: the CUDA runtime finds host and device by the addresses
 
 
@@ -27,10 +39,23 @@ class Device:
     Attributes:
         kind: `cuda`, or `cpu` for host memory.
         index: Index of the GPU; 0 for host memory.
+        has_own_thread: Whether one thread of the process uses the device for all others; see `gpu_thread`.
     """
 
     kind: str
     index: int = 0
+    has_own_thread: bool = False
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Call a function that uses the device, on the thread that may use it, and wait for it.
+
+        Args:
+            work: The function; what it raises is raised here.
+        """
+        if self.has_own_thread:
+            gpu_thread().call(work)
+        else:
+            work()
 
 
 CPU_DEVICE = Device("cpu")
@@ -38,18 +63,27 @@ CPU_DEVICE = Device("cpu")
 
 
 class DeviceTensor:
-    """A tensor at a fixed address on a device, with an array of page-locked host memory beside it.
+    """A tensor at a fixed address on a device, and an array of page-locked host memory to copy it from and to.
 
     On the CPU both are the same memory.
 
     Attributes:
-        host: The array in host memory.
+        host: The array in host memory; of no values where there is none.
         value: The tensor on the device, an `onnxruntime.OrtValue`.
         address: Address of the tensor on the device.
+        size_bytes: Size of the tensor.
         on_host: Whether the device is the host, so that nothing need be copied.
     """
 
-    def __init__(self, ort: Any, device: Device, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        ort: Any,
+        device: Device,
+        shape: Sequence[int],
+        dtype: np.dtype[Any],
+        *,
+        stays_on_device: bool = False,
+    ) -> None:
         """Allocate both, filled with zeros.
 
         Args:
@@ -57,18 +91,31 @@ class DeviceTensor:
             device: Device that holds the tensor.
             shape: Shape of the tensor.
             dtype: Element type of the tensor.
+            stays_on_device: True for a tensor that is never copied to the host, which needs no array there.
 
         Raises:
             ProviderError: The CUDA runtime cannot be loaded.
         """
-        self.host: NDArray[Any] = np.zeros(shape, dtype)
+        zeros: NDArray[Any] = np.zeros(shape, dtype)
+        self.host = zeros
         self.on_host = device.kind == "cpu"
+        self._unlock: Callable[[], object] | None = None
         if self.on_host:
             self.value = ort.OrtValue.ortvalue_from_numpy(self.host)
         else:
             self.value = ort.OrtValue.ortvalue_from_numpy(self.host, device.kind, device.index)
-            _page_lock(self.host)
+            if stays_on_device:
+                self.host = np.empty(0, dtype)
+            else:
+                self._unlock = _page_lock(self.host)
         self.address: int = self.value.data_ptr()
+        self.size_bytes = zeros.nbytes
+
+    def free(self) -> None:
+        """Free the tensor, and unlock the host memory; neither may be used afterwards."""
+        self.value = None
+        if self._unlock is not None:
+            self._unlock()
 
 
 def to_device(tensors: Iterable[DeviceTensor]) -> None:
@@ -82,7 +129,7 @@ def to_device(tensors: Iterable[DeviceTensor]) -> None:
     """
     for tensor in tensors:
         if not tensor.on_host:
-            _copy(tensor.address, tensor.host.ctypes.data, tensor.host.nbytes)
+            _copy(tensor.address, tensor.host.ctypes.data, tensor.size_bytes)
 
 
 def to_host(tensors: Iterable[DeviceTensor]) -> None:
@@ -96,7 +143,7 @@ def to_host(tensors: Iterable[DeviceTensor]) -> None:
     """
     for tensor in tensors:
         if not tensor.on_host:
-            _copy(tensor.host.ctypes.data, tensor.address, tensor.host.nbytes)
+            _copy(tensor.host.ctypes.data, tensor.address, tensor.size_bytes)
 
 
 def copy_between(pairs: Iterable[tuple[DeviceTensor, DeviceTensor]]) -> None:
@@ -113,7 +160,7 @@ def copy_between(pairs: Iterable[tuple[DeviceTensor, DeviceTensor]]) -> None:
         if source.on_host:
             np.copyto(target.host, source.host)
         else:
-            _copy(target.address, source.address, source.host.nbytes)
+            _copy(target.address, source.address, source.size_bytes)
             pending = True
     if pending:
         # Unlike the others, a copy within a device may be under way when the call returns.
@@ -138,6 +185,19 @@ def free_bytes(device: Device) -> int | None:
     return free.value
 
 
+def is_working(device: Device) -> bool:
+    """Whether a device still answers; a GPU does not after some errors.
+
+    Args:
+        device: The device.
+    """
+    try:
+        free_bytes(device)
+    except ProviderError:
+        return False
+    return True
+
+
 def _copy(target: int, source: int, size_bytes: int) -> None:
     status = _cuda_runtime().cudaMemcpy(
         ctypes.c_void_p(target), ctypes.c_void_p(source), ctypes.c_size_t(size_bytes), _ANY_DIRECTION
@@ -145,12 +205,21 @@ def _copy(target: int, source: int, size_bytes: int) -> None:
     _require(status, f"copy {size_bytes} bytes")
 
 
-def _page_lock(array: NDArray[Any]) -> None:
-    """Let the device copy from and to an array directly; where the system refuses, copies take a detour."""
-    if array.nbytes:
-        address = ctypes.c_void_p(array.ctypes.data)
-        if _cuda_runtime().cudaHostRegister(address, ctypes.c_size_t(array.nbytes), 0) == 0:
-            weakref.finalize(array, _cuda_runtime().cudaHostUnregister, address)
+def _page_lock(array: NDArray[Any]) -> Callable[[], object] | None:
+    """Let the device copy from and to an array directly; where the system refuses, copies take a detour.
+
+    Returns:
+        What ends it, which the end of the array does too; None where nothing was done.
+    """
+    if array.nbytes < _LEAST_LOCKED_BYTES:
+        return None
+    runtime = _cuda_runtime()
+    address = ctypes.c_void_p(array.ctypes.data)
+    if runtime.cudaHostRegister(address, ctypes.c_size_t(array.nbytes), 0) == 0:
+        return weakref.finalize(array, runtime.cudaHostUnregister, address)
+    # Or the next kernel that this thread starts would be blamed for it.
+    runtime.cudaGetLastError()
+    return None
 
 
 def _require(status: int, what: str) -> None:

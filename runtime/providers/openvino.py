@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -14,15 +13,23 @@ from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.config import SessionConfig, default_threads
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.optional import import_optional
+from voirs_vocoder.runtime.providers.ort_errors import provider_error
+from voirs_vocoder.runtime.providers.prepared_shapes import PreparedShapes, Shapes, shapes_of
 from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import bound_by_copying
 
 __all__ = ["OPENVINO", "OpenVinoSession"]
 
 _KEPT_SHAPES = 16
+_ANY_SHAPES: Shapes = ()
 
-_Shapes = tuple[tuple[str, tuple[int, ...]], ...]
-"""Name and shape of each input, by name."""
+
+class _Request:
+    """A compiled graph, ready to run, and the lock that is held while it runs."""
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+        self.lock = threading.Lock()
 
 
 class OpenVinoSession:
@@ -30,7 +37,7 @@ class OpenVinoSession:
 
     A graph that takes lengths runs in few shapes, so it is compiled once for each of them, when it first comes: fixed
     shapes run 1.3 times as fast. The least recently used ones are dropped beyond 16. Any other graph is compiled once
-    for all shapes. Runs may be called from several threads; they run one after the other.
+    for all shapes. Runs may be called from several threads; those of one compiled graph run one after the other.
 
     Attributes:
         provider: `openvino`.
@@ -64,19 +71,18 @@ class OpenVinoSession:
         if threads is not None:
             self._properties["INFERENCE_NUM_THREADS"] = threads
         self._outputs = [tensor.name for tensor in entry.outputs]
-        self._lock = threading.Lock()
         self._by_shape = any(tensor.name == "lengths" for tensor in entry.inputs)
-        # A key of None is the graph for all shapes.
-        self._requests: OrderedDict[_Shapes | None, Any] = OrderedDict()
+        self._requests = PreparedShapes(
+            self._compiled, lambda _: None, lambda all_kept: len(all_kept) <= _KEPT_SHAPES
+        )
         try:
             self._core = openvino.Core()
             self._model = self._core.read_model(graph, b"")
             if not self._by_shape:
-                self._request(None)
+                with self._requests.using(_ANY_SHAPES):
+                    pass
         except Exception as error:  # pybind11 raises classes of its own below Exception
-            raise ProviderError(
-                f"provider 'openvino' does not load {entry.file.path}: {_one_line(error)}"
-            ) from error
+            raise provider_error(error, f"provider 'openvino' does not load {entry.file.path}") from error
 
     @property
     def prepared_shapes(self) -> int:
@@ -86,12 +92,12 @@ class OpenVinoSession:
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph once; see `Session.run` for arguments, result and errors."""
         try:
-            with self._lock:
-                request = self._request(_shapes(inputs) if self._by_shape else None)
-                results = request.infer(dict(inputs), share_inputs=True)
+            shapes = shapes_of(inputs) if self._by_shape else _ANY_SHAPES
+            with self._requests.using(shapes) as compiled, compiled.lock:
+                results = compiled.request.infer(dict(inputs), share_inputs=True)
             return {name: results[name] for name in self._outputs}
         except Exception as error:  # as above
-            raise ProviderError(f"provider 'openvino' failed: {_one_line(error)}") from error
+            raise provider_error(error, "provider 'openvino' failed") from error
 
     def bind(
         self,
@@ -104,32 +110,16 @@ class OpenVinoSession:
 
     def close(self) -> None:
         """Free the compiled graph; the session cannot run afterwards."""
-        self._requests.clear()
+        self._requests.drop_all()
         del self._model, self._core
 
-    def _request(self, shapes: _Shapes | None) -> Any:
-        """The compiled graph for these shapes, ready to run."""
-        if shapes in self._requests:
-            self._requests.move_to_end(shapes)
-            return self._requests[shapes]
+    def _compiled(self, shapes: Shapes) -> _Request:
+        """Compile the graph for these shapes."""
         model = self._model
-        if shapes is not None:
+        if shapes:
             model = self._model.clone()
             model.reshape(dict(shapes))
-        request = self._core.compile_model(model, "CPU", self._properties).create_infer_request()
-        self._requests[shapes] = request
-        if len(self._requests) > _KEPT_SHAPES:
-            self._requests.popitem(last=False)
-        return request
-
-
-def _shapes(inputs: Mapping[str, NDArray[np.generic]]) -> _Shapes:
-    return tuple((name, values.shape) for name, values in sorted(inputs.items()))
-
-
-def _one_line(error: Exception) -> str:
-    """The end of an error's text, which states the reason; places in OpenVINO's source come before it."""
-    return " ".join(str(error).split())[-300:] or type(error).__name__
+        return _Request(self._core.compile_model(model, "CPU", self._properties).create_infer_request())
 
 
 def _import_openvino() -> Any:

@@ -7,53 +7,57 @@ at one place on the device, and whose kernels are recorded in a CUDA graph and p
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.declared_shapes import DeclaredShapes
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
-from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.errors import DeviceMemoryError, ProviderError
 from voirs_vocoder.runtime.providers.device_memory import (
     Device,
     DeviceTensor,
     copy_between,
     free_bytes,
+    is_working,
     to_device,
     to_host,
 )
-from voirs_vocoder.runtime.providers.ort_errors import explained, is_out_of_memory
+from voirs_vocoder.runtime.providers.ort_errors import is_device_lost, provider_error
+from voirs_vocoder.runtime.providers.prepared_shapes import PreparedShapes, Shapes, shapes_of
 
 __all__ = ["FixedDimensions", "ShapedSession"]
 
 FixedDimensions = Mapping[str, int]
 """Sizes of a graph's dynamic axes by their names, such as `{"batch": 1, "frames": 256}`."""
 
-_Key = tuple[tuple[str, tuple[int, ...]], ...]
 # The first run plans, the second one is recorded.
 _FIRST_RUNS = 2
 
+# Loading a graph allocates on the device, which fails while another thread records a CUDA graph.
+_loading = threading.RLock()
 _log = logging.getLogger(__name__)
 
 
 class ShapedSession:
     """A graph in ONNX Runtime, prepared for each set of input shapes when it first comes.
 
-    Several threads may run it at the same time; runs of equal shapes take turns. The least recently used shapes are
-    dropped when those that are kept need more memory than the budget.
+    Several threads may run it at the same time. On a GPU the runs take turns, on one thread of the process; while one
+    runs, others copy their inputs and results. The least recently used shapes are dropped when those that are kept need
+    more memory than the budget. When the device is lost, all of them are, and the next run prepares them again.
 
     Attributes:
         provider: Name of the provider, such as `cuda`.
         backend: Library and version, such as `onnxruntime 1.31.1`.
         max_frames: None, since inputs of any length run.
         max_batch: None, since any number of rows runs.
-        built_shapes: Number of sets of shapes that were prepared so far, those that were dropped again included.
     """
 
     max_frames: int | None = None
@@ -82,27 +86,54 @@ class ShapedSession:
         """
         self.provider = provider
         self.backend = f"onnxruntime {ort.__version__}"
-        self.built_shapes = 0
         self._ort = ort
         self._entry = entry
-        self._shapes = DeclaredShapes(entry, hop_length)
+        self._hop_length = hop_length
+        self._declared = DeclaredShapes(entry, hop_length)
         self._device = device
         self._open_fixed = open_fixed
-        self._budget_bytes = budget_bytes
+        self._prepared = PreparedShapes(
+            self._prepare,
+            self._free,
+            lambda all_kept: sum(prepared.size_bytes for prepared in all_kept) <= budget_bytes,
+        )
         self._lock = threading.Lock()
-        self._prepared: OrderedDict[_Key, _Prepared] = OrderedDict()
-        self._being_built: dict[_Key, threading.Lock] = {}
         self._resident: dict[int, DeviceTensor] = {}
+
+    @property
+    def built_shapes(self) -> int:
+        """Number of sets of shapes that were prepared so far, those that were dropped again included."""
+        return self._prepared.built
 
     @property
     def prepared_shapes(self) -> int:
         """Number of sets of shapes that are prepared and kept."""
         return len(self._prepared)
 
+    def prepare(self, batch: int, frames: int) -> None:
+        """Prepare a shape, so that its first run does not wait.
+
+        Args:
+            batch: Number of rows.
+            frames: Number of mel frames.
+
+        Raises:
+            DeviceMemoryError: The device has too little memory.
+            ProviderError: The graph does not load or run in this shape.
+        """
+        shapes = {
+            tensor.name: tuple(
+                axis_size(axis, batch=batch, frames=frames, hop_length=self._hop_length)
+                for axis in tensor.shape
+            )
+            for tensor in self._entry.inputs
+        }
+        with self._prepared.using(tuple(sorted(shapes.items()))):
+            return
+
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph once; see `Session.run` for arguments, result and errors."""
-        prepared = self._for(inputs)
-        with prepared.lock:
+        with self._prepared.using(shapes_of(inputs)) as prepared, prepared.lock:
             for name, values in inputs.items():
                 np.copyto(prepared.inputs[name].host, values)
             self._execute(prepared, list(inputs), {}, list(prepared.outputs), {})
@@ -115,16 +146,16 @@ class ShapedSession:
         resident: Collection[str] = (),
     ) -> Callable[[], None]:
         """Prepare runs on fixed arrays; see `Session.bind` for arguments, result and errors."""
-        self._for(inputs)
-        sources = {name: self._held(inputs[name]) for name in inputs if name in resident}
-        targets = {name: self._held(outputs[name]) for name in outputs if name in resident}
+        shapes = shapes_of(inputs)
+        with self._prepared.using(shapes):
+            sources = {name: self._held(inputs[name]) for name in inputs if name in resident}
+            targets = {name: self._held(outputs[name]) for name in outputs if name in resident}
         moved_in = [name for name in inputs if name not in resident]
         moved_out = [name for name in outputs if name not in resident]
 
         def run() -> None:
             # Looked up at each run: other shapes may have taken its place in the meantime.
-            prepared = self._for(inputs)
-            with prepared.lock:
+            with self._prepared.using(shapes) as prepared, prepared.lock:
                 for name in moved_in:
                     np.copyto(prepared.inputs[name].host, inputs[name])
                 self._execute(prepared, moved_in, sources, moved_out, targets)
@@ -135,8 +166,8 @@ class ShapedSession:
 
     def close(self) -> None:
         """Free everything that was prepared; the session cannot run afterwards."""
+        self._prepared.drop_all()
         with self._lock:
-            self._prepared.clear()
             self._resident.clear()
 
     def _execute(
@@ -147,66 +178,59 @@ class ShapedSession:
         moved_out: list[str],
         targets: Mapping[str, DeviceTensor],
     ) -> None:
-        try:
+        def work() -> None:
             to_device(prepared.inputs[name] for name in moved_in)
             copy_between((tensor, prepared.inputs[name]) for name, tensor in sources.items())
             prepared.execute()
             copy_between((prepared.outputs[name], tensor) for name, tensor in targets.items())
             to_host(prepared.outputs[name] for name in moved_out)
+
+        try:
+            self._device.call(work)
         except Exception as error:  # pybind11 raises classes of its own below Exception
-            raise ProviderError(f"provider {self.provider!r} failed: {explained(error)}") from error
+            if is_device_lost(error):
+                self._prepared.drop_all()
+            raise provider_error(error, f"provider {self.provider!r} failed") from error
 
     def _held(self, array: NDArray[np.generic]) -> DeviceTensor:
         """The tensor on the device that stands for an array of a caller, zero at first, freed with the array."""
         key = id(array)
         with self._lock:
             if key not in self._resident:
-                self._resident[key] = DeviceTensor(self._ort, self._device, array.shape, array.dtype)
+                made: list[DeviceTensor] = []
+                self._device.call(
+                    lambda: made.append(
+                        DeviceTensor(self._ort, self._device, array.shape, array.dtype, stays_on_device=True)
+                    )
+                )
+                self._resident[key] = made[0]
                 weakref.finalize(array, self._resident.pop, key, None)
             return self._resident[key]
 
-    def _for(self, inputs: Mapping[str, NDArray[np.generic]]) -> _Prepared:
-        key = tuple((name, values.shape) for name, values in sorted(inputs.items()))
-        with self._lock:
-            if key in self._prepared:
-                self._prepared.move_to_end(key)
-                return self._prepared[key]
-            building = self._being_built.setdefault(key, threading.Lock())
-        # Other shapes run on while this one is built, and nobody builds it twice.
-        with building:
-            with self._lock:
-                if key in self._prepared:
-                    return self._prepared[key]
-            prepared = self._built(inputs)
-            with self._lock:
-                self._prepared[key] = prepared
-                self._being_built.pop(key, None)
-                self.built_shapes += 1
-                self._drop_least_recent()
-            return prepared
+    def _prepare(self, shapes: Shapes) -> _Prepared:
+        with _loading:
+            try:
+                return self._build(shapes)
+            except DeviceMemoryError:
+                if not self._prepared.drop_all():
+                    raise
+            _log.warning(
+                "provider %s: too little memory for another shape of %s; those that were prepared are dropped",
+                self.provider,
+                self._entry.file.path,
+            )
+            return self._build(shapes)
 
-    def _built(self, inputs: Mapping[str, NDArray[np.generic]]) -> _Prepared:
-        try:
-            return self._build(inputs)
-        except ProviderError as error:
-            if not is_out_of_memory(error) or not self._prepared:
-                raise
-        _log.warning(
-            "provider %s: too little memory for another shape of %s; those that were prepared are dropped",
-            self.provider,
-            self._entry.file.path,
-        )
-        with self._lock:
-            self._prepared.clear()
-        return self._build(inputs)
-
-    def _build(self, inputs: Mapping[str, NDArray[np.generic]]) -> _Prepared:
+    def _build(self, shapes: Shapes) -> _Prepared:
+        by_name = dict(shapes)
         dimensions: dict[str, int] = {}
         for tensor in self._entry.inputs:
-            for axis, size in zip(tensor.shape, inputs[tensor.name].shape, strict=True):
+            for axis, size in zip(tensor.shape, by_name[tensor.name], strict=True):
                 if isinstance(axis, str):
                     dimensions[axis] = size
+        zeros = {tensor.name: np.zeros(by_name[tensor.name], tensor.dtype) for tensor in self._entry.inputs}
         free_before = free_bytes(self._device)
+        prepared: _Prepared | None = None
         try:
             session = self._open_fixed(dimensions)
             prepared = _Prepared(
@@ -214,32 +238,31 @@ class ShapedSession:
                 session,
                 {
                     name: DeviceTensor(self._ort, self._device, values.shape, values.dtype)
-                    for name, values in inputs.items()
+                    for name, values in zeros.items()
                 },
                 {
                     name: DeviceTensor(self._ort, self._device, shape, np.dtype(np.float32))
-                    for name, shape in self._shapes.outputs(inputs).items()
+                    for name, shape in self._declared.outputs(zeros).items()
                 },
             )
             for _ in range(_FIRST_RUNS):
-                prepared.execute()
+                self._device.call(prepared.execute)
         except ProviderError:
             raise
         except Exception as error:  # as above
-            raise ProviderError(
-                f"provider {self.provider!r} does not run {self._entry.file.path} with {_words(dimensions)}: "
-                f"{explained(error)}"
+            if prepared is not None:
+                self._free(prepared)
+            raise provider_error(
+                error,
+                f"provider {self.provider!r} does not run {self._entry.file.path} with {_words(dimensions)}",
             ) from error
         free_after = free_bytes(self._device)
         if free_before is not None and free_after is not None:
             prepared.size_bytes = max(0, free_before - free_after)
         return prepared
 
-    def _drop_least_recent(self) -> None:
-        while len(self._prepared) > 1:
-            if sum(prepared.size_bytes for prepared in self._prepared.values()) <= self._budget_bytes:
-                return
-            self._prepared.popitem(last=False)
+    def _free(self, prepared: _Prepared) -> None:
+        self._device.call(lambda: prepared.free(device_works=is_working(self._device)))
 
 
 class _Prepared:
@@ -274,6 +297,20 @@ class _Prepared:
     def execute(self) -> None:
         """Run the graph from its inputs to its outputs, all of them on the device."""
         self._session.run_with_iobinding(self._binding, self._options)
+
+    def free(self, *, device_works: bool) -> None:
+        """Free the session and its tensors; it cannot run afterwards.
+
+        Args:
+            device_works: False keeps what a lost device held until the process ends.
+        """
+        if not device_works:
+            # ONNX Runtime ends the process when it cannot free a CUDA graph.
+            for held in (self._session, self._binding):
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+        self._session = self._binding = None
+        for tensor in (*self.inputs.values(), *self.outputs.values()):
+            tensor.free()
 
 
 def _words(dimensions: FixedDimensions) -> str:

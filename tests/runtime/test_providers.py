@@ -70,7 +70,7 @@ def test_a_provider_that_is_not_there_is_refused_with_the_reason(graph, entry, p
     with pytest.raises(
         ProviderError, match=f"provider '{provider}' cannot run: .*(pip install|NVIDIA driver|install the)"
     ):
-        OrtSession(graph, entry, provider, SessionConfig())
+        get_provider(provider).open_graph(graph, entry, SessionConfig())
 
 
 def test_a_broken_graph_is_one_line(entry):

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from voirs_vocoder.runtime import Artifact, ProviderError, SessionConfig, Vocoder
-from voirs_vocoder.runtime.providers import onnxruntime as backend
 from voirs_vocoder.runtime.providers import open_session
-from voirs_vocoder.runtime.providers.onnxruntime import CPU, open_shaped
+from voirs_vocoder.runtime.providers.cuda import cuda_options, open_shaped
+from voirs_vocoder.runtime.providers.device_memory import Device
+from voirs_vocoder.runtime.providers.onnxruntime import CPU
 from voirs_vocoder.runtime.providers.ort_errors import explained, is_out_of_memory
+from voirs_vocoder.runtime.providers.shaped_session import _Prepared
 
 
 def shaped(root, role="offline", **config):
@@ -52,6 +54,57 @@ def test_every_shape_gives_what_a_session_for_all_shapes_gives(tiny_artifact):
         wanted = usual.run({"mel": mel})["audio"]
         np.testing.assert_allclose(session.run({"mel": mel})["audio"], wanted, atol=1e-6)
     assert session.built_shapes == 2
+
+
+def test_a_device_with_a_thread_of_its_own_is_used_by_that_thread_only(tiny_artifact, monkeypatch):
+    monkeypatch.setattr("voirs_vocoder.runtime.providers.cuda.CPU_DEVICE", Device("cpu", has_own_thread=True))
+    used = set()
+    original = _Prepared.execute
+    monkeypatch.setattr(_Prepared, "execute", lambda self: used.add(threading.get_ident()) or original(self))
+    session, artifact = shaped(tiny_artifact)
+    mel, results = mel_of(9), []
+    threads = [
+        threading.Thread(target=lambda: results.append(session.run({"mel": mel})["audio"])) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    usual, _ = open_session(artifact, "offline", "fp32", "cpu", SessionConfig())
+    for result in results:
+        np.testing.assert_allclose(result, usual.run({"mel": mel})["audio"], atol=1e-6)
+    assert len(results) == 4
+    assert len(used) == 1
+    assert not used & {threading.get_ident(), *(thread.ident for thread in threads)}
+
+
+def test_a_lost_device_is_said_and_the_next_run_prepares_everything_again(tiny_artifact, monkeypatch):
+    session, _ = shaped(tiny_artifact)
+    mel = mel_of(9)
+    wanted = session.run({"mel": mel})["audio"]
+    session.run({"mel": mel_of(5)})
+    failures = iter([True])
+    original = _Prepared.execute
+
+    def execute(self):
+        if next(failures, False):
+            raise RuntimeError("CUDA failure 719: unspecified launch failure")
+        original(self)
+
+    monkeypatch.setattr(_Prepared, "execute", execute)
+    monkeypatch.setattr("voirs_vocoder.runtime.providers.shaped_session.is_working", lambda device: False)
+    with pytest.raises(ProviderError, match=r"what was prepared on it is lost; run again.*CUDA failure 719"):
+        session.run({"mel": mel})
+    assert session.prepared_shapes == 0
+    np.testing.assert_array_equal(session.run({"mel": mel})["audio"], wanted)
+    assert session.built_shapes == 3
+
+
+def test_a_shape_that_was_prepared_before_is_not_prepared_by_its_first_run(tiny_artifact):
+    session, _ = shaped(tiny_artifact)
+    session.prepare(2, 9)
+    session.run({"mel": mel_of(9, batch=2)})
+    assert session.built_shapes == 1
 
 
 def test_results_are_the_callers_own(tiny_artifact):
@@ -167,7 +220,11 @@ def test_once_warm_no_length_prepares_a_shape(tiny_artifact, shaped_cpu):
         ("CUDA failure 700: an illegal memory access was encountered", "start a new process"),
         ("CUDA driver version is insufficient for CUDA runtime version", "update the NVIDIA driver"),
         ("CUDA failure 101: invalid device ordinal", "no such GPU"),
-        ("libcudnn.so.9: cannot open shared object file", "missing or of another version"),
+        ("libcudnn.so.9: cannot open shared object file: No such file or directory", "cuDNN 9 is not installed"),
+        ("libcublasLt.so.12: cannot open shared object file", "CUDA 12 is not installed"),
+        ("libnvinfer.so.10: cannot open shared object file", "TensorRT 10 is not installed"),
+        ("libonnxruntime_providers_cuda.so: undefined symbol: cudnnX", "of another version"),
+        ("CUDA failure 900: operation not permitted when stream is capturing", "SessionConfig.cuda_graphs off"),
         ("This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has been "
          "explicitly disabled by the user.", "leave a part of the graph to the CPU"),
     ],
@@ -184,6 +241,6 @@ def test_what_a_user_can_do_stands_before_the_whole_text_of_a_backend(text, reme
 def test_fp32_means_fp32_on_cuda_unless_tf32_is_asked_for(tiny_artifact):
     artifact = Artifact.open(tiny_artifact)
     fp32, fp16 = (artifact.graph("offline", precision, None) for precision in ("fp32", "fp16"))
-    assert backend._cuda_options(fp32, SessionConfig(), 16)["use_tf32"] == "0"
-    assert backend._cuda_options(fp32, SessionConfig(tf32=True), 16)["use_tf32"] == "1"
-    assert backend._cuda_options(fp16, SessionConfig(), 16)["prefer_nhwc"] == "1"
+    assert cuda_options(fp32, SessionConfig())["use_tf32"] == "0"
+    assert cuda_options(fp32, SessionConfig(tf32=True))["use_tf32"] == "1"
+    assert cuda_options(fp16, SessionConfig())["prefer_nhwc"] == "1"

@@ -1,0 +1,111 @@
+"""ONNX Runtime on an NVIDIA GPU: a session for each set of input shapes, which stays on the device."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from voirs_vocoder.runtime.artifact.manifest import STREAM_ROLES, GraphEntry
+from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.providers.device_memory import CPU_DEVICE, Device
+from voirs_vocoder.runtime.providers.ort_library import (
+    CPU_EXECUTION,
+    Execution,
+    load_session,
+    ort_backend,
+    ort_problem,
+    require_ort,
+    session_options,
+)
+from voirs_vocoder.runtime.providers.provider import Provider
+from voirs_vocoder.runtime.providers.session import Session
+from voirs_vocoder.runtime.providers.shaped_session import FixedDimensions, ShapedSession
+
+__all__ = ["CUDA", "cuda_options", "open_shaped"]
+
+_CUDA_EXECUTION = Execution("cuda", "CUDAExecutionProvider", "cuda")
+# The shape that a graph is prepared for when it is loaded: the shortest bucket, or a usual chunk of a stream.
+_FIRST_FRAMES, _FIRST_STREAM_FRAMES = 32, 16
+
+
+def cuda_options(entry: GraphEntry, config: SessionConfig) -> dict[str, str]:
+    """Options of the CUDA provider: measured on an H200 with onnxruntime 1.31.1 and cuDNN 9.19 (`make gpu`).
+
+    The heuristic choice of algorithms was never slower than the exhaustive search, which takes seconds per shape and
+    chose kernels ten times as slow in FP16. Channels-last tensors halve the time of FP16 graphs, whose few FP32 parts
+    then need TF32, since cuDNN has slow kernels only for channels-last FP32; FP32 graphs keep the channels first.
+
+    Args:
+        entry: Manifest entry of the graph.
+        config: Device and precision of the session.
+    """
+    half = entry.precision != "fp32"
+    return {
+        "device_id": str(config.device),
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "prefer_nhwc": str(int(half)),
+        "use_tf32": str(int(half or config.tf32)),
+        "enable_cuda_graph": str(int(config.cuda_graphs)),
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+
+
+def open_shaped(
+    graph: bytes, entry: GraphEntry, config: SessionConfig, hop_length: int, provider: str = "cuda"
+) -> ShapedSession:
+    """Make a session that prepares a graph for each set of input shapes, when it first comes.
+
+    Args:
+        graph: The verified ONNX model.
+        entry: Manifest entry of the graph.
+        config: Device, memory and precision of the session.
+        hop_length: Audio samples per mel frame.
+        provider: `cuda`; or `cpu`, on which nothing is gained, to try the mechanism without a GPU.
+
+    Raises:
+        ProviderError: The provider cannot run on this machine.
+    """
+    on_cpu = provider == CPU_EXECUTION.provider
+    execution = CPU_EXECUTION if on_cpu else _CUDA_EXECUTION
+    ort = require_ort(execution)
+
+    def open_fixed(dimensions: FixedDimensions) -> Any:
+        options = session_options(ort, execution, config)
+        for name, size in dimensions.items():
+            options.add_free_dimension_override_by_name(name, size)
+        return load_session(
+            ort, graph, entry, execution, options, {} if on_cpu else cuda_options(entry, config)
+        )
+
+    device = CPU_DEVICE if on_cpu else Device(provider, config.device, has_own_thread=True)
+    return ShapedSession(ort, provider, entry, hop_length, device, open_fixed, config.device_budget_bytes)
+
+
+def _opened(graph: bytes, entry: GraphEntry, config: SessionConfig, hop_length: int) -> Session:
+    """A session that is prepared for one shape, so that a graph that does not run is refused when it is loaded."""
+    session = open_shaped(graph, entry, config, hop_length)
+    is_stream = entry.role in STREAM_ROLES.values()
+    frames = _FIRST_STREAM_FRAMES if is_stream else min(config.buckets or (_FIRST_FRAMES,))
+    session.prepare(1, frames)
+    return session
+
+
+def _open_graph(graph: bytes, entry: GraphEntry, config: SessionConfig) -> Session:
+    return _opened(graph, entry, config, hop_length=1)
+
+
+def _open_artifact(artifact: Artifact, entry: GraphEntry, config: SessionConfig) -> Session:
+    return _opened(artifact.read_graph(entry), entry, config, artifact.manifest.hop_length)
+
+
+CUDA = Provider(
+    name="cuda",
+    on_gpu=True,
+    problem=partial(ort_problem, _CUDA_EXECUTION),
+    backend=ort_backend,
+    open_graph=_open_graph,
+    open_artifact=_open_artifact,
+    auto_rank=200,
+    prepares_shapes=True,
+)
