@@ -25,11 +25,12 @@ from voirs_vocoder.export.validation.candidates import cpu_candidates
 from voirs_vocoder.export.validation.reference import load_reference
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.reference_models import get_family
-from voirs_vocoder.runtime import Artifact, InputError, Vocoder, VocodingConfig
+from voirs_vocoder.runtime import Artifact, InputError, SessionConfig, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, graph_name
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.metrics import snr_db
 from voirs_vocoder.runtime.noise import noise
+from voirs_vocoder.runtime.providers import open_session
 
 pytestmark = [
     pytest.mark.numeric,
@@ -295,8 +296,7 @@ def test_noise_of_another_shape_is_refused(made):
     """What a caller of the graph alone may get wrong; the driver cannot."""
     if made.family != "waveglow":
         pytest.skip("only a flow's graph takes noise")
-    with Vocoder.load(made.root) as vocoder:
-        session = vocoder._driver._session
-        feed = {"mel": mel_of(made.family, 10)[np.newaxis], "noise": np.zeros((1, 8, 99), np.float32)}
-        with pytest.raises(InputError, match=r"takes mel .*, noise .*, got"):
-            session.run(feed)
+    session, _ = open_session(Artifact.open(made.root), "offline", "fp32", "cpu", SessionConfig())
+    feed = {"mel": mel_of(made.family, 10)[np.newaxis], "noise": np.zeros((1, 8, 99), np.float32)}
+    with pytest.raises(InputError, match=r"takes mel .*, noise .*, got"):
+        session.run(feed)
