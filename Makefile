@@ -14,7 +14,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full quick test check bench gpu gpu-models measured links
+.PHONY: help demo demo-full quick test check fuzz bench gpu gpu-models measured links
 
 help:  ## print this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,8 +34,11 @@ test: $(INSTALLED)  ## run every test; those that need a GPU skip themselves wit
 check: $(INSTALLED) $(LINKS)  ## lint, formatting, strict types and prose, as CI and pre-commit run them
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p voirs_vocoder -p tests.benchmark -p tests.gpu -p artifacts
+	$(BIN)/mypy -p voirs_vocoder -p tests.benchmark -p tests.fuzz -p tests.gpu -p artifacts
 	$(BIN)/python tests/contracts/prose.py
+
+fuzz: $(INSTALLED)  ## read mutated files with every reader for SECONDS=60, each within memory and time
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 bench: $(INSTALLED)  ## measure speed and memory on this machine
 	$(BIN)/python -m tests.benchmark

@@ -4,11 +4,21 @@
 into exit status 2.
 """
 
+from voirs_vocoder.runtime.text import one_line
+
 __all__ = ["ArtifactError", "DeviceMemoryError", "InputError", "ProviderError", "VoirsVocoderError"]
 
 
 class VoirsVocoderError(Exception):
     """Base of every error that a caller can fix."""
+
+    def __init__(self, message: str = "") -> None:
+        """Keep the message as one printable line, also where a part of it comes from a file or a library.
+
+        Args:
+            message: Rule, value received and remedy.
+        """
+        super().__init__(one_line(message))
 
 
 class InputError(VoirsVocoderError):

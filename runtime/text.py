@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["printable"]
+__all__ = ["one_line", "printable"]
+
+_MAX_LINE = 4000
 
 # Control characters, line and paragraph separators, invisible and bidirectional formatting, lone surrogates. The
 # joiners U+200C and U+200D stay: Persian, Indic scripts and emoji need them.
@@ -27,6 +29,22 @@ def printable(text: str) -> str:
         `\xNN`, `\uNNNN` or `\UNNNNNNNN`. Text without such characters is returned unchanged.
     """
     return _UNPRINTABLE.sub(_escaped, text)
+
+
+def one_line(text: str) -> str:
+    """Text of any length and origin as a message of at most 4,000 printable characters.
+
+    Args:
+        text: Any text, such as the message of a library.
+
+    Returns:
+        Text in which each run of line breaks and the space around it is one space; see `printable` for the other
+        characters. A longer text ends in `...`.
+    """
+    line = printable(
+        " ".join(part.strip() for part in text.splitlines() if part.strip()) if "\n" in text else text
+    )
+    return line if len(line) <= _MAX_LINE else f"{line[: _MAX_LINE - 3]}..."
 
 
 def _escaped(match: re.Match[str]) -> str:

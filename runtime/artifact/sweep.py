@@ -72,7 +72,10 @@ def read_sweep(artifact: Artifact) -> SweepReport | None:
     if entry is None:
         return None
     try:
-        return decode_json(artifact.read(entry), SweepReport)
+        sweep = decode_json(artifact.read(entry), SweepReport)
+        if not 0 <= sweep.knee < len(sweep.points):
+            raise InputError(f"knee must be the index of one of {len(sweep.points)} points, got {sweep.knee}")
+        return sweep
     except InputError as error:
         raise ArtifactError(
             f"{artifact.root / SWEEP_PATH}: not a sweep ({error}); run voirs-vocoder tune DIR --only sampler again"

@@ -19,7 +19,15 @@ from pathlib import Path
 __all__ = ["CHECKED", "Finding", "files_below", "findings_in_markdown", "findings_in_python", "main"]
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKED = ("calibration", "export", "reference_models", "runtime", "tests/benchmark", "artifacts")
+CHECKED = (
+    "calibration",
+    "export",
+    "reference_models",
+    "runtime",
+    "tests/benchmark",
+    "tests/fuzz",
+    "artifacts",
+)
 _LEFT_OUT = frozenset({"build", ".venv", ".git", ".typing", "node_modules"})
 
 # The beginnings of an entry that means nothing without the name before it or the entry above it.

@@ -21,7 +21,7 @@ SUCCEEDED, REFUSED = "succeeded", "refused"
 
 _MOST_SECONDS = 10.0
 _MAX_MESSAGE = 4000
-# What Python says about the product's own code, not about an input.
+# These address the authors of code; no input causes them.
 _OF_PROGRAMMERS = (ResourceWarning, DeprecationWarning, PendingDeprecationWarning)
 
 

@@ -298,7 +298,7 @@ def _artifact(data: bytes, folder: Path) -> None:
 
 
 def _artifact_graph(data: bytes, folder: Path) -> None:
-    """A graph that its manifest vouches for."""
+    """A graph whose hash its manifest states."""
     root = _copied(folder)
     values = json.loads((root / "manifest.json").read_bytes())
     name = "graphs/offline.fp32.onnx"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voirs_vocoder.runtime.text import printable
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.text import one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,16 @@ def test_any_text_becomes_one_line_that_utf8_can_encode(text: str) -> None:
     assert len(shown.splitlines()) <= 1
     assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cs", "Zl", "Zp"}
     assert printable(shown) == shown
+
+
+@given(st.text(max_size=6000))
+def test_the_message_of_an_error_is_one_printable_line_of_bounded_length(text: str) -> None:
+    message = str(InputError(text))
+    assert message == one_line(text) == one_line(message)
+    assert len(message) <= 4000
+    assert len(message.splitlines()) <= 1
+    assert message.encode().decode() == message
+
+
+def test_lines_of_a_library_become_one() -> None:
+    assert one_line("cannot open:\n  no such file\n") == "cannot open: no such file"
