@@ -83,12 +83,18 @@ def derive_graphs(
             graphs.extend(extrapolator_graphs(entries, plan.calibration, manifest.look_ahead_frames))
     if plan.batch:
         graphs.extend(batch_graphs(made, manifest.hop_length, progress))
+    graphs = [_finished(graph) for graph in graphs]
     for graph in graphs:
         # INT8 for the CPU has biases in integers, which only a CPU adds up.
         if graph.entry.target != "cpu":
             model = read_model(graph.data, graph.entry.name)
             require_gpu_graph(graph.entry.name, model, manifest.hop_length)
     return graphs
+
+
+def _finished(graph: BuiltGraph) -> BuiltGraph:
+    finish = get_precision(graph.entry.precision).finish
+    return graph if finish is None else finish(graph)
 
 
 def _reduced(

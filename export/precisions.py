@@ -77,6 +77,8 @@ class PrecisionSpec:
         on_cpu: Turns a graph into the one that a CPU must run to show what this precision does to the audio; None where
             the graph itself shows it.
         on_cpu_title: What tables call such a graph, after the backend's name.
+        finish: Puts a graph of any role into its final form, after streams and batches were derived from it; None
+            leaves it as it is.
         is_precision_of: Whether an ONNX model has this precision; the first row of the table that answers yes decides.
     """
 
@@ -87,6 +89,7 @@ class PrecisionSpec:
     needs_calibration: bool = False
     on_cpu: Callable[[bytes], bytes] | None = None
     on_cpu_title: str = ""
+    finish: Callable[[BuiltGraph], BuiltGraph] | None = None
     is_precision_of: Callable[[onnx.ModelProto], bool] = field(default=lambda _: False)
 
     @property
@@ -166,6 +169,12 @@ def _fp16(
     return [fp16_graph(fp32, feeds)]
 
 
+def _fp16_finished(graph: BuiltGraph) -> BuiltGraph:
+    from voirs_vocoder.export.graphs.reduced import with_2d_convolutions
+
+    return with_2d_convolutions(graph)
+
+
 def _fp16_on_cpu(data: bytes) -> bytes:
     from voirs_vocoder.export.passes import fp16_twin
     from voirs_vocoder.export.passes.read_model import read_model
@@ -217,6 +226,8 @@ _BUILT_IN = (
         # ONNX Runtime computes an FP16 graph on a CPU in FP32, where neither rounding nor overflow would show.
         on_cpu=_fp16_on_cpu,
         on_cpu_title="FP32 twin",
+        # cuDNN has no kernel for some dilated 1-D convolutions in FP16, and fast ones for 2-D with channels last only.
+        finish=_fp16_finished,
         is_precision_of=_has_fp16_weights,
     ),
     PrecisionSpec(

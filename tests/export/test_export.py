@@ -143,7 +143,9 @@ def test_each_graph_says_what_it_is(tiny_artifact):
             "model_type": "hifigan", "sample_rate": "8000", "hop_length": "16", "n_mels": "10",
             "mel_convention": artifact.manifest.mel.id, "voirs_format": "1",
         }  # fmt: skip
-        more = (["begin", "end", "state"], ["next_state"]) if graph.role == "stream" else ([], [])
+        more = {"stream": (["begin", "end", "state"], ["next_state"]), "batch": (["lengths"], [])}.get(
+            graph.role, ([], [])
+        )
         assert [value.name for value in model.graph.input] == ["mel", *more[0]]
         assert [value.name for value in model.graph.output] == ["audio", *more[1]]
         assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
@@ -197,7 +199,8 @@ def test_int8_is_made_for_the_targets_asked_for_and_without_the_search_for_noise
     export_artifact(ExportRequest("hifigan", tiny_checkpoint, None, root, stream=False))
     config = Int8Config(max_float_share=0.0)
     artifact = quantize_artifact(root, calibration_folder, options=MakeOptions(targets=("cpu",), int8=config))
-    (graph,) = (graph for graph in artifact.manifest.graphs if graph.precision == "int8")
-    assert graph.target == "cpu"
+    graphs = [graph for graph in artifact.manifest.graphs if graph.precision == "int8"]
+    assert {(graph.role, graph.target) for graph in graphs} == {("offline", "cpu"), ("batch", "cpu")}
+    (graph,) = (graph for graph in graphs if graph.role == "offline")
     assert not graph.details["noise_measured"]
     assert graph.details["float_share"] == 0
