@@ -7,8 +7,9 @@ with less context than in one pass, and memory is bounded by the number of steps
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.diffusion.plan import SamplerPlan
 from voirs_vocoder.runtime.diffusion.samplers import ADAPTIVE
 from voirs_vocoder.runtime.diffusion.stage import Stage, Track
-from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph
+from voirs_vocoder.runtime.drivers.batch_graph import BatchGraph, Request
 from voirs_vocoder.runtime.drivers.diffusion_batch import DiffusionBatchGraph, guided_noise, network_rows
 from voirs_vocoder.runtime.drivers.diffusion_stream import DiffusionStream
 from voirs_vocoder.runtime.drivers.driver import (
@@ -95,6 +96,9 @@ class DiffusionDriver(Driver):
             manifest.hop_length,
             buckets if takes_lengths(conditioner_entry) else None,
         )
+        self._whole = DiffusionBatchGraph(
+            self._conditioner, self._step, self._window_frames, self._hop_length, self._plan
+        )
         self._batches = config.batching == "together" or (
             config.batching == "auto" and buckets is not None and runs_on_gpu(self.provider)
         )
@@ -104,10 +108,7 @@ class DiffusionDriver(Driver):
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """Sample an utterance step by step; see `Driver.vocode`."""
-        plan = self._plan(config)
-        if plan.sampler == ADAPTIVE:
-            return self._settled(mel, config, plan)
-        return self._sampled(mel, config, plan)
+        return self._pieces(mel, config, self._plan(config))
 
     def batch_graph(self, config: VocodingConfig) -> BatchGraph | None:
         """Find the batch graphs, which the first batch loads; see `Driver.batch_graph`."""
@@ -168,17 +169,29 @@ class DiffusionDriver(Driver):
             )
         return chosen_plan(self._model, config)
 
-    def _sampled(
+    def _pieces(
         self, mel: MelReader, config: VocodingConfig, plan: SamplerPlan
     ) -> Iterator[NDArray[np.float32]]:
-        hop_length, before, after = self._hop_length, self._before, self._after
         size = window_size(config, self._window_frames, self._longest_input_frames)
+        cut = windows(mel, self._before, self._after, size, fixed=config.window_frames is not None)
+        first = next(cut)
+        if first.at_end and first.stop <= MAX_ADAPTIVE_FRAMES:
+            # One window is the whole utterance, whose conditioner stays on the device from step to step.
+            yield from self._whole.run([Request(first.values, config)])
+            return
+        sample = self._settled if plan.sampler == ADAPTIVE else self._sampled
+        yield from sample(itertools.chain((first,), cut), size, config, plan)
+
+    def _sampled(
+        self, cut: Iterable[Window], size: int, config: VocodingConfig, plan: SamplerPlan
+    ) -> Iterator[NDArray[np.float32]]:
+        hop_length, before, after = self._hop_length, self._before, self._after
         conditioner = Track()
         stages = [
             Stage(step, number, config.seed or 0, plan.start_scale) for number, step in enumerate(plan.steps)
         ]
         predict = partial(self._predicted_noise, guidance=config.guidance)
-        for window in windows(mel, before, after, size, fixed=config.window_frames is not None):
+        for window in cut:
             self._condition(window, conditioner)
             for number, stage in enumerate(stages):
                 pieces = stage.advance(
@@ -197,12 +210,11 @@ class DiffusionDriver(Driver):
             conditioner.drop_before(stages[-1].done - before * hop_length)
 
     def _settled(
-        self, mel: MelReader, config: VocodingConfig, plan: SamplerPlan
+        self, cut: Iterable[Window], size: int, config: VocodingConfig, plan: SamplerPlan
     ) -> Iterator[NDArray[np.float32]]:
         before, after = self._before, self._after
-        size = window_size(config, self._window_frames, self._longest_input_frames)
         conditioner = Track()
-        for window in windows(mel, before, after, size, fixed=config.window_frames is not None):
+        for window in cut:
             if window.stop > MAX_ADAPTIVE_FRAMES:
                 raise InputError(
                     f"the sampler {ADAPTIVE!r} holds the whole utterance and takes at most {MAX_ADAPTIVE_FRAMES} "

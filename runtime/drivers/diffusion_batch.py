@@ -58,12 +58,19 @@ class DiffusionBatchGraph(BatchGraph):
             for request, frames, conditioner in zip(requests, lengths, conditioners, strict=True)
         ]
         while waiting := [sampling for sampling in samplings if sampling.audio is None]:
-            rows = [row for sampling in waiting for row in sampling.rows()]
-            frames = [sampling.frames for sampling in waiting for _ in sampling.rows()]
-            predictions = iter(self._network.run(rows, frames))
-            for sampling in waiting:
-                sampling.advance([next(predictions)[0] for _ in sampling.rows()])
+            self._advance(waiting)
         return [sampling.audio for sampling in samplings if sampling.audio is not None]
+
+    def _advance(self, samplings: Sequence[_Sampling]) -> None:
+        """Evaluate the network step by step until one of the utterances is done."""
+        rows = [row for sampling in samplings for row in sampling.rows()]
+        frames = [sampling.frames for sampling in samplings for _ in range(sampling.evaluations)]
+        run = self._network.bound(rows, frames, ("conditioner",))
+        while all(sampling.audio is None for sampling in samplings):
+            changed = [row for sampling in samplings for row in sampling.changing_rows()]
+            predictions = iter(run(changed))
+            for sampling in samplings:
+                sampling.advance([next(predictions)[0] for _ in range(sampling.evaluations)])
 
 
 class _Sampling:
@@ -72,6 +79,7 @@ class _Sampling:
     Attributes:
         frames: Length in mel frames.
         audio: The result, float32 [samples]; None while steps are left.
+        evaluations: Number of evaluations of the network at each step.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class _Sampling:
         self.audio: NDArray[np.float32] | None = None
         self._plan = plan
         self._guidance = config.guidance
+        self.evaluations = 1 if config.guidance in (None, 1.0) else 2
         self._seed = config.seed or 0
         self._samples = frames * hop_length
         self._conditioner = conditioner
@@ -94,9 +103,15 @@ class _Sampling:
         self._number = 0
 
     def rows(self) -> list[Row]:
-        """Inputs of the network's next evaluations."""
+        """Inputs of the network's next evaluations, as many as `evaluations`."""
         step = self._plan.steps[self._number].step
         return network_rows(self._noisy, step, self._conditioner, self._guidance)
+
+    def changing_rows(self) -> list[Row]:
+        """Inputs of the network's next evaluations without the conditioner, which stays the same."""
+        step = self._plan.steps[self._number].step
+        row = {"noisy_audio": self._noisy[np.newaxis], "step": np.array(step, np.float32)}
+        return [row] * self.evaluations
 
     def advance(self, predictions: Sequence[NDArray[np.float32]]) -> None:
         """Take the network's results for `rows`, [samples] each."""

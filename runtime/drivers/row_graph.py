@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.axes import axis_size
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry, TensorInfo
 from voirs_vocoder.runtime.drivers.buckets import Buckets
 from voirs_vocoder.runtime.providers.session import Session
 
@@ -70,6 +70,42 @@ class RowGraph:
             results.extend(outputs)
         return results
 
+    def bound(
+        self, rows: Sequence[Row], lengths: Sequence[int], constant: Collection[str]
+    ) -> Callable[[Sequence[Row]], list[NDArray[np.float32]]]:
+        """Prepare runs of the same rows, of whose inputs only some change from run to run.
+
+        Args:
+            rows: Inputs of each row.
+            lengths: Length of each row in mel frames, as for `run`.
+            constant: Names of the inputs that keep their values, which a session on a device copies once.
+
+        Returns:
+            A function from the changed inputs of each row to the output of each row, as of `run`; its next call
+            overwrites the outputs. It raises ProviderError when the provider fails.
+
+        Raises:
+            ProviderError: The provider failed.
+        """
+        parts: list[_BoundRows] = []
+        first = 0
+        while first < len(rows):
+            waiting = lengths[first:]
+            count, batch, frames = self._next_shape(waiting)
+            inputs = self._stacked(rows[first : first + count], waiting[:count], batch, frames)
+            for name in constant:
+                inputs[name].flags.writeable = False
+            parts.append(_BoundRows(self, inputs, waiting[:count], batch, frames))
+            first += count
+
+        def run(changed: Sequence[Row]) -> list[NDArray[np.float32]]:
+            results: list[NDArray[np.float32]] = []
+            for part in parts:
+                results.extend(part.run(changed[len(results) :]))
+            return results
+
+        return run
+
     def warm(self, *, together: bool, only_frames: Iterable[int] | None = None) -> None:
         """Run every bucket once, so that no later run prepares a shape; does nothing without buckets.
 
@@ -86,7 +122,7 @@ class RowGraph:
         wanted = None if only_frames is None else {self.buckets.frames_for(frames) for frames in only_frames}
         for batch, frames in self.buckets.shapes(together=together):
             if wanted is None or frames in wanted:
-                self.session.run(self._zeros(batch, frames))
+                self.session.run(self.zeros(self.entry.inputs, batch, frames))
 
     def _next_shape(self, waiting: Sequence[int]) -> tuple[int, int, int]:
         """How many of the waiting rows run next, and in which shape: (rows, batch, mel frames)."""
@@ -104,20 +140,15 @@ class RowGraph:
     def _together(
         self, rows: Sequence[Row], lengths: Sequence[int], batch: int, frames: int
     ) -> list[NDArray[np.float32]]:
-        inputs: dict[str, NDArray[np.generic]]
         if (batch, frames) == (1, lengths[0]):
-            inputs = {name: np.ascontiguousarray(values[np.newaxis]) for name, values in rows[0].items()}
+            # As it is, without a copy.
+            inputs: dict[str, NDArray[np.generic]] = {
+                name: np.ascontiguousarray(values[np.newaxis]) for name, values in rows[0].items()
+            }
             if self._takes_lengths:
                 inputs[LENGTHS] = np.array(lengths, np.int64)
         else:
-            inputs = self._zeros(batch, frames)
-            inputs[LENGTHS][: len(lengths)] = lengths
-            for place, row in enumerate(rows):
-                for name, values in row.items():
-                    if values.ndim:
-                        inputs[name][place, ..., : values.shape[-1]] = values
-                    else:
-                        inputs[name][place] = values
+            inputs = self._stacked(rows, lengths, batch, frames)
         (results,) = self.session.run(inputs).values()
         rate = results.shape[-1] // frames
         if batch == 1:
@@ -125,8 +156,25 @@ class RowGraph:
         # Copies, so that a row that is kept does not keep the whole batch.
         return [results[place, ..., : length * rate].copy() for place, length in enumerate(lengths)]
 
-    def _zeros(self, batch: int, frames: int) -> dict[str, NDArray[np.generic]]:
-        """Inputs of a shape, all zero; a row of length 0 is padding as a whole."""
+    def _stacked(
+        self, rows: Sequence[Row], lengths: Sequence[int], batch: int, frames: int
+    ) -> dict[str, NDArray[np.generic]]:
+        """The graph's inputs with these rows, padded to a shape."""
+        inputs = self.zeros(self.entry.inputs, batch, frames)
+        if self._takes_lengths:
+            inputs[LENGTHS][: len(lengths)] = lengths
+        for place, row in enumerate(rows):
+            _fill_row(inputs, place, row)
+        return inputs
+
+    def zeros(self, tensors: Sequence[TensorInfo], batch: int, frames: int) -> dict[str, NDArray[np.generic]]:
+        """Make zeros for inputs or outputs of the graph; as an input, a row of length 0 is padding as a whole.
+
+        Args:
+            tensors: The inputs or outputs.
+            batch: Number of rows.
+            frames: Length of the rows in mel frames.
+        """
         return {
             info.name: np.zeros(
                 [
@@ -135,5 +183,40 @@ class RowGraph:
                 ],
                 np.dtype(info.dtype),
             )
-            for info in self.entry.inputs
+            for info in tensors
         }
+
+
+class _BoundRows:
+    """Rows of one run of a graph, on arrays that stay."""
+
+    def __init__(
+        self,
+        graph: RowGraph,
+        inputs: dict[str, NDArray[np.generic]],
+        lengths: Sequence[int],
+        batch: int,
+        frames: int,
+    ) -> None:
+        self._inputs = inputs
+        self._lengths = lengths
+        ((name, output),) = graph.zeros(graph.entry.outputs, batch, frames).items()
+        self._output = output.astype(np.float32, copy=False)
+        self._rate = output.shape[-1] // frames
+        self._run = graph.session.bind(inputs, {name: self._output})
+
+    def run(self, changed: Sequence[Row]) -> list[NDArray[np.float32]]:
+        """Run on the first rows of `changed`, as many as these are."""
+        for place in range(len(self._lengths)):
+            _fill_row(self._inputs, place, changed[place])
+        self._run()
+        return [self._output[place, ..., : length * self._rate] for place, length in enumerate(self._lengths)]
+
+
+def _fill_row(inputs: Mapping[str, NDArray[np.generic]], place: int, row: Row) -> None:
+    """Copy the inputs of a row into those of a run, whose time axis may be longer."""
+    for name, values in row.items():
+        if values.ndim:
+            inputs[name][place, ..., : values.shape[-1]] = values
+        else:
+            inputs[name][place] = values

@@ -101,7 +101,8 @@ class Session(Protocol):
 
         Args:
             inputs: One contiguous array per graph input, of the element type that the graph declares. Each run reads
-                the values that the arrays have then.
+                the values that the arrays have then. A read-only array (`flags.writeable` is False) keeps its values: a
+                session on a device copies them once.
             outputs: One contiguous float32 array per graph output, of the shape that these inputs give.
             resident: Names of inputs and outputs whose arrays nobody but this session reads or writes between runs,
                 such as the state of a stream. They are zero at first. A session on a device keeps their values there,

@@ -150,7 +150,8 @@ class ShapedSession:
         with self._prepared.using(shapes):
             sources = {name: self._held(inputs[name]) for name in inputs if name in resident}
             targets = {name: self._held(outputs[name]) for name in outputs if name in resident}
-        moved_in = [name for name in inputs if name not in resident]
+        sources |= self._copied_once({name: inputs[name] for name in inputs if name not in resident})
+        moved_in = [name for name in inputs if name not in sources]
         moved_out = [name for name in outputs if name not in resident]
 
         def run() -> None:
@@ -206,6 +207,24 @@ class ShapedSession:
                 self._resident[key] = made[0]
                 weakref.finalize(array, self._resident.pop, key, None)
             return self._resident[key]
+
+    def _copied_once(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, DeviceTensor]:
+        """Tensors on the device with the values of those arrays that are read-only."""
+        constant: dict[str, DeviceTensor] = {}
+
+        def work() -> None:
+            for name, values in inputs.items():
+                if not values.flags.writeable:
+                    constant[name] = DeviceTensor(
+                        self._ort, self._device, values.shape, values.dtype, stays_on_device=True
+                    )
+                    constant[name].value.update_inplace(values)
+
+        try:
+            self._device.call(work)
+        except Exception as error:  # as in `_execute`
+            raise provider_error(error, f"provider {self.provider!r} failed") from error
+        return constant
 
     def _prepare(self, shapes: Shapes) -> _Prepared:
         with _loading:

@@ -16,6 +16,7 @@ from voirs_vocoder.runtime.diffusion.stage import Track
 from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.noise import noise
+from voirs_vocoder.runtime.providers.session import bound_by_copying
 from voirs_vocoder.runtime.vocoder import Vocoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning")
@@ -64,6 +65,9 @@ class Step:
         assert x.shape[0] == conditioner.shape[1]
         Step.longest = max(Step.longest, x.shape[0])
         return {"predicted_noise": predicted_noise(x, inputs["step"][0], conditioner)[np.newaxis, np.newaxis]}
+
+    def bind(self, inputs, outputs, resident=()):
+        return bound_by_copying(self, inputs, outputs)
 
     def close(self):
         pass

@@ -244,3 +244,21 @@ def test_fp32_means_fp32_on_cuda_unless_tf32_is_asked_for(tiny_artifact):
     assert cuda_options(fp32, SessionConfig())["use_tf32"] == "0"
     assert cuda_options(fp32, SessionConfig(tf32=True))["use_tf32"] == "1"
     assert cuda_options(fp16, SessionConfig())["prefer_nhwc"] == "1"
+
+
+def test_a_read_only_input_is_copied_once_and_outlives_runs_of_other_bindings(tiny_artifact):
+    session, artifact = shaped(tiny_artifact)
+    usual, _ = open_session(artifact, "offline", "fp32", "cpu", SessionConfig())
+    constant, other = mel_of(6, 1), mel_of(6, 2)
+    wanted = usual.run({"mel": constant})["audio"]
+    constant.flags.writeable = False
+    audios = [np.zeros_like(wanted), np.zeros_like(wanted)]
+    runs = [
+        session.bind({"mel": mel}, {"audio": audio})
+        for mel, audio in zip((constant, other), audios, strict=True)
+    ]
+    for _ in range(2):
+        for run in runs:
+            run()
+        np.testing.assert_allclose(audios[0], wanted, atol=1e-6)
+        np.testing.assert_allclose(audios[1], usual.run({"mel": other})["audio"], atol=1e-6)
