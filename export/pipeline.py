@@ -39,6 +39,7 @@ from voirs_vocoder.runtime.artifact.manifest import (
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
+from voirs_vocoder.runtime.distribution import own_version
 from voirs_vocoder.runtime.effects import EffectChain, toml_from_chain
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention
@@ -238,7 +239,7 @@ def _manifest(
         calibration=None if calibration is None else calibration_record(calibration),
         tools={
             "python": platform.python_version(),
-            "voirs-vocoder": version("voirs-vocoder"),
+            "voirs-vocoder": own_version(),
             "torch": str(torch.__version__),
             "onnx": onnx.__version__,
             "onnxsim": version("onnxsim"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import platform
 import re
 from importlib import metadata
@@ -13,26 +11,25 @@ import msgspec
 import numpy as np
 import soundfile
 
-from voirs_vocoder.runtime.artifact.manifest import FileEntry, GraphEntry, GraphFacts, TensorInfo
+from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.audio.ffmpeg import aac_problem
 from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.distribution import own_requirements, own_version
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.gpu import Gpu, cudnn_version, read_gpu
 from voirs_vocoder.runtime.machine import Processor, read_processor
 from voirs_vocoder.runtime.optional import install_command
 from voirs_vocoder.runtime.providers import Provider, all_providers
 from voirs_vocoder.runtime.providers.tensorrt.flavor import EngineBackend, load_flavor
-from voirs_vocoder.runtime.providers.tensorrt.memory import load_cuda
-
-__all__ = ["TRIAL_GRAPH", "BackendCheck", "Diagnosis", "Package", "ProviderCheck", "diagnose"]
-
-_DISTRIBUTION = "voirs-vocoder"
-
-# The graph `audio = Conv(mel, weight)`, mel and audio [batch, 1, frames], weight [1, 1, 1] of 2.0, opset 17.
-TRIAL_GRAPH = base64.b64decode(
-    "CAgSADqFAQoaCgNtZWwKBndlaWdodBIFYXVkaW8iBENvbnYSAWcqFggBCAEIARABIgQAAABAQgZ3ZWlnaHRaJAoDbWVsEh0KGwgBEhcKBxIF"
-    "YmF0Y2gKAggBCggSBmZyYW1lc2ImCgVhdWRpbxIdChsIARIXCgcSBWJhdGNoCgIIAQoIEgZmcmFtZXNCBAoAEBE="
+from voirs_vocoder.runtime.trial_graph import (
+    TRIAL_PRECISIONS,
+    trial_audio,
+    trial_entry,
+    trial_graph,
+    trial_mel,
 )
-_TRIAL_WEIGHT = 2.0
+
+__all__ = ["BackendCheck", "Diagnosis", "Package", "PrecisionCheck", "ProviderCheck", "diagnose"]
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -49,21 +46,36 @@ class Package(msgspec.Struct, frozen=True):
     version: str | None
 
 
+class PrecisionCheck(msgspec.Struct, frozen=True):
+    """Whether a provider computes in a precision.
+
+    Attributes:
+        precision: The precision, such as `fp16`.
+        problem: Why the provider does not compute in it, and the remedy; None when it does.
+    """
+
+    precision: Precision
+    problem: str | None
+
+
 class ProviderCheck(msgspec.Struct, frozen=True):
     """Whether a provider works on this machine.
 
     Attributes:
         name: Name of the provider.
-        works: True when the provider computed the trial graph correctly; for a provider that runs engines, True when
-            it found its library and a GPU.
+        works: True when the provider computed the trial graph correctly in each of its precisions; for a provider that
+            runs engines, True when it found its library and a GPU.
         backend: Library and version, such as `onnxruntime 1.31.1`; None when no library ran.
         problem: Why the provider does not work, and the remedy; None when it works.
+        precisions: A check of each precision that the provider computes in; empty for a provider that runs engines, and
+            for one that cannot run at all.
     """
 
     name: str
     works: bool
     backend: str | None
     problem: str | None
+    precisions: tuple[PrecisionCheck, ...] = ()
 
 
 class BackendCheck(msgspec.Struct, frozen=True):
@@ -88,7 +100,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         python: Version of Python.
         system: Operating system, its release, and the architecture.
         processor: Name, threads and INT8 instructions of the CPU.
-        gpu: Name, compute capability and driver of the first GPU; None when CUDA finds no GPU.
+        gpu: The first GPU of the driver; None when there is no driver or no GPU.
+        cudnn: Version of cuDNN, such as `9.19.0`; None when it does not load.
         providers: A check of every provider, in the order of the table.
         engine_backends: A check of each of the two TensorRT libraries.
         packages: Every dependency of voirs-vocoder, once per extra that installs it.
@@ -101,7 +114,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     system: str
     processor: Processor
-    gpu: str | None
+    gpu: Gpu | None
+    cudnn: str | None
     providers: tuple[ProviderCheck, ...]
     engine_backends: tuple[BackendCheck, ...]
     packages: tuple[Package, ...]
@@ -113,13 +127,16 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 def diagnose() -> Diagnosis:
     """Examine this machine. It takes some seconds, since libraries are loaded; nothing is changed."""
     packages = _packages()
+    # Providers load cuDNN from where it is installed.
+    providers = tuple(_checked(provider) for provider in all_providers())
     return Diagnosis(
-        version=metadata.version(_DISTRIBUTION),
+        version=own_version(),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processor=read_processor(),
-        gpu=_gpu(),
-        providers=tuple(_checked(provider) for provider in all_providers()),
+        gpu=read_gpu(),
+        cudnn=cudnn_version(),
+        providers=providers,
         engine_backends=tuple(_engine_backend(name) for name in get_args(EngineBackend)),
         packages=packages,
         audio_library=soundfile.__libsndfile_version__,
@@ -129,9 +146,9 @@ def diagnose() -> Diagnosis:
 
 
 def _packages() -> tuple[Package, ...]:
-    """The dependencies in the metadata of voirs-vocoder, each once per extra."""
+    """The dependencies of voirs-vocoder, each once per extra."""
     found = []
-    for requirement in metadata.requires(_DISTRIBUTION) or ():
+    for requirement in own_requirements():
         name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
         found.append(Package(name, extra[1] if extra else None, _version(name)))
@@ -156,42 +173,35 @@ def _warnings(packages: tuple[Package, ...]) -> tuple[str, ...]:
 
 
 def _checked(provider: Provider) -> ProviderCheck:
-    """Run the trial graph, by the same code that vocodes; of a provider of engines, look for library and GPU only."""
-    if provider.open_graph is None:
-        problem = provider.problem()
-        return ProviderCheck(provider.name, problem is None, provider.backend(), problem)
-    mel = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 1, 8)
+    """Run the trial graphs, by the same code that vocodes; of a provider of engines, look for library and GPU only."""
+    problem = provider.problem()
+    if problem is not None or provider.open_graph is None:
+        backend = provider.backend() if provider.open_graph is None else None
+        return ProviderCheck(provider.name, problem is None, backend, problem)
+    precisions = tuple(
+        PrecisionCheck(precision, _precision_problem(provider, precision))
+        for precision in TRIAL_PRECISIONS
+        if (provider.int8_target is not None if precision == "int8" else provider.computes(precision, None))
+    )
+    problems = [f"{check.precision}: {check.problem}" for check in precisions if check.problem is not None]
+    return ProviderCheck(
+        provider.name, not problems, provider.backend(), "; ".join(problems) or None, precisions
+    )
+
+
+def _precision_problem(provider: Provider, precision: Precision) -> str | None:
+    assert provider.open_graph is not None  # noqa: S101 - the caller made sure
+    entry = trial_entry(precision, provider.int8_target if precision == "int8" else None)
     try:
-        session = provider.open_graph(TRIAL_GRAPH, _trial_entry(), SessionConfig(threads=1))
+        session = provider.open_graph(trial_graph(precision), entry, SessionConfig(threads=1))
         try:
-            audio = session.run({"mel": mel})["audio"]
-            right = np.array_equal(audio, _TRIAL_WEIGHT * mel)
+            audio = session.run({"mel": trial_mel()})["audio"]
         finally:
             session.close()
     except ProviderError as error:
-        reason = str(error).removeprefix(f"provider {provider.name!r} cannot run: ")
-        return ProviderCheck(provider.name, works=False, backend=None, problem=reason)
-    problem = None if right else "computes a convolution wrongly; reinstall its library and driver"
-    return ProviderCheck(provider.name, works=right, backend=session.backend, problem=problem)
-
-
-def _trial_entry() -> GraphEntry:
-    shape = ("batch", 1, "frames")
-    return GraphEntry(
-        role="offline",
-        precision="fp32",
-        target=None,
-        file=FileEntry(
-            path="the trial graph",
-            sha256=hashlib.sha256(TRIAL_GRAPH).hexdigest(),
-            size_bytes=len(TRIAL_GRAPH),
-        ),
-        opset=17,
-        inputs=(TensorInfo(name="mel", dtype="float32", shape=shape),),
-        outputs=(TensorInfo(name="audio", dtype="float32", shape=shape),),
-        facts=GraphFacts(),
-        details={},
-    )
+        return str(error).removeprefix(f"provider {provider.name!r} does not load the trial graph: ")
+    right = np.array_equal(audio, trial_audio())
+    return None if right else "computes a convolution wrongly; reinstall its library and driver"
 
 
 def _engine_backend(name: EngineBackend) -> BackendCheck:
@@ -199,15 +209,6 @@ def _engine_backend(name: EngineBackend) -> BackendCheck:
         return BackendCheck(name, load_flavor(name).version, None)
     except ProviderError as error:
         return BackendCheck(name, None, str(error))
-
-
-def _gpu() -> str | None:
-    """Name, compute capability and driver of the first GPU; None where CUDA finds none."""
-    try:
-        cuda = load_cuda()
-        return f"{cuda.gpu_name()}, compute capability {cuda.compute_capability()}, {cuda.driver_version()}"
-    except ProviderError:
-        return None
 
 
 def _audio_formats() -> tuple[str, ...]:

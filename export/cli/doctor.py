@@ -7,8 +7,9 @@ import click
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command
 from voirs_vocoder.export.cli.console import print_table
-from voirs_vocoder.runtime.doctor import Diagnosis, Package, diagnose
+from voirs_vocoder.runtime.doctor import Diagnosis, Package, ProviderCheck, diagnose
 from voirs_vocoder.runtime.files import indented_json
+from voirs_vocoder.runtime.trial_graph import TRIAL_PRECISIONS
 
 __all__ = ["command"]
 
@@ -21,7 +22,7 @@ __all__ = ["command"]
 )
 @options.json_flag
 def command(as_json: bool) -> None:
-    """Show what is installed and which providers work here; each is tried by running a small graph.
+    """Show what is installed and which providers work here; each is tried with a small convolution in each precision.
 
     For every provider that does not work, the reason is printed, and what to install.
     """
@@ -30,12 +31,9 @@ def command(as_json: bool) -> None:
         click.echo(indented_json(diagnosis), nl=False)
         return
     _print_machine(diagnosis)
-    click.echo("\nProviders, tried with a small graph")
-    rows = [
-        [check.name, "yes" if check.works else "no", check.problem or check.backend or ""]
-        for check in diagnosis.providers
-    ]
-    print_table([["provider", "works", "with, or why not"], *rows])
+    click.echo("\nProviders, tried with a small convolution")
+    rows = [_provider_row(check) for check in diagnosis.providers]
+    print_table([["provider", "works", *TRIAL_PRECISIONS, "with, or why not"], *rows])
     click.echo("\nTensorRT libraries, for build-engine")
     print_table(
         [
@@ -62,11 +60,28 @@ def _print_machine(diagnosis: Diagnosis) -> None:
         "voirs-vocoder": f"{diagnosis.version}, Python {diagnosis.python}, {diagnosis.system}",
         "CPU": f"{cpu.name}, {cpu.threads} threads",
         "INT8 on CPU": int8,
-        "GPU": diagnosis.gpu or "none that CUDA can use",
+        "GPU": _gpu(diagnosis),
+        "cuDNN": diagnosis.cudnn or "not found",
         "audio files": f"libsndfile {diagnosis.audio_library}: {', '.join(diagnosis.audio_formats)}",
     }
     for name, fact in facts.items():
         click.echo(f"{name:<14} {fact}")
+
+
+def _gpu(diagnosis: Diagnosis) -> str:
+    gpu = diagnosis.gpu
+    if gpu is None:
+        return "none that an NVIDIA driver knows"
+    return (
+        f"{gpu.name}, compute capability {gpu.compute_capability}, driver {gpu.driver} for CUDA {gpu.cuda} and before, "
+        f"{gpu.free_bytes / 2**30:.1f} of {gpu.memory_bytes / 2**30:.1f} GiB free"
+    )
+
+
+def _provider_row(check: ProviderCheck) -> list[str]:
+    tried = {each.precision: "yes" if each.problem is None else "no" for each in check.precisions}
+    precisions = [tried.get(precision, "-") for precision in TRIAL_PRECISIONS]
+    return [check.name, "yes" if check.works else "no", *precisions, check.problem or check.backend or ""]
 
 
 def _extras(packages: tuple[Package, ...]) -> list[list[str]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.audio.encoders.backend import AudioTags
+from voirs_vocoder.runtime.distribution import own_version
 
 __all__ = ["tags_of_artifact"]
 
@@ -26,5 +25,5 @@ def tags_of_artifact(artifact: Artifact, precision: str) -> AudioTags:
             f"synthetic speech by {artifact.root.resolve().name} "
             f"({manifest.family} {manifest.variant} {precision}, checkpoint {checkpoint})"
         ),
-        software=f"voirs-vocoder {version('voirs-vocoder')}",
+        software=f"voirs-vocoder {own_version()}",
     )

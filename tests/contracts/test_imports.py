@@ -26,7 +26,7 @@ FAMILY_FOLDERS = sorted({row.family.split(".")[2] for row in FAMILIES.values()})
 LAYERS = {
     "runtime": """
         errors progress text content structured
-        optional files machine noise
+        optional files machine noise distribution gpu
         dsp
         mel.convention audio
         artifact
@@ -36,7 +36,7 @@ LAYERS = {
         drivers.settings
         config
         diffusion.choice prosody providers batch
-        streaming metrics doctor
+        trial_graph streaming metrics doctor
         drivers aio
         vocoder
         dummy quality

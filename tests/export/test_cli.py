@@ -15,22 +15,17 @@ from pathlib import Path
 
 import click
 import numpy as np
-import onnx
 import pytest
 import soundfile
 from click.testing import CliRunner
-from onnx import TensorProto, helper
 
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.export.cli.console import console_messages, print_table
 from voirs_vocoder.export.cli.engine_profiles import profiles_up_to
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.runtime import Artifact, ProviderError, Vocoder, doctor
+from voirs_vocoder.runtime import Artifact, ProviderError, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import decode_manifest
-from voirs_vocoder.runtime.doctor import TRIAL_GRAPH, Package, diagnose
-from voirs_vocoder.runtime.machine import read_processor
 from voirs_vocoder.runtime.progress import ConsoleProgress
-from voirs_vocoder.runtime.providers import get_provider
 
 RATE = 8000
 COMMANDS = (
@@ -403,75 +398,6 @@ def test_inspect_as_json_holds_the_manifest(exported):
     assert document["damaged"] == []
     assert document["verified_files"] == len(Artifact.open(exported).manifest.all_files())
     assert decode_manifest(json.dumps(document["manifest"]).encode(), "x") == Artifact.open(exported).manifest
-
-
-# --- doctor
-
-
-def test_the_trial_graph_is_the_convolution_that_it_is_said_to_be():
-    shape = ["batch", 1, "frames"]
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["mel", "weight"], ["audio"])],
-        "g",
-        [helper.make_tensor_value_info("mel", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("audio", TensorProto.FLOAT, shape)],
-        [helper.make_tensor("weight", TensorProto.FLOAT, [1, 1, 1], [2.0])],
-    )
-    model = onnx.load_from_string(TRIAL_GRAPH)
-    onnx.checker.check_model(model, full_check=True)
-    assert model.graph == graph
-
-
-def test_doctor_finds_the_cpu_working_and_gives_a_reason_for_what_does_not():
-    text = run("doctor").stdout
-    assert re.search(r"^cpu +yes +onnxruntime \d", text, re.MULTILINE)
-    diagnosis = json.loads(run("doctor", "--json").stdout)
-    assert [check["name"] for check in diagnosis["providers"]][:2] == ["cpu", "openvino"]
-    for check in diagnosis["providers"]:
-        assert check["works"] == (check["problem"] is None)
-
-
-def test_doctor_does_not_believe_a_provider_that_computes_wrongly(monkeypatch):
-    class Wrong:
-        backend = "wrong 1.0"
-
-        def run(self, inputs):
-            return {"audio": inputs["mel"]}
-
-        def close(self):
-            pass
-
-    provider = dataclasses.replace(get_provider("cpu"), open_graph=lambda graph, entry, config: Wrong())
-    monkeypatch.setattr(doctor, "all_providers", lambda: (provider,))
-    (check,) = diagnose().providers
-    assert not check.works
-    assert "wrongly" in check.problem
-
-
-def test_doctor_warns_when_both_builds_of_onnxruntime_are_installed(monkeypatch):
-    both = (Package("onnxruntime", "cpu", "1.0"), Package("onnxruntime-gpu", "gpu", "1.0"))
-    monkeypatch.setattr(doctor, "_packages", lambda: both)
-    assert "uninstall both" in run("doctor").stdout
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "instructions"),
-    [
-        ("model name\t: Xeon\nflags\t\t: fpu avx512_vnni amx_int8\n", "Xeon", ("avx512_vnni", "amx_int8")),
-        ("model name\t: Old\nflags\t\t: fpu sse2\n", "Old", ()),
-        ("processor\t: 0\nFeatures\t: fp asimd asimddp\n", None, ("asimddp",)),
-    ],
-)
-def test_doctor_reads_the_processor(tmp_path, text, name, instructions):
-    (tmp_path / "cpuinfo").write_text(text)
-    processor = read_processor(tmp_path / "cpuinfo")
-    assert processor.int8_instructions == instructions
-    assert processor.threads >= 1
-    assert name in (None, processor.name)
-
-
-def test_doctor_manages_where_there_is_no_cpuinfo(tmp_path):
-    assert read_processor(tmp_path / "absent").int8_instructions == ()
 
 
 def test_the_command_is_a_click_group():
