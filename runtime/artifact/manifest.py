@@ -328,7 +328,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
 def _is_of_old_layout(data: bytes) -> bool:
     try:
         graphs = msgspec.json.decode(data, type=_ManifestLayout).graphs
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return any(graph.facts is None for graph in graphs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio.containers import Container
+from voirs_vocoder.runtime.audio.foreign_output import mpg123_errors
 from voirs_vocoder.runtime.content import HEAD_BYTES, content_remedy
 from voirs_vocoder.runtime.errors import InputError
 
@@ -85,9 +87,12 @@ class SndfileDecoder:
             file = file.fileno()
             os.lseek(file, 0, os.SEEK_SET)
         try:
-            self._sound = SequentialSoundFile(file, closefd=False)
+            # Whether the file is MPEG audio is only known when libmpg123 has looked at it.
+            with mpg123_errors():
+                self._sound = SequentialSoundFile(file, closefd=False)
         except (soundfile.SoundFileError, TypeError, ValueError) as error:
             raise InputError(f"{where}: {_refusal(error, container, head)}") from error
+        self._is_mpeg = "MPEG" in self._sound.subtype
         self.sample_rate = int(self._sound.samplerate)
         self.channels = int(self._sound.channels)
         frames = int(self._sound.frames)
@@ -101,7 +106,11 @@ class SndfileDecoder:
         buffer = np.empty((samples, self.channels), np.float32)
         reason = None
         try:
-            count = len(self._sound.read(samples, out=buffer))
+            with self._errors() as errors:
+                count = len(self._sound.read(samples, out=buffer))
+            if errors:
+                # libmpg123 goes on, with noise or silence in the place of a damaged frame.
+                return np.empty((self.channels, 0), np.float32), errors[0]
         except soundfile.LibsndfileError as error:
             # What was decoded before the damage is in the buffer.
             count = max(0, self._sound.tell() - self._decoded)
@@ -112,6 +121,9 @@ class SndfileDecoder:
     def close(self) -> None:
         """Free the decoder; the file stays open."""
         self._sound.close()
+
+    def _errors(self) -> AbstractContextManager[list[str]]:
+        return mpg123_errors() if self._is_mpeg else nullcontext([])
 
 
 def _refusal(error: Exception, container: Container, head: bytes) -> str:

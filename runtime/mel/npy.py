@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -101,12 +102,16 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.
         found = f"got {kind_of(head) or 'something else'}"
         raise InputError(f"{path}: not a .npy file, {found}; {_REMEDY}")
     try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            header = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            header = np.lib.format.read_array_header_2_0(file)
-        else:
+        with warnings.catch_warnings():
+            # A header that Python 2 wrote is read as well; numpy advises to save the file again.
+            warnings.simplefilter("ignore", UserWarning)
+            version = np.lib.format.read_magic(file)
+            header = None
+            if version == (1, 0):
+                header = np.lib.format.read_array_header_1_0(file)
+            elif version == (2, 0):
+                header = np.lib.format.read_array_header_2_0(file)
+        if header is None:
             raise InputError(f"{path}: .npy version {version} holds no plain float32; {_REMEDY}")
     except InputError:
         raise
