@@ -70,6 +70,8 @@ class PrecisionSpec:
         name: Name in file names, manifests and options, such as `fp16`.
         gates: Target to the limits that `validate` holds a graph to, for one run of the network; the one target None
             stands for a precision whose graphs run on every backend.
+        tf32_gates: Limits for the graphs where `SessionConfig.tf32` lets a GPU round factors to TF32; None for a
+            precision that is not rounded to it.
         same_graph_snr_db: SNR in dB that one graph on two backends must reach, whose sums differ in their order.
         make: Makes the graphs of this precision from an FP32 graph, one per target; None for the precision that is
             exported from PyTorch itself.
@@ -87,6 +89,7 @@ class PrecisionSpec:
     same_graph_snr_db: float
     make: Callable[[BuiltGraph, Sequence[Feed], MakeOptions, Progress], list[BuiltGraph]] | None
     needs_calibration: bool = False
+    tf32_gates: tuple[Gate, ...] | None = None
     on_cpu: Callable[[bytes], bytes] | None = None
     on_cpu_title: str = ""
     finish: Callable[[BuiltGraph], BuiltGraph] | None = None
@@ -214,6 +217,8 @@ _BUILT_IN = (
     PrecisionSpec(
         name="fp32",
         gates={None: (Gate("max_abs_error", "max", 1e-4),)},
+        # TF32 rounds factors to the 10 bits of mantissa that FP16 has.
+        tf32_gates=(Gate("snr_db", "min", 50.0),),
         # Far below the 16 bits of a file.
         same_graph_snr_db=80.0,
         make=None,

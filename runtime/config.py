@@ -25,6 +25,8 @@ _MAX_BUCKET_FRAMES = 1 << 16
 _MAX_STREAM_ROWS = 256
 _CPU_ACTIVATION_BYTES = 48 << 20
 _GPU_ACTIVATION_BYTES = 512 << 20
+_GPU_SHARE = 4
+_LEAST_ACTIVATION_BYTES = 1 << 20
 
 
 def default_threads() -> int | None:
@@ -45,14 +47,15 @@ class SessionConfig:
         spinning: Whether idle threads of ONNX Runtime spin for a moment. Spinning is faster when nothing else runs on
             the machine; turn it off on a shared host.
         activation_budget_bytes: Memory for the intermediate results of a graph in FP32, at least 1 MiB; long input is
-            cut into windows that need about this much. None takes 48 MiB on a CPU and 512 MiB on a GPU.
+            cut into windows that need about this much. None takes 48 MiB on a CPU, and on a GPU a quarter of its free
+            memory, 512 MiB at most.
         device_budget_bytes: Memory of a GPU, at least 1 MiB, that all prepared shapes of one graph may take; those that
             were not used for longest are dropped beyond it.
         cuda_graphs: Whether the provider `cuda` records the kernels of each prepared shape and plays them back at once,
             which is several times faster. Turn it off where other threads of the process use CUDA on their own, such as
             PyTorch: while kernels are recorded, no other thread may allocate memory on a GPU.
         tf32: Whether the provider `cuda` may round the factors of FP32 graphs to TF32, which has 10 bits of mantissa
-            and is faster. False computes in FP32.
+            and is faster. False computes in FP32; providers without TF32 refuse True.
         device: Index of the GPU, at least 0; ignored on a CPU.
         batching: How `vocode_batch` runs utterances: `together` in the artifact's batch graph, or `alone`, one after
             the other. `auto` uses what is faster: `alone` on a CPU, where a run of eight utterances takes as long as
@@ -91,7 +94,7 @@ class SessionConfig:
             raise InputError(f"threads must be between 1 and 1024, got {self.threads}")
         for name in ("activation_budget_bytes", "device_budget_bytes"):
             value = getattr(self, name)
-            if value is not None and value < 1 << 20:
+            if value is not None and value < _LEAST_ACTIVATION_BYTES:
                 raise InputError(f"{name} must be at least 1 MiB, got {value}")
         if self.batching not in get_args(Batching):
             raise InputError(
@@ -104,15 +107,19 @@ class SessionConfig:
         _check_lengths("buckets", self.buckets or ())
         _check_lengths("warm", () if isinstance(self.warm, bool) else self.warm)
 
-    def activation_bytes(self, *, on_gpu: bool) -> int:
+    def activation_bytes(self, *, on_gpu: bool, free_bytes: int | None = None) -> int:
         """Memory for the intermediate results of a graph, in bytes.
 
         Args:
             on_gpu: Whether the graph runs on a GPU, which decides where `activation_budget_bytes` is None.
+            free_bytes: Free memory of the GPU; None where it is not known.
         """
         if self.activation_budget_bytes is not None:
             return self.activation_budget_bytes
-        return _GPU_ACTIVATION_BYTES if on_gpu else _CPU_ACTIVATION_BYTES
+        if not on_gpu:
+            return _CPU_ACTIVATION_BYTES
+        share = _GPU_ACTIVATION_BYTES if free_bytes is None else free_bytes // _GPU_SHARE
+        return max(_LEAST_ACTIVATION_BYTES, min(share, _GPU_ACTIVATION_BYTES))
 
 
 def _check_lengths(name: str, lengths: tuple[int, ...]) -> None:

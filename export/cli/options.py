@@ -39,6 +39,7 @@ __all__ = [
     "recordings_options",
     "report_option",
     "speech_option",
+    "tf32_option",
     "threads_option",
     "warm_option",
 ]
@@ -298,6 +299,16 @@ def threads_option(function: _Function) -> _Function:
         show_default="one per core",
         group=MODEL,
         help="Number of worker threads.",
+    )(function)
+
+
+def tf32_option(function: _Function) -> _Function:
+    """`--tf32`."""
+    return option(
+        "--tf32",
+        is_flag=True,
+        group=MODEL,
+        help="Let the GPU round the factors of FP32 graphs to TF32, which is faster; other providers refuse it.",
     )(function)
 
 

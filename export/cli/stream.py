@@ -107,6 +107,7 @@ _STREAM = "Stream"
 @options.provider_option
 @options.precision_option
 @options.threads_option
+@options.tf32_option
 @vocoding_options
 def command(
     root: Path,
@@ -124,6 +125,7 @@ def command(
     provider: str,
     precision: str,
     threads: int | None,
+    tf32: bool,
     **settings: Any,
 ) -> None:
     """Turn IN into audio with the artifact DIR, chunk by chunk, as it arrives.
@@ -155,7 +157,10 @@ def command(
     config = VocodingConfig(**settings)
     with (
         Vocoder.load(
-            root, provider=provider, precision=precision, session=SessionConfig(threads=threads)
+            root,
+            provider=provider,
+            precision=precision,
+            session=SessionConfig(threads=threads, tf32=tf32),
         ) as vocoder,
         vocoder.open_stream(config, streaming) as stream,
         contextlib.ExitStack() as sinks,

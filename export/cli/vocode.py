@@ -67,6 +67,7 @@ _DITHER_SEED = 0
 @options.check_option
 @options.threads_option
 @options.warm_option
+@options.tf32_option
 @window_options
 @option(
     "--mel-convention",
@@ -88,6 +89,7 @@ def command(
     check: bool,
     threads: int | None,
     warm: bool,
+    tf32: bool,
     window_frames: int | None,
     mel_convention: str | None,
     quality: QualityLevel | None,
@@ -105,11 +107,11 @@ def command(
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
     source = _WatchedSource(mel_source(source_file, convention))
-    session = SessionConfig(threads=threads, warm=warm)
+    session = SessionConfig(threads=threads, warm=warm, tf32=tf32)
     if quality is not None or performance is not None:
         refuse_contradictions(click.get_current_context(), quality, performance)
         plan = quality_plan(artifact, quality or "high", performance or "balanced", provider)
-        session = dataclasses.replace(plan.session, warm=warm)
+        session = dataclasses.replace(plan.session, warm=warm, tf32=tf32)
         if quality is not None:
             precision = plan.precision
             settings |= {"sampler": plan.sampler, "steps": plan.steps}

@@ -16,7 +16,7 @@ from voirs_vocoder.runtime.drivers.buckets import Buckets, buckets_for
 from voirs_vocoder.runtime.drivers.row_graph import RowGraph, takes_lengths
 from voirs_vocoder.runtime.drivers.window import MelReader
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.providers import prepares_shapes, runs_on_gpu
+from voirs_vocoder.runtime.providers import activation_bytes, prepares_shapes, runs_on_gpu
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
 from voirs_vocoder.runtime.streaming.config import StreamingConfig
@@ -277,6 +277,6 @@ def affordable_frames(
             f"{entry.file.path} must state activation_bytes_per_frame in the manifest, got none; export the artifact "
             "again"
         )
-    budget = config.activation_bytes(on_gpu=runs_on_gpu(session.provider))
+    budget = activation_bytes(session.provider, config)
     affordable = max(budget // per_frame, least_share * context_frames)
     return min(affordable, session.max_frames or affordable)

@@ -16,6 +16,7 @@ from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.providers.checked import CheckedSession
 from voirs_vocoder.runtime.providers.cuda import CUDA
+from voirs_vocoder.runtime.providers.device_memory import free_bytes_of_gpu
 from voirs_vocoder.runtime.providers.onnxruntime import CPU, TENSORRT
 from voirs_vocoder.runtime.providers.openvino import OPENVINO
 from voirs_vocoder.runtime.providers.provider import Provider
@@ -31,6 +32,7 @@ __all__ = [
     "PROVIDERS",
     "Provider",
     "Session",
+    "activation_bytes",
     "all_providers",
     "get_provider",
     "int8_target",
@@ -116,6 +118,18 @@ def runs_on_gpu(name: str) -> bool:
     return name in provider_names() and get_provider(name).on_gpu
 
 
+def activation_bytes(name: str, config: SessionConfig) -> int:
+    """Memory for the intermediate results of a graph on a provider, in bytes.
+
+    Args:
+        name: Name of the provider.
+        config: The memory budget, if the caller gave one, and the GPU.
+    """
+    on_gpu = runs_on_gpu(name)
+    free = free_bytes_of_gpu(config.device) if on_gpu and config.activation_budget_bytes is None else None
+    return config.activation_bytes(on_gpu=on_gpu, free_bytes=free)
+
+
 def prepares_shapes(name: str) -> bool:
     """Whether a provider prepares every new shape before it runs it; False for a name that is no provider's."""
     return name in provider_names() and get_provider(name).prepares_shapes
@@ -179,12 +193,18 @@ def open_session(
         the graph that it runs (for an engine, of the graph that it was built from).
 
     Raises:
-        ProviderError: The provider is unknown or cannot run on this machine, or the artifact lacks the graph.
+        ProviderError: The provider is unknown, cannot run on this machine, or cannot compute in TF32 where `config`
+            asks for it; or the artifact lacks the graph.
         ArtifactError: The file is missing or damaged.
     """
     if provider == AUTO:
         return _open_first(artifact, role, precision, config, in_buckets=in_buckets)
     chosen = get_provider(provider)
+    if config.tf32 and not chosen.has_tf32:
+        able = ", ".join(each.name for each in all_providers() if each.has_tf32)
+        raise ProviderError(
+            f"tf32 must be off on provider {provider!r}, got True; use one of the providers {able}"
+        )
     loaded = _role_in_buckets(artifact, role, precision, chosen, config) if in_buckets else role
     entry = artifact.graph(loaded, precision, target_of(artifact, precision, provider))
     session = chosen.open(artifact, entry, config)

@@ -108,4 +108,5 @@ CUDA = Provider(
     open_artifact=_open_artifact,
     auto_rank=200,
     prepares_shapes=True,
+    has_tf32=True,
 )

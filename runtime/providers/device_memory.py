@@ -21,6 +21,7 @@ __all__ = [
     "DeviceTensor",
     "copy_between",
     "free_bytes",
+    "free_bytes_of_gpu",
     "is_working",
     "to_device",
     "to_host",
@@ -183,6 +184,21 @@ def free_bytes(device: Device) -> int | None:
     _require(runtime.cudaSetDevice(device.index), f"use GPU {device.index}")
     _require(runtime.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total)), "read its free memory")
     return free.value
+
+
+def free_bytes_of_gpu(index: int) -> int | None:
+    """Free memory of a GPU in bytes; None where it cannot be found out.
+
+    Args:
+        index: Index of the GPU.
+    """
+    device = Device("cuda", index, has_own_thread=True)
+    found: list[int | None] = []
+    try:
+        device.call(lambda: found.append(free_bytes(device)))
+    except ProviderError:
+        return None
+    return found[0]
 
 
 def is_working(device: Device) -> bool:

@@ -41,6 +41,7 @@ class Provider:
         prepares_shapes: True when the provider prepares every new shape of inputs before it runs it, which takes longer
             than the run; inputs then run in buckets (`SessionConfig.buckets`).
         builds_engines: True when loading a graph builds an engine, which takes minutes; measurements leave it out.
+        has_tf32: True when the provider can compute FP32 graphs in TF32 (`SessionConfig.tf32`).
     """
 
     name: str
@@ -54,6 +55,7 @@ class Provider:
     widens_to_fp32: bool = False
     prepares_shapes: bool = False
     builds_engines: bool = False
+    has_tf32: bool = False
 
     def __post_init__(self) -> None:
         """Check that the provider can open something.

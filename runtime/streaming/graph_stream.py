@@ -13,7 +13,7 @@ from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ArtifactError
-from voirs_vocoder.runtime.providers import runs_on_gpu
+from voirs_vocoder.runtime.providers import activation_bytes
 from voirs_vocoder.runtime.providers.session import Session
 
 __all__ = [
@@ -69,8 +69,7 @@ class StreamGraph:
                 f"{self.entry.file.path} must state activation_bytes_per_frame in the manifest, got none; export the "
                 "artifact again"
             )
-        on_gpu = runs_on_gpu(self.session.provider)
-        affordable = max(1, config.activation_bytes(on_gpu=on_gpu) // per_frame)
+        affordable = max(1, activation_bytes(self.session.provider, config) // per_frame)
         return min(affordable, self.session.max_frames or affordable, _MAX_CHUNK_FRAMES)
 
 

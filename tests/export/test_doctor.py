@@ -1,4 +1,4 @@
-"""`voirs-vocoder doctor`: what it tries, and what it says about this machine."""
+"""`voirs-vocoder doctor`: what it tries, and what it prints about a machine."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tests.gpu.artifacts import MODELS
 from tests.gpu.measuring import gpu_memory_mb, snr_db, speech_mel, timed
 from tests.gpu.report import Figure
+from voirs_vocoder.export.precisions import get_precision
 from voirs_vocoder.runtime import (
     Artifact,
     SessionConfig,
@@ -24,12 +25,15 @@ from voirs_vocoder.runtime import (
     VocodingConfig,
     VoirsVocoderError,
 )
+from voirs_vocoder.runtime.providers import get_provider
 
 __all__ = ["SECTIONS", "Rig"]
 
 _FRAMES = 200
 # What a precision may cost against FP32 on the CPU, in dB of SNR.
 _LEAST_SNR_DB = {"fp32": 80.0, "fp16": 45.0}
+_TF32 = "tf32"
+_TF32_MODELS = ("hifigan-v2", "waveglow")
 _LENGTHS = 50
 _ONE_PASS = ("hifigan-v1", "hifigan-v2", "hifigan-v3")
 _MS_GOALS = {("hifigan-v1", 1): 2.0, ("hifigan-v1", 16): 14.0, ("hifigan-v2", 1): 1.4, ("hifigan-v3", 1): 0.6}
@@ -80,10 +84,11 @@ def matrix(rig: Rig) -> Iterator[Figure]:
         with rig.vocoder(model, "fp32", "cpu") as cpu:
             wanted = cpu.vocode(mel, config).samples
         for provider in rig.providers:
-            for precision, least_db in _LEAST_SNR_DB.items():
-                title = f"{model} {precision} on {provider}"
+            for mode, least_db in _modes(model, provider).items():
+                title = f"{model} {mode} on {provider}"
+                precision, session = ("fp32", SessionConfig(tf32=True)) if mode == _TF32 else (mode, None)
                 try:
-                    with rig.vocoder(model, precision, provider) as vocoder:
+                    with rig.vocoder(model, precision, provider, session) as vocoder:
                         for role, run in _roles(vocoder, mel, config):
                             yield _exactness(f"{title}: {role}", wanted, run, least_db)
                 except VoirsVocoderError as error:
@@ -185,6 +190,14 @@ SECTIONS: dict[str, Callable[[Rig], Iterator[Figure]]] = {
     "long input": long_input,
 }
 """Section name to the function that measures it, in the order of the report."""
+
+
+def _modes(model: str, provider: str) -> dict[str, float]:
+    """What is compared with FP32 on the CPU, and the least SNR in dB of each."""
+    gates = get_precision("fp32").tf32_gates
+    if gates is None or model not in _TF32_MODELS or not get_provider(provider).has_tf32:
+        return _LEAST_SNR_DB
+    return {**_LEAST_SNR_DB, _TF32: gates[0].limit}
 
 
 def _config(model: str) -> VocodingConfig:

@@ -11,10 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from voirs_vocoder.export.artifact.writer import file_entry
-from voirs_vocoder.runtime import ProviderError, SessionConfig
+from voirs_vocoder.runtime import Artifact, ProviderError, SessionConfig
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, GraphFacts, TensorInfo
 from voirs_vocoder.runtime.config import default_threads
-from voirs_vocoder.runtime.providers import PROVIDERS, get_provider, int8_target
+from voirs_vocoder.runtime.providers import PROVIDERS, get_provider, int8_target, open_session
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
 
@@ -89,6 +89,28 @@ def test_int8_is_refused_where_it_would_run_in_float():
         "cpu",
         "tensorrt",
     }
+
+
+def test_tf32_is_refused_where_a_provider_would_not_compute_in_it(tiny_artifact):
+    artifact = Artifact.open(tiny_artifact)
+    with pytest.raises(ProviderError, match=r"tf32 must be off on provider 'cpu', got True; use .* cuda$"):
+        open_session(artifact, "offline", "fp32", "cpu", SessionConfig(tf32=True))
+
+
+@pytest.mark.parametrize(
+    ("budget", "free", "expected"),
+    [
+        (None, 80 << 30, 512 << 20),
+        (None, 1 << 30, 256 << 20),
+        (None, 0, 1 << 20),
+        (None, None, 512 << 20),
+        (3 << 20, 80 << 30, 3 << 20),
+    ],
+)
+def test_windows_on_a_gpu_need_a_share_of_its_free_memory(budget, free, expected):
+    config = SessionConfig(activation_budget_bytes=budget)
+    assert config.activation_bytes(on_gpu=True, free_bytes=free) == expected
+    assert config.activation_bytes(on_gpu=False) == (budget or 48 << 20)
 
 
 _REFUSES = """
