@@ -17,7 +17,7 @@ from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.drivers.buckets import Buckets
 from voirs_vocoder.runtime.drivers.row_graph import Row, RowGraph
-from voirs_vocoder.runtime.errors import VoirsVocoderError
+from voirs_vocoder.runtime.errors import DeviceMemoryError, VoirsVocoderError
 
 __all__ = ["BatchGraph", "BatchResult", "OnePassBatchGraph", "Request", "groups_within", "run_batch"]
 
@@ -49,13 +49,12 @@ class BatchResult:
 
 
 class BatchGraph(Protocol):
-    """Runs several utterances together.
+    """Runs several utterances together."""
 
-    Attributes:
-        max_frames: Longest utterance that may run together with others, in mel frames.
-    """
-
-    max_frames: int
+    @property
+    def max_frames(self) -> int:
+        """Longest utterance that may run together with others, in mel frames."""
+        ...
 
     def groups(self, lengths: Mapping[int, int]) -> Iterator[list[int]]:
         """Group utterances that run together.
@@ -93,10 +92,14 @@ class OnePassBatchGraph(BatchGraph):
     """
 
     def __init__(self, graph: RowGraph, max_frames: int, row: Callable[[Request], Row]) -> None:
-        self.max_frames = max_frames if graph.buckets is None else graph.buckets.longest
         self._graph = graph
         self._most = max_frames
         self._row = row
+
+    @property
+    def max_frames(self) -> int:
+        """Longest utterance that may run together with others; see `BatchGraph.max_frames`."""
+        return self._most if self._graph.buckets is None else self._graph.buckets.longest
 
     def groups(self, lengths: Mapping[int, int]) -> Iterator[list[int]]:
         """Group utterances of similar length; see `BatchGraph.groups`."""
@@ -143,7 +146,7 @@ def run_batch(
     if shared is not None:
         for group in shared.groups(lengths):
             members = [requests[position] for position in group]
-            _guarded(result, group, partial(_together, shared, members, sample_rate))
+            _guarded(result, group, partial(_together, shared, members, alone, sample_rate))
     return result
 
 
@@ -180,8 +183,15 @@ def _one(alone: Callable[[Request], AudioBuffer], request: Request) -> list[Audi
     return [alone(request)]
 
 
-def _together(graph: BatchGraph, requests: Sequence[Request], sample_rate: int) -> list[AudioBuffer]:
-    return [AudioBuffer(samples[np.newaxis], sample_rate) for samples in graph.run(requests)]
+def _together(
+    graph: BatchGraph, requests: Sequence[Request], alone: Callable[[Request], AudioBuffer], sample_rate: int
+) -> list[AudioBuffer]:
+    try:
+        audios = graph.run(requests)
+    except DeviceMemoryError:
+        # Alone, an utterance is cut into windows that fit.
+        return [alone(request) for request in requests]
+    return [AudioBuffer(samples[np.newaxis], sample_rate) for samples in audios]
 
 
 def _guarded(result: BatchResult, positions: Sequence[int], run: Callable[[], Sequence[AudioBuffer]]) -> None:

@@ -6,7 +6,7 @@ every layer, so the output equals that of the input alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError
@@ -32,11 +32,13 @@ class Buckets:
         max_frames: Most mel frames of all rows of a bucket together; a bucket of one row may always be as long as the
             longest of `frames`.
         max_batch: Most rows of a bucket; None for any number.
+        window_frames: Mel frames of the shortest possible window, which the longest bucket must hold.
     """
 
     frames: tuple[int, ...]
     max_frames: int
     max_batch: int | None = None
+    window_frames: int = 1
 
     @property
     def longest(self) -> int:
@@ -79,6 +81,21 @@ class Buckets:
             The largest possible number of rows of which more than half are filled.
         """
         return max(batch for batch in self.batches_for(size) if batch == 1 or 2 * rows > batch)
+
+    def without(self, batch: int, size: int) -> Buckets | None:
+        """Leave out a bucket that the device has too little memory for, and those that are larger.
+
+        Args:
+            batch: Number of rows of the bucket.
+            size: Length of the bucket in mel frames.
+
+        Returns:
+            What is left; None where no window fits any more.
+        """
+        if batch > 1:
+            return replace(self, max_frames=batch * size - 1)
+        left = tuple(frames for frames in self.frames if frames < size)
+        return replace(self, frames=left) if left and left[-1] >= self.window_frames else None
 
     def shapes(self, *, together: bool) -> list[tuple[int, int]]:
         """List all buckets as (rows, mel frames), the smallest first.
@@ -128,7 +145,7 @@ def buckets_for(
                 f"buckets must be at most {max_frames} mel frames, the longest input of the loaded graph, got "
                 f"{sizes[-1]}"
             )
-        return Buckets(sizes, max(affordable_frames, sizes[-1]), max_batch)
+        return Buckets(sizes, max(affordable_frames, sizes[-1]), max_batch, context_frames + 1)
     longest = min(max(affordable_frames, 1), max(_LONGEST_FRAMES, 2 * (context_frames + 1)))
     sizes = ()
     size = _SHORTEST_FRAMES
@@ -137,4 +154,4 @@ def buckets_for(
         if halfway and _LEAST_STEP * (size + size // 2) <= longest:
             sizes = (*sizes, size + size // 2)
         size *= 2
-    return Buckets((*sizes, longest), affordable_frames, max_batch)
+    return Buckets((*sizes, longest), affordable_frames, max_batch, context_frames + 1)

@@ -36,7 +36,7 @@ from voirs_vocoder.runtime.drivers.driver import (
 )
 from voirs_vocoder.runtime.drivers.row_graph import RowGraph, takes_lengths
 from voirs_vocoder.runtime.drivers.settings import DiffusionSettings, setting_names
-from voirs_vocoder.runtime.drivers.window import MelReader, Window, window_size, windows
+from voirs_vocoder.runtime.drivers.window import MelReader, RereadMel, Window, window_size, windows
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.providers import runs_on_gpu
 from voirs_vocoder.runtime.streaming.chunk_stream import ChunkStream
@@ -172,6 +172,16 @@ class DiffusionDriver(Driver):
     def _pieces(
         self, mel: MelReader, config: VocodingConfig, plan: SamplerPlan
     ) -> Iterator[NDArray[np.float32]]:
+        if self._step.buckets is not None and runs_on_gpu(self.provider):
+            read = mel.read(0, self._step.buckets.longest)
+            for graph in (self._step, self._conditioner):
+                graph.make_fit(max(1, read.shape[1]))
+            self._window_frames = self._longest_input_frames = min(
+                graph.buckets.longest
+                for graph in (self._step, self._conditioner)
+                if graph.buckets is not None
+            )
+            mel = RereadMel(read, mel)
         size = window_size(config, self._window_frames, self._longest_input_frames)
         cut = windows(mel, self._before, self._after, size, fixed=config.window_frames is not None)
         first = next(cut)

@@ -37,13 +37,17 @@ class DiffusionBatchGraph(BatchGraph):
         hop_length: int,
         plan: Callable[[VocodingConfig], SamplerPlan],
     ) -> None:
-        longest = max_frames if network.buckets is None else network.buckets.longest
-        self.max_frames = min(longest, MAX_ADAPTIVE_FRAMES)
         self._conditioner = conditioner
         self._network = network
         self._most = max_frames
         self._hop_length = hop_length
         self._plan = plan
+
+    @property
+    def max_frames(self) -> int:
+        """Longest utterance that may run together with others; see `BatchGraph.max_frames`."""
+        buckets = self._network.buckets
+        return min(self._most if buckets is None else buckets.longest, MAX_ADAPTIVE_FRAMES)
 
     def groups(self, lengths: Mapping[int, int]) -> Iterator[list[int]]:
         """Group utterances of similar length; see `BatchGraph.groups`."""

@@ -21,7 +21,7 @@ from voirs_vocoder.runtime.drivers.driver import (
     warm_buckets,
 )
 from voirs_vocoder.runtime.drivers.row_graph import Row, RowGraph
-from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
+from voirs_vocoder.runtime.drivers.window import MelReader, RereadMel, synthesize_windows
 from voirs_vocoder.runtime.providers import runs_on_gpu
 
 __all__ = ["OfflineGraphDriver"]
@@ -90,7 +90,12 @@ class OfflineGraphDriver(Driver):
 
     def vocode(self, mel: MelReader, config: VocodingConfig) -> Iterator[NDArray[np.float32]]:
         """Synthesize an utterance window by window; see `Driver.vocode`."""
-        return synthesize_windows(self, mel, self._hop_length, config, self._longest_input_frames)
+        if self._graph.buckets is not None and runs_on_gpu(self.provider):
+            first = mel.read(0, self._graph.buckets.longest)
+            self._graph.make_fit(max(1, first.shape[1]))
+            self.max_window_frames = self._longest_input_frames = self._graph.buckets.longest
+            mel = RereadMel(first, mel)
+        yield from synthesize_windows(self, mel, self._hop_length, config, self._longest_input_frames)
 
     def synthesize(
         self, mel: NDArray[np.float32], first_frame: int, config: VocodingConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, TensorInfo
 from voirs_vocoder.runtime.drivers.buckets import Buckets
+from voirs_vocoder.runtime.errors import DeviceMemoryError
 from voirs_vocoder.runtime.providers.session import Session
 
 __all__ = ["LENGTHS", "Row", "RowGraph", "takes_lengths"]
+
+_log = logging.getLogger(__name__)
 
 LENGTHS = "lengths"
 """Name of the input of a batch graph that states how many mel frames each row has."""
@@ -47,6 +51,7 @@ class RowGraph:
         self.buckets = buckets
         self._hop_length = hop_length
         self._takes_lengths = takes_lengths(entry)
+        self._fitting: set[int] = set()
 
     def run(self, rows: Sequence[Row], lengths: Sequence[int]) -> list[NDArray[np.float32]]:
         """Compute rows, together as far as the graph and its buckets allow.
@@ -66,7 +71,12 @@ class RowGraph:
             first = len(results)
             waiting = lengths[first:]
             count, batch, frames = self._next_shape(waiting)
-            outputs = self._together(rows[first : first + count], waiting[:count], batch, frames)
+            try:
+                outputs = self._together(rows[first : first + count], waiting[:count], batch, frames)
+            except DeviceMemoryError:
+                if batch == 1 or not self._leave_out(batch, frames):
+                    raise
+                continue
             results.extend(outputs)
         return results
 
@@ -95,7 +105,12 @@ class RowGraph:
             inputs = self._stacked(rows[first : first + count], waiting[:count], batch, frames)
             for name in constant:
                 inputs[name].flags.writeable = False
-            parts.append(_BoundRows(self, inputs, waiting[:count], batch, frames))
+            try:
+                parts.append(_BoundRows(self, inputs, waiting[:count], batch, frames))
+            except DeviceMemoryError:
+                if batch == 1 or not self._leave_out(batch, frames):
+                    raise
+                continue
             first += count
 
         def run(changed: Sequence[Row]) -> list[NDArray[np.float32]]:
@@ -122,7 +137,50 @@ class RowGraph:
         wanted = None if only_frames is None else {self.buckets.frames_for(frames) for frames in only_frames}
         for batch, frames in self.buckets.shapes(together=together):
             if wanted is None or frames in wanted:
-                self.session.run(self.zeros(self.entry.inputs, batch, frames))
+                try:
+                    self.session.run(self.zeros(self.entry.inputs, batch, frames))
+                except DeviceMemoryError:
+                    if not self._leave_out(batch, frames):
+                        raise
+                    if batch == 1:
+                        return
+
+    def make_fit(self, frames: int) -> None:
+        """Leave out the buckets that the device has too little memory for, before an input is cut into windows.
+
+        Args:
+            frames: Length of the input in mel frames; one that is longer than all buckets runs in the longest.
+
+        Raises:
+            DeviceMemoryError: The device has too little memory for every bucket that holds a window.
+            ProviderError: The provider failed.
+        """
+        while self.buckets is not None:
+            size = self.buckets.frames_for(min(frames, self.buckets.longest))
+            if size in self._fitting:
+                return
+            try:
+                self.session.run(self.zeros(self.entry.inputs, 1, size))
+            except DeviceMemoryError:
+                if not self._leave_out(1, size):
+                    raise
+            else:
+                self._fitting.add(size)
+
+    def _leave_out(self, batch: int, frames: int) -> bool:
+        """Leave out a bucket that does not fit the device; False where none would be left."""
+        left = None if self.buckets is None else self.buckets.without(batch, frames)
+        if left is None:
+            return False
+        _log.warning(
+            "provider %s: too little memory for a batch of %d with %d mel frames in %s; smaller shapes are tried",
+            self.session.provider,
+            batch,
+            frames,
+            self.entry.file.path,
+        )
+        self.buckets = left
+        return True
 
     def _next_shape(self, waiting: Sequence[int]) -> tuple[int, int, int]:
         """How many of the waiting rows run next, and in which shape: (rows, batch, mel frames)."""

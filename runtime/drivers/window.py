@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["MelReader", "Window", "WindowDriver", "synthesize_windows", "window_size", "windows"]
+__all__ = ["MelReader", "RereadMel", "Window", "WindowDriver", "synthesize_windows", "window_size", "windows"]
 
 
 class MelReader(Protocol):
@@ -26,6 +26,27 @@ class MelReader(Protocol):
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Frames start to stop, [n_mels, count]; fewer than asked for only at the end of the input."""
         ...
+
+
+class RereadMel:
+    """A mel whose first frames were read already. See `MelReader`.
+
+    Args:
+        first: The first frames, [n_mels, count].
+        rest: The mel, which has been read up to there.
+    """
+
+    def __init__(self, first: NDArray[np.float32], rest: MelReader) -> None:
+        self._first = first
+        self._rest = rest
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Frames start to stop; see `MelReader.read`."""
+        count = self._first.shape[1]
+        if stop <= count:
+            return self._first[:, start:stop]
+        rest = self._rest.read(max(start, count), stop)
+        return np.concatenate((self._first[:, start:], rest), axis=1) if start < count else rest
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from voirs_vocoder.runtime import (
 from voirs_vocoder.runtime.artifact.manifest import encode_manifest
 from voirs_vocoder.runtime.drivers.batch_graph import groups_within
 from voirs_vocoder.runtime.drivers.buckets import BATCH_SIZES, Buckets, buckets_for
+from voirs_vocoder.runtime.errors import DeviceMemoryError
 from voirs_vocoder.runtime.providers import Provider, register_provider
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 from voirs_vocoder.runtime.providers.session import bound_by_copying
@@ -141,6 +142,7 @@ class CountingSession(OrtSession):
 
     shapes: ClassVar[set[tuple[tuple[int, ...], ...]]] = set()
     roles: ClassVar[list[str]] = []
+    most_values: ClassVar[int] = 1 << 40
 
     def __init__(self, graph, entry, config):
         super().__init__(graph, entry, "cpu", config)
@@ -148,12 +150,17 @@ class CountingSession(OrtSession):
         self.roles.append(entry.role)
 
     def run(self, inputs):
-        self.shapes.add(tuple(values.shape for values in inputs.values()))
+        self.prepare(inputs)
         return super().run(inputs)
 
     def bind(self, inputs, outputs, resident=()):
-        self.shapes.add(tuple(values.shape for values in inputs.values()))
+        self.prepare(inputs)
         return bound_by_copying(self, inputs, outputs)
+
+    def prepare(self, inputs):
+        if max(values.size for values in inputs.values()) > self.most_values:
+            raise DeviceMemoryError("the device has too little memory")
+        self.shapes.add(tuple(values.shape for values in inputs.values()))
 
 
 @pytest.fixture
@@ -211,6 +218,40 @@ def test_no_step_of_a_diffusion_model_prepares_a_shape_after_warming(tiny_unet, 
             vocoder.vocode(random_mel(vocoder, frames))
         vocoder.vocode_batch([random_mel(vocoder, frames) for frames in range(3, 60, 7)])
         assert counting.shapes == warmed
+
+
+@pytest.mark.parametrize("fixture", ["tiny_artifact", "tiny_unet"])
+@pytest.mark.parametrize("warm", [False, True])
+def test_what_does_not_fit_the_device_runs_in_smaller_shapes(
+    fixture, warm, counting, request, caplog, monkeypatch
+):
+    root = request.getfixturevalue(fixture)
+    # Neither four rows of 32 frames fit, nor one of 128.
+    values_per_frame = {"tiny_artifact": 10, "tiny_unet": 2 * 64}[fixture]
+    monkeypatch.setattr(counting, "most_values", 100 * values_per_frame)
+    with (
+        Vocoder.load(root) as plain,
+        caplog.at_level(logging.WARNING),
+        Vocoder.load(root, provider="counting", session=SessionConfig(warm=warm)) as vocoder,
+    ):
+        mels = [random_mel(plain, frames, frames) for frames in (250, 20, 100, 30, 31, 5)]
+        wanted = [plain.vocode(mel).samples for mel in mels]
+        if warm:
+            for mel, audio in zip(mels, wanted, strict=True):
+                np.testing.assert_allclose(vocoder.vocode(mel).samples, audio, rtol=0, atol=1e-5)
+        for mel, audio, expected in zip(mels, vocoder.vocode_batch(mels), wanted, strict=True):
+            np.testing.assert_allclose(audio.samples, expected, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(vocoder.vocode(mel).samples, expected, rtol=0, atol=1e-5)
+    assert "too little memory for a batch of 1 with" in caplog.text
+
+
+def test_a_device_without_memory_for_any_window_is_one_line(tiny_artifact, counting, monkeypatch):
+    monkeypatch.setattr(counting, "most_values", 1)
+    with (
+        Vocoder.load(tiny_artifact, provider="counting") as vocoder,
+        pytest.raises(DeviceMemoryError, match="too little memory"),
+    ):
+        vocoder.vocode(random_mel(vocoder, 9))
 
 
 @pytest.mark.parametrize("fixture", ["tiny_artifact", "tiny_waveglow", "tiny_diffwave"])
