@@ -17,6 +17,7 @@ Decoded = TypeVar("Decoded")
 
 _MAX_DEPTH = 64
 _MAX_KEY_PARTS = 8
+_MAX_KEYS = 20_000
 _MAX_JSON_INTEGER_BITS = 64
 _MAX_TOML_INTEGER_BITS = 4096
 _MAX_REASON = 160
@@ -32,6 +33,8 @@ _TOML_TEXT = re.compile(
 )
 _JSON_TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _TOML_KEY = re.compile(r"[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++)*+")
+# Keys with a value, and headers of tables; also lines of an array that begin with another one.
+_TOML_ENTRY = re.compile(r"=|^[ \t]*+\[", re.MULTILINE)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
@@ -88,8 +91,8 @@ def toml_table(data: bytes) -> dict[str, Any]:
         The table.
 
     Raises:
-        InputError: The data is no TOML, has a key of more than 8 dotted parts, an integer of more than 4096 bits, or is
-            nested deeper than 64 levels.
+        InputError: The data is no TOML, has more than 20,000 keys and tables, a key of more than 8 dotted parts, or an
+            integer of more than 4096 bits, or is nested deeper than 64 levels.
     """
     import tomllib
 
@@ -98,6 +101,9 @@ def toml_table(data: bytes) -> dict[str, Any]:
         # The text of strings counts for nothing here, but a quoted part of a key is a part.
         bare = _TOML_TEXT.sub(lambda found: "" if found[0].startswith("#") else "q", text)
         _require_shallow(bare)
+        entries = sum(1 for _ in _TOML_ENTRY.finditer(bare))
+        if entries > _MAX_KEYS:
+            raise InputError(f"a file has at most {_MAX_KEYS} keys and tables, got {entries}")
         for key in _TOML_KEY.finditer(bare):
             # tomllib takes time and memory with the square of the number of parts.
             if key[0].count(".") >= _MAX_KEY_PARTS:

@@ -28,6 +28,8 @@ _VARIANTS: dict[tuple[str | int, tuple[int, ...], tuple[int, ...], int], str] = 
     ("1", (8, 8, 2, 2), (16, 16, 4, 4), 128): "v2",
     ("2", (8, 8, 4), (16, 16, 8), 256): "v3",
 }
+# Five times those of the largest published model; making more takes seconds before any weight is compared.
+_MAX_BLOCKS = 64
 _CONV_PRE_KERNEL = _CONV_POST_KERNEL = 7
 
 _Sizes = Annotated[tuple[Annotated[int, Meta(ge=1, le=255)], ...], Meta(min_length=1, max_length=16)]
@@ -102,6 +104,11 @@ class HifiGanConfig(ModelConfig, frozen=True, kw_only=True):
             len(self.resblock_dilation_sizes) == len(self.resblock_kernel_sizes),
             "resblock_dilation_sizes must have one entry per resblock kernel",
             self.resblock_dilation_sizes,
+        )
+        require(
+            stages * len(self.resblock_kernel_sizes) <= _MAX_BLOCKS,
+            f"upsample_rates times resblock_kernel_sizes must be at most {_MAX_BLOCKS} residual blocks",
+            stages * len(self.resblock_kernel_sizes),
         )
         for kernel in self.resblock_kernel_sizes:
             require(kernel % 2 == 1, "resblock_kernel_sizes must be odd", kernel)

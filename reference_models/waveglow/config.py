@@ -25,6 +25,9 @@ __all__ = ["UPSAMPLE_KERNEL", "UPSAMPLE_STRIDE", "CouplingKeys", "FlowKeys", "Me
 UPSAMPLE_KERNEL = 1024
 UPSAMPLE_STRIDE = 256
 
+# Twice those of the published models and more; making others takes seconds before any weight is compared.
+_MAX_LAYERS = 256
+
 # (n_flows, n_group, n_early_every, n_early_size, n_layers, kernel_size), which both published models share; the
 # universal checkpoint (v5) has 256 channels, the one before it 512.
 _PUBLISHED = (12, 8, 4, 2, 8, 3)
@@ -106,6 +109,11 @@ class WaveGlowConfig(ModelConfig, frozen=True, kw_only=True):
             flow.n_group % 2 == 0 and UPSAMPLE_STRIDE % flow.n_group == 0,
             f"n_group must be even and divide {UPSAMPLE_STRIDE}",
             flow.n_group,
+        )
+        require(
+            flow.n_flows * coupling.n_layers <= _MAX_LAYERS,
+            f"n_flows times n_layers must be at most {_MAX_LAYERS} layers",
+            flow.n_flows * coupling.n_layers,
         )
         require(coupling.n_channels % 2 == 0, "n_channels must be even", coupling.n_channels)
         require(coupling.kernel_size % 2 == 1, "kernel_size must be odd", coupling.kernel_size)

@@ -19,9 +19,10 @@ from voirs_vocoder.runtime.artifact.records import (
     Target,
     TensorInfo,
 )
-from voirs_vocoder.runtime.errors import ArtifactError
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.mel.convention import MelConvention
+from voirs_vocoder.runtime.structured import decode_json
 
 __all__ = [
     "BATCH_ROLES",
@@ -315,9 +316,9 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
             raise ArtifactError(
                 f"{where}: the artifact format must be {FORMAT_VERSION}, got {version}; export the artifact again"
             )
-        return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        if isinstance(error, msgspec.ValidationError) and _is_of_old_layout(data):
+        return decode_json(data, Manifest)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, InputError) as error:
+        if isinstance(error.__cause__ or error, msgspec.ValidationError) and _is_of_old_layout(data):
             raise ArtifactError(
                 f"{where}: every graph must have `facts`, this artifact has the layout before version 0.1; export the "
                 "artifact again"

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.artifact.manifest import decode_manifest
+from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.structured import decode_json, json_value, toml_table
 
 REFUSED_JSON = {
@@ -62,6 +63,14 @@ def test_a_value_of_another_type_is_refused(data):
         decode_json(data, Point)
 
 
+def test_a_manifest_with_a_key_twice_is_refused(data_dir):
+    data = (data_dir / "frozen_artifact_v1" / "artifact" / "manifest.json").read_bytes()
+    twice = data.replace(b'"hop_length": 16,', b'"hop_length": 16, "hop_length": 16,', 1)
+    assert twice != data
+    with pytest.raises(ArtifactError, match="'hop_length' appears twice"):
+        decode_manifest(twice, "manifest.json")
+
+
 REFUSED_TOML = {
     "no text": (b"a = '\xc8'", "not TOML"),
     "a long integer": (b"a = " + b"9" * 5000, "thousands of digits"),
@@ -69,6 +78,8 @@ REFUSED_TOML = {
     "many parts": (b"a" + b".a" * 25_000 + b" = 1", "at most 8 dotted parts"),
     "many parts in a header": (b"[a" + b" . 'b.c'" * 25_000 + b"]", "at most 8 dotted parts"),
     "many parts after a string": (b"a = '''x'''\nb" + b'."q"' * 5_000 + b" = 1", "at most 8 dotted parts"),
+    "many tables": (b"".join(b"[a%d.b.c.d.e.f.g.h]\n" % n for n in range(30_000)), "at most 20000 keys"),
+    "many inline tables": (b"x = [" + b"{a=1}," * 30_000 + b"]", "at most 20000 keys"),
     "deep": (b"a = " + b"[" * 50_000, "nested deeper than 64"),
     "a key twice": (b"a = 1\na = 2", "not TOML"),
     "an open string": (b'a = """' + b"\\" * 9_999, "not TOML"),
