@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
-from tests.helpers import graph_feed
+from tests.helpers import graph_feed, streamed
 from voirs_vocoder.export.engines import build_engines
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.sampler import sampler_graph
@@ -195,6 +195,15 @@ def test_the_reduced_precisions_stay_near(made):
             with candidate.open() as vocoder:
                 audio = vocoder.vocode(mel).samples[0]
             assert snr_db(expected, audio) > floors_db[candidate.graph], candidate.graph
+
+
+@pytest.mark.parametrize("sizes", [[9], [16], [7, 3]], ids=str)
+def test_an_int8_stream_equals_its_offline_pass_bit_for_bit(made, sizes):
+    """A value that is rounded to the next step in one network would change every step of the sampler behind it."""
+    mel = mel_of(made.family, 62)
+    with Vocoder.load(made.root, precision="int8") as vocoder:
+        whole = vocoder.vocode(mel, VocodingConfig(seed=4)).samples[0]
+        np.testing.assert_array_equal(streamed(vocoder, mel, sizes, VocodingConfig(seed=4)), whole)
 
 
 def test_every_graph_becomes_an_engine(made):
