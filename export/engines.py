@@ -94,7 +94,7 @@ def _refuse_existing(artifact: Artifact, paths: set[str], *, force: bool) -> Non
 
 
 def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tuple[bytes, EngineEntry]:
-    data, entry = engine_from_onnx(
+    return engine_from_onnx(
         artifact.root / source.file.path,
         config.for_streams() if source.role in STREAM_ROLES.values() else config,
         role=source.role,
@@ -103,4 +103,3 @@ def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tupl
         kept_float=source.facts.quantized_convolutions == 0,
         graph=artifact.read_graph(source),
     )
-    return data, entry

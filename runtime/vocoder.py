@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest, Precision
 from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetadata
-from voirs_vocoder.runtime.artifact.reading import Artifact, reading_again
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.audio import AudioBuffer
 from voirs_vocoder.runtime.batch import BatchError
 from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
@@ -97,11 +97,8 @@ class Vocoder:
                 else runs in its place.
             InputError: `SessionConfig.buckets` or `warm` does not suit the model.
         """
+        artifact = Artifact.open(path)
         config = session or SessionConfig()
-        return reading_again(path, lambda artifact: cls._of(artifact, provider, precision, config))
-
-    @classmethod
-    def _of(cls, artifact: Artifact, provider: str, precision: str, config: SessionConfig) -> Self:
         opener = partial(_opened, artifact, precision, provider, config)
         driver = open_driver(artifact.manifest, opener, config)
         driver.warm()

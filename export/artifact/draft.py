@@ -1,228 +1,126 @@
-"""Files and folders of artifacts while they are written: names that nobody can guess, and what a killed run left."""
+"""A new artifact in the making: a hidden sibling of its directory, which takes the directory's name by one rename."""
 
 from __future__ import annotations
 
-import ctypes
-import errno
+import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
 
-from voirs_vocoder.runtime.artifact.directory import opened_folder
-from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.export.artifact.folder import WritableDirectory
+from voirs_vocoder.runtime.errors import InputError
 
-__all__ = [
-    "LOCK_NAME",
-    "draft_directory",
-    "exchanged",
-    "hold_lock",
-    "is_draft",
-    "remove_litter",
-    "stored_name",
-    "unlink_inside",
-    "write_inside",
-]
+__all__ = ["ArtifactDraft"]
 
-LOCK_NAME = ".lock"
-"""File of an artifact that whoever writes to it holds a lock on; nobody reads it."""
-
-_DRAFT = re.compile(r"\.voirs-[0-9a-f]{16}\.part")
-_HASHED = re.compile(r".+\.[0-9a-f]{16}(\.[a-z]+)?")
-_HASH_DIGITS = 16
-_EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_EXCHANGE = 2  # RENAME_EXCHANGE
-_AT_FDCWD = -100
-# Where files of an artifact lie.
-_FOLDERS = (".", "graphs", "engines", "validation")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def is_draft(name: str) -> bool:
-    """Whether a file name is that of a file which is being written, or whose writer was killed."""
-    return _DRAFT.fullmatch(name) is not None
+class ArtifactDraft:
+    """Hidden directory beside that of the artifact; it is removed unless it was published.
 
+    The process that makes a draft locks it, so that the next one for the same artifact can remove what a killed process
+    left, and nothing else.
 
-def stored_name(path: str, sha256: str) -> str:
-    """Path for content that takes the place of another file's: `graphs/x.onnx` becomes `graphs/x.<hash>.onnx`.
-
-    Args:
-        path: Path of the file in the artifact.
-        sha256: SHA-256 of the content, in hex.
+    Attributes:
+        directory: Handle of the draft.
     """
-    whole = PurePosixPath(path)
-    return str(whole.with_name(f"{whole.stem}.{sha256[:_HASH_DIGITS]}{whole.suffix}"))
 
+    directory: WritableDirectory
 
-def write_inside(directory: int, path: str, data: bytes, where: str) -> None:
-    """Write a file below a directory, whole or not at all; folders are made, links are never followed.
+    def __init__(self, target: Path) -> None:
+        """Prepare a draft; `with` makes it.
 
-    Args:
-        directory: Descriptor of the directory.
-        path: Path relative to the directory.
-        data: Content of the file.
-        where: Path of the directory, for error messages.
+        Args:
+            target: Directory of the artifact, whose parent exists.
+        """
+        self._target = target
+        # Of a fixed length, since the name of the artifact may be as long as a name can be.
+        self._prefix = f".voirs-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}-"
+        self._stack = contextlib.ExitStack()
 
-    Raises:
-        ArtifactError: A folder of the path is a link or no folder.
-        OSError: The file cannot be written.
-    """
-    inside = PurePosixPath(path)
-    with opened_folder(directory, inside.parent, where, create=True) as folder:
-        draft = f".voirs-{os.urandom(8).hex()}.part"
-        descriptor = os.open(draft, _EXCLUSIVE, 0o666, dir_fd=folder)
+    def __enter__(self) -> Self:
+        """Remove the drafts of killed processes, and make one.
+
+        Raises:
+            OSError: The draft cannot be made.
+        """
+        with self._stack as stack:
+            self._parent = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, self._parent)
+            self._remove_abandoned()
+            while not self._make(stack):
+                pass
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the draft, if it is still there."""
+        self._stack.close()
+
+    def publish(self) -> None:
+        """Give the draft the name of the artifact.
+
+        Raises:
+            InputError: Something has that name by now.
+            OSError: The draft cannot be renamed.
+        """
+        self.directory.sync(PurePosixPath())
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            # The name of a link is replaced, not what it points to.
-            os.rename(draft, inside.name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            os.unlink(draft, dir_fd=folder)
+            # A rename replaces an empty directory, and no other.
+            os.rename(self._name, self._target.name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+        except OSError as error:
+            if os.path.lexists(self._target):
+                raise InputError(
+                    f"{self._target}: another process has made it meanwhile; choose another directory, or replace it "
+                    "with force=True"
+                ) from error
             raise
-        os.fsync(folder)
+        os.fsync(self._parent)
 
-
-def unlink_inside(directory: int, path: str, where: str) -> None:
-    """Remove a file below a directory; one that is not there is fine, and links are not followed.
-
-    Args:
-        directory: Descriptor of the directory.
-        path: Path relative to the directory.
-        where: Path of the directory, for error messages.
-
-    Raises:
-        ArtifactError: A folder of the path is a link or no folder.
-        OSError: The file cannot be removed.
-    """
-    inside = PurePosixPath(path)
-    try:
-        with opened_folder(directory, inside.parent, where) as folder:
-            os.unlink(inside.name, dir_fd=folder)
-    except FileNotFoundError:
-        return
-
-
-def remove_litter(directory: int, kept: Collection[str], where: str) -> None:
-    """Remove what killed writers left in an artifact: drafts, and content that no manifest came to list.
-
-    Args:
-        directory: Descriptor of the artifact, whose lock is held.
-        kept: Paths of the files that the manifest lists or keeps.
-        where: Path of the artifact, for error messages.
-
-    Raises:
-        ArtifactError: A folder of the artifact is a link or no folder.
-        OSError: A file cannot be removed.
-    """
-    for name in _FOLDERS:
+    def _make(self, stack: contextlib.ExitStack) -> bool:
+        """Make and lock a draft; False where another process removed it before it was locked."""
+        self._name = f"{self._prefix}{os.urandom(8).hex()}.partial"
+        os.mkdir(self._name, dir_fd=self._parent)
+        stack.callback(shutil.rmtree, self._name, ignore_errors=True, dir_fd=self._parent)
         try:
-            with opened_folder(directory, PurePosixPath(name), where) as folder:
-                with os.scandir(folder) as entries:
-                    names = [entry.name for entry in entries]
-                for found in names:
-                    path = str(PurePosixPath(name) / found)
-                    if is_draft(found) or (_HASHED.fullmatch(found) and path not in kept):
-                        os.unlink(found, dir_fd=folder)
-        except (FileNotFoundError, IsADirectoryError):
-            continue
+            handle = os.open(self._name, _FOLDER, dir_fd=self._parent)
+        except FileNotFoundError:
+            return False
+        self.directory = stack.enter_context(WritableDirectory(self._target.parent / self._name, handle))
+        _lock(handle, fcntl.LOCK_EX)
+        return self._is_there()
 
-
-@contextmanager
-def hold_lock(directory: int, where: str) -> Iterator[None]:
-    """Hold the lock of an artifact, which ends with the process at the latest.
-
-    Args:
-        directory: Descriptor of the artifact.
-        where: Path of the artifact, for error messages.
-
-    Raises:
-        ArtifactError: Another process holds the lock, or a link stands in its place.
-        OSError: The lock file cannot be made.
-    """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        lock = os.open(LOCK_NAME, flags, 0o666, dir_fd=directory)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise ArtifactError(
-                f"{where}/{LOCK_NAME}: must be a regular file, got a link; refused"
-            ) from error
-        raise
-    try:
+    def _is_there(self) -> bool:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ArtifactError(
-                f"{where}: another process is changing this artifact; try again later"
-            ) from error
-        yield
-    finally:
-        os.close(lock)
+            os.stat(self._name, dir_fd=self._parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _remove_abandoned(self) -> None:
+        pattern = re.compile(re.escape(self._prefix) + r"[0-9a-f]{16}\.partial")
+        names = os.listdir(self._parent)  # noqa: PTH208 - of a descriptor
+        for name in filter(pattern.fullmatch, names):
+            with contextlib.suppress(OSError):
+                handle = os.open(name, _FOLDER, dir_fd=self._parent)
+                try:
+                    if _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        shutil.rmtree(name, dir_fd=self._parent)
+                finally:
+                    os.close(handle)
 
 
-@contextmanager
-def draft_directory(target: Path) -> Iterator[Path]:
-    """A new directory beside a target, removed at the end if it still has its name; drafts of killed runs go too.
-
-    Args:
-        target: Directory that the draft is to become.
-
-    Yields:
-        Path of the draft, which is locked.
-
-    Raises:
-        OSError: The draft cannot be made.
-    """
-    prefix = f".{target.name}."
-    for sibling in target.parent.iterdir():
-        if sibling.name.startswith(prefix) and sibling.name.endswith(".partial"):
-            _remove_if_abandoned(sibling)
-    draft = target.parent / f"{prefix}{os.urandom(8).hex()}.partial"
-    draft.mkdir()
-    descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _lock(handle: int, how: int) -> bool:
+    """Lock a directory; False where another process has locked it, or the file system locks no directories."""
     try:
-        # On file systems that lock no directories, the drafts of killed runs stay.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield draft
-    finally:
-        os.close(descriptor)
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _remove_if_abandoned(draft: Path) -> None:
-    """Remove a draft whose writer is dead: nobody has it locked."""
-    try:
-        descriptor = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fcntl.flock(handle, how)
     except OSError:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(draft, ignore_errors=True)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
-
-
-def exchanged(draft: Path, target: Path) -> None:
-    """Let two directories change places in one step, so that at every moment one of them has the target's name.
-
-    Args:
-        draft: A directory.
-        target: Another one on the same file system.
-
-    Raises:
-        InputError: The system or its file system cannot do that.
-    """
-    library = ctypes.CDLL(None, use_errno=True)
-    rename = getattr(library, "renameat2", None)
-    if rename is None:
-        raise InputError(f"{target}: this system cannot replace a directory in one step; delete it first")
-    if rename(_AT_FDCWD, os.fsencode(draft), _AT_FDCWD, os.fsencode(target), _EXCHANGE) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        raise InputError(f"{target}: cannot be replaced in one step ({reason}); delete it first")
+        return False
+    return True

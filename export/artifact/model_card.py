@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 import msgspec
@@ -17,7 +16,8 @@ __all__ = ["CARD_FIGURES", "MODEL_CARD_NAME", "card_cells", "model_card", "sampl
 
 MODEL_CARD_NAME = "MODEL_CARD.md"
 
-_MARKUP = re.compile(r"[\\`*_\[\]|~#]")
+# What Markdown or HTML takes for more than text within a line; a colon makes links.
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~$&:@]")
 
 CARD_FIGURES = ("snr_db", "pesq_wb", "pesq_lost", "stoi", "lsd")
 """Figures of a graph that the model card and `inspect` show, if `validate` has measured them."""
@@ -32,15 +32,15 @@ def model_card(manifest: Manifest) -> str:
     mel = manifest.mel
     look_ahead_ms = 1000 * manifest.look_ahead_samples / manifest.sample_rate
     lines = [
-        f"# {_plain(manifest.family)} {_plain(manifest.variant)}",
+        f"# {_text(manifest.family)} {_text(manifest.variant)}",
         "",
         f"Mel spectrogram to speech, {manifest.sample_rate} Hz, mono. License of the weights: "
-        f"{_plain(manifest.licence or 'not stated')}.",
+        f"{_text(manifest.licence or 'not stated')}.",
         "",
         "## Input",
         "",
         f"`mel`: float32 [batch, {mel.n_mels}, frames], convention {_code(mel.id)}: FFT {mel.n_fft}, window "
-        f"{mel.win_length}, hop {mel.hop_length}, {mel.n_mels} {_plain(mel.mel_scale)} bands from {mel.f_min_hz:g} to "
+        f"{mel.win_length}, hop {mel.hop_length}, {mel.n_mels} {mel.mel_scale} bands from {mel.f_min_hz:g} to "
         f"{mel.f_max_hz:g} Hz, compression {_code(mel.compression)}, floor {mel.floor:g}. A mel of another convention "
         "gives noise.",
         "",
@@ -52,7 +52,7 @@ def model_card(manifest: Manifest) -> str:
         *(
             []
             if manifest.diffusion is None
-            else ["", f"Sampling: {_plain(sampling_text(manifest.diffusion))}."]
+            else ["", f"Sampling: {_text(sampling_text(manifest.diffusion))}."]
         ),
         "",
         "## Graphs",
@@ -73,7 +73,7 @@ def model_card(manifest: Manifest) -> str:
             "|---|---|---|---|",
         ]
         lines += [
-            f"| {_code(engine.file.path)} | {_plain(engine.backend)} {_plain(engine.backend_version)} | "
+            f"| {_code(engine.file.path)} | {engine.backend} {_text(engine.backend_version)} | "
             f"{', '.join(map(str, engine.compute_capabilities))} | {engine.file.size_bytes / 1e6:.1f} |"
             for engine in manifest.engines
         ]
@@ -91,7 +91,7 @@ def model_card(manifest: Manifest) -> str:
         "## Provenance",
         "",
         f"Checkpoint SHA-256: {_code(manifest.source.checkpoint_sha256 or 'none')}. Made with "
-        + ", ".join(f"{_plain(name)} {_plain(number)}" for name, number in manifest.tools.items())
+        + ", ".join(f"{_text(name)} {_text(number)}" for name, number in manifest.tools.items())
         + ".",
     ]
     return "\n".join(lines) + "\n"
@@ -132,17 +132,20 @@ def with_model_card(manifest: Manifest) -> tuple[Manifest, dict[str, bytes]]:
     return listed, {MODEL_CARD_NAME: data}
 
 
-def _graph_row(graph: GraphEntry) -> str:
-    cells = " | ".join(card_cells(graph))
-    return f"| {_code(graph.name)} | {graph.file.size_bytes / 1e6:.1f} | {cells} |"
+def _text(text: str) -> str:
+    """Text of the manifest as Markdown that shows it as it is, on one line."""
+    return _MARKUP.sub(_escaped, printable(text))
 
 
-def _plain(text: str) -> str:
-    """Text of a manifest as Markdown that shows it as it is: no markup, no HTML, on one line."""
-    return _MARKUP.sub(r"\\\g<0>", html.escape(printable(text), quote=False))
+def _escaped(match: re.Match[str]) -> str:
+    return {"<": "&lt;", ">": "&gt;", "&": "&amp;"}.get(match[0], "\\" + match[0])
 
 
 def _code(text: str) -> str:
-    """Text of a manifest as code in Markdown, in which nothing else is markup."""
-    shown = printable(text).replace("`", "'").replace("|", "\\|")
-    return f"`{shown}`"
+    """Text of the manifest in fixed width; a code span has no escape for the backtick that ends it, nor for a bar."""
+    return "`" + (printable(text) or "-").replace("`", "'").replace("|", "/") + "`"
+
+
+def _graph_row(graph: GraphEntry) -> str:
+    cells = " | ".join(card_cells(graph))
+    return f"| `{graph.name}` | {graph.file.size_bytes / 1e6:.1f} | {cells} |"

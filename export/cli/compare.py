@@ -11,7 +11,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
-from voirs_vocoder.runtime.artifact.reading import MANIFEST_NAME
+from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
 from voirs_vocoder.runtime.progress import ConsoleProgress

@@ -9,7 +9,7 @@ import click
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.summary import look_ahead_ms, print_summary
-from voirs_vocoder.runtime.artifact.reading import reading_again
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.files import indented_json
 
@@ -27,7 +27,8 @@ __all__ = ["command"]
 @options.json_flag
 def command(root: Path, verify: bool, as_json: bool) -> None:
     """Show what the artifact DIR is: model, mel convention, look-ahead, graphs, engines, calibration."""
-    artifact, checked = reading_again(root, lambda opened: (opened, list(opened.verify()) if verify else []))
+    artifact = Artifact.open(root)
+    checked = list(artifact.verify()) if verify else []
     damaged = [error for _, error in checked if error is not None]
     if as_json:
         document = {

@@ -66,7 +66,8 @@ def engine_from_onnx(
     # TensorRT for RTX receives a list of GPUs and examines none, which makes builds with and without one the same.
     cuda = load_cuda() if config.backend == "tensorrt" else None
     capabilities = (cuda.compute_capability(),) if cuda else config.compute_capabilities
-    graph = onnx_path.read_bytes() if graph is None else graph
+    if graph is None:
+        graph = onnx_path.read_bytes()
     model = read_model(graph, str(onnx_path))
     _check_precision(model, "fp32" if kept_float else precision, onnx_path)
     _check_no_uint8(model, onnx_path)

@@ -235,8 +235,6 @@ class Manifest(Record, frozen=True, kw_only=True):
         engines: TensorRT engines.
         calibration: Recordings that the calibrated precisions were calibrated on; None without such a precision.
         files: All other files, such as reports and the model card.
-        superseded: Paths of files that the manifest before this one listed, kept for those who read it; the next change
-            of the artifact removes them.
         tools: Versions of the packages that made the artifact, by package name.
     """
 
@@ -257,7 +255,6 @@ class Manifest(Record, frozen=True, kw_only=True):
     engines: tuple[EngineEntry, ...] = ()
     calibration: Calibration | None = None
     files: tuple[FileEntry, ...] = ()
-    superseded: tuple[str, ...] = ()
     tools: dict[str, str]
 
     def __post_init__(self) -> None:

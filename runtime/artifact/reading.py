@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from voirs_vocoder.runtime.artifact.declared_tensors import require_declared
-from voirs_vocoder.runtime.artifact.directory import opened_directory, opened_file, require_inside
+from voirs_vocoder.runtime.artifact.directory import (
+    MANIFEST_NAME,
+    ArtifactDirectory,
+    require_listed_path,
+    version_paths,
+)
 from voirs_vocoder.runtime.artifact.graph_rules import check_graph
 from voirs_vocoder.runtime.artifact.manifest import (
     EngineEntry,
@@ -26,18 +31,11 @@ from voirs_vocoder.runtime.artifact.manifest import (
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph, split_graph
 from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
 
-__all__ = ["MANIFEST_NAME", "Artifact", "ArtifactChangedError", "reading_again"]
+__all__ = ["Artifact"]
 
-MANIFEST_NAME = "manifest.json"
+_Content = TypeVar("_Content")
 
 _MAX_MANIFEST_BYTES = 16 << 20
-_MAX_READINGS = 5
-
-_Result = TypeVar("_Result")
-
-
-class ArtifactChangedError(ArtifactError):
-    """Another process changed the artifact after its manifest was read."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +63,26 @@ class Artifact:
         """
         root = Path(root)
         path = root / MANIFEST_NAME
-        manifest = decode_manifest(_manifest_bytes(root), str(path))
+        try:
+            directory = ArtifactDirectory(root)
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise ArtifactError(
+                f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none"
+            ) from error
+        except OSError as error:
+            raise ArtifactError(f"{root}: cannot open the artifact: {error.strerror}") from error
+        try:
+            with directory, directory.open(MANIFEST_NAME) as file:
+                data = file.read(_MAX_MANIFEST_BYTES + 1)
+        except OSError as error:
+            raise ArtifactError(f"{path}: cannot read the manifest: {error.strerror}") from error
+        if len(data) > _MAX_MANIFEST_BYTES:
+            raise ArtifactError(f"{path}: a manifest has at most {_MAX_MANIFEST_BYTES} bytes")
+        manifest = decode_manifest(data, str(path))
         paths = [entry.path for entry in manifest.all_files()]
-        locations = [entry.location for entry in manifest.all_files()]
-        for entry_path in (*paths, *locations, *manifest.superseded):
-            require_inside(entry_path, str(path))
-        if len(set(paths)) != len(paths) or len(set(locations)) != len(locations):
+        for entry_path in paths:
+            require_listed_path(root, entry_path)
+        if len(set(paths)) != len(paths):
             raise ArtifactError(f"{path}: every file must be listed once; export the artifact again")
         return cls(root, manifest)
 
@@ -83,14 +95,17 @@ class Artifact:
         Raises:
             ArtifactError: The file is missing, leads out of the artifact, or has another length or hash.
         """
-        with self._opened(entry) as file:
+
+        def read(file: BinaryIO) -> bytes:
             # Before the read, which would allocate what the manifest claims.
             if os.fstat(file.fileno()).st_size != entry.size_bytes:
                 raise self._differs(entry)
             data = file.read(entry.size_bytes + 1)
-        if len(data) != entry.size_bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise self._differs(entry)
-        return data
+            if len(data) != entry.size_bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+                raise self._differs(entry)
+            return data
+
+        return self._as_recorded(entry, read)
 
     def read_graph(self, entry: GraphEntry) -> bytes:
         """Read a graph, verify it, and check it before any library gets it; see `check_graph`.
@@ -118,30 +133,42 @@ class Artifact:
             ArtifactError: The file is missing, leads out of the artifact, has another length or hash, or is no ONNX
                 model of standard operators over its own weights.
         """
-        with self._opened(entry) as file:
+
+        def read(file: BinaryIO) -> SplitGraph:
             size_bytes = os.fstat(file.fileno()).st_size
             if size_bytes != entry.size_bytes:
                 raise self._differs(entry)
             with self._naming(entry):
                 graph = split_graph(file, size_bytes)
-        if graph.sha256 != entry.sha256:
-            raise self._differs(entry)
-        return graph
+            if graph.sha256 != entry.sha256:
+                raise self._differs(entry)
+            return graph
+
+        return self._as_recorded(entry, read)
+
+    def _as_recorded(self, entry: FileEntry, read: Callable[[BinaryIO], _Content]) -> _Content:
+        """What `read` returns for the first place that holds the recorded bytes; it raises for other bytes.
+
+        While a file is replaced, the bytes that this manifest records lie at its path or under their hash. They are
+        looked for at the path once more, since they may have moved there meanwhile.
+        """
+        problems: list[ArtifactError] = []
+        for path in (entry.path, *version_paths(entry.sha256), entry.path):
+            try:
+                with self._opened(path) as file:
+                    return read(file)
+            except ArtifactError as error:
+                problems.append(error)
+        raise self._differs(entry) if self._is_outdated() else problems[0]
 
     @contextmanager
-    def _opened(self, entry: FileEntry) -> Iterator[BinaryIO]:
+    def _opened(self, path: str) -> Iterator[BinaryIO]:
         try:
-            with (
-                opened_directory(self.root) as directory,
-                opened_file(directory, entry.location, str(self.root)) as descriptor,
-                os.fdopen(descriptor, "rb", closefd=False) as file,
-            ):
+            with ArtifactDirectory(self.root) as directory, directory.open(path) as file:
                 yield file
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and self._has_changed():
-                raise self._changed() from error
             raise ArtifactError(
-                f"{self.root / entry.location}: cannot read a file of the artifact: {error.strerror}"
+                f"{self.root / path}: cannot read a file of the artifact: {error.strerror}"
             ) from error
 
     @contextmanager
@@ -150,41 +177,32 @@ class Artifact:
         try:
             yield
         except ArtifactError as error:
-            raise ArtifactError(f"{self.root / entry.location}: {error}") from error
+            raise ArtifactError(f"{self.root / entry.path}: {error}") from error
 
     def _differs(self, entry: FileEntry) -> ArtifactError:
-        if self._has_changed():
-            return self._changed()
+        path = self.root / entry.path
+        if self._is_outdated():
+            return ArtifactError(f"{path}: the artifact was changed while it was read; open it again")
         return ArtifactError(
-            f"{self.root / entry.location}: differs from what the manifest recorded; copy or export the artifact again"
+            f"{path}: differs from what the manifest recorded; copy or export the artifact again"
         )
 
-    def _has_changed(self) -> bool:
-        """Whether the artifact has another manifest than this one by now."""
+    def _is_outdated(self) -> bool:
+        """Whether the directory has another manifest by now."""
         try:
             return Artifact.open(self.root).manifest != self.manifest
         except ArtifactError:
             return False
-
-    def _changed(self) -> ArtifactChangedError:
-        return ArtifactChangedError(
-            f"{self.root}: another process changed this artifact while it was read; open it again"
-        )
 
     def verify(self) -> Iterator[tuple[FileEntry, ArtifactError | None]]:
         """Verify every listed file.
 
         Yields:
             Each file's entry with its error; None for a file that is as the manifest recorded it.
-
-        Raises:
-            ArtifactChangedError: Another process changed the artifact meanwhile; see `reading_again`.
         """
         for entry in self.manifest.all_files():
             try:
                 self.read(entry)
-            except ArtifactChangedError:
-                raise
             except ArtifactError as error:
                 yield entry, error
             else:
@@ -220,43 +238,3 @@ class Artifact:
             precision: Precision of the graph that the engines were built from.
         """
         return tuple(e for e in self.manifest.engines if (e.role, e.precision) == (role, precision))
-
-
-def reading_again(root: Path | str, use: Callable[[Artifact], _Result]) -> _Result:
-    """Open an artifact and use it; once more from the beginning where another process changed it meanwhile.
-
-    Args:
-        root: Directory of the artifact.
-        use: Reads from the artifact; called again after a change.
-
-    Raises:
-        ArtifactError: The artifact is damaged, or is changed all the time.
-    """
-    for _ in range(_MAX_READINGS - 1):
-        try:
-            return use(Artifact.open(root))
-        except ArtifactChangedError:
-            continue
-    return use(Artifact.open(root))
-
-
-def _manifest_bytes(root: Path) -> bytes:
-    path = root / MANIFEST_NAME
-    try:
-        with (
-            opened_directory(root) as directory,
-            opened_file(directory, MANIFEST_NAME, str(root)) as descriptor,
-            os.fdopen(descriptor, "rb", closefd=False) as file,
-        ):
-            data = file.read(_MAX_MANIFEST_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArtifactError(
-            f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none"
-        ) from error
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot read the manifest: {error.strerror}") from error
-    except ValueError as error:  # a zero byte in the path
-        raise ArtifactError(f"{path}: cannot read the manifest: {error}") from error
-    if len(data) > _MAX_MANIFEST_BYTES:
-        raise ArtifactError(f"{path}: a manifest has at most {_MAX_MANIFEST_BYTES} bytes")
-    return data

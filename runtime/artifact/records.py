@@ -51,22 +51,14 @@ class FileEntry(Record, frozen=True, kw_only=True):
     """A file of the artifact.
 
     Attributes:
-        path: Name of the file in the artifact: a path with forward slashes.
-        stored: Path of the file's content, relative to the artifact; None where it is `path`. A file that takes the
-            place of another one lies beside it, so that whoever read the manifest before still finds the other.
+        path: Path relative to the artifact, with forward slashes.
         sha256: SHA-256 of the file's bytes, in lower-case hex.
         size_bytes: Length of the file, in bytes.
     """
 
     path: str
-    stored: str | None = None
-    sha256: str
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     size_bytes: Annotated[int, Meta(ge=0, le=_MAX_FILE_BYTES)]
-
-    @property
-    def location(self) -> str:
-        """Path of the file's content, relative to the artifact."""
-        return self.stored or self.path
 
 
 class TensorInfo(Record, frozen=True, kw_only=True):

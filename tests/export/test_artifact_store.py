@@ -1,318 +1,345 @@
-"""Artifacts on disk: whole at every moment, and nothing outside of them is touched."""
+"""Artifacts on disk are whole at every moment: beside killed writers, other writers, and on full disks."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
-import shutil
+import re
 import signal
 import stat
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from voirs_vocoder.export.artifact import draft
-from voirs_vocoder.export.artifact.change import change_artifact
-from voirs_vocoder.export.artifact.model_card import model_card
-from voirs_vocoder.export.artifact.writer import create_artifact, locked_artifact, with_files
-from voirs_vocoder.export.errors import ExportError
+from tests.toy_artifact import GRAPH_PATH, toy_artifact, toy_graph
+from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.writer import locked_artifact, with_files
 from voirs_vocoder.runtime import Artifact, ArtifactError, InputError
-from voirs_vocoder.runtime.artifact.reading import reading_again
 
-KILLS = int(os.environ.get("VOIRS_TEST_KILLS", "30"))
+KILLS = int(os.environ.get("VOIRS_TEST_KILLS", "60"))
+"""Number of processes that are killed at random moments."""
 
+INT8_PATH = "graphs/offline.int8.onnx"
+# Every call that changes names on the disk, or waits for it.
+_CALLS = ("mkdir", "rename", "link", "unlink", "rmdir", "fsync")
 
-@pytest.fixture
-def artifact(tiny_artifact, tmp_path):
-    shutil.copytree(tiny_artifact, tmp_path / "place" / "art")
-    return tmp_path / "place" / "art"
-
-
-def noted(root, text):
-    """Change an artifact as `validate` does: a page and a figure in the manifest."""
-
-    def edit(opened):
-        files = {"validation/report.html": text.encode(), "validation/report.json": b"{}" + text.encode()}
-        return with_files(opened.manifest, files), files
-
-    return change_artifact(root, edit)
+Action = Callable[[Path], object]
 
 
-def requantized(root, data):
-    """Change an artifact as `quantize --force` does: other bytes for a graph of the same name."""
+def validated(root: Path, text: str = "new") -> Artifact:
+    """Change an artifact as `validate` and `tune` do: reports, and figures in the manifest."""
+    files = {"validation/report.json": text.encode(), "validation/report.html": b"<html>" + text.encode()}
+    return change_artifact(root, lambda artifact: (with_files(artifact.manifest, files), files))
 
-    def edit(opened):
-        from voirs_vocoder.export.artifact.writer import file_entry
 
-        graphs = list(opened.manifest.graphs)
-        path = graphs[-1].file.path
-        graphs[-1] = msgspec.structs.replace(graphs[-1], file=file_entry(path, data))
-        return msgspec.structs.replace(opened.manifest, graphs=tuple(graphs)), {path: data}
+def requantized(root: Path, text: str = "new") -> Artifact:
+    """Change an artifact as `quantize --force` does: other bytes at the path of a graph, and one graph less or more."""
+    data = {GRAPH_PATH: text.encode() * 100, INT8_PATH: b"integers" + text.encode()}
+
+    def edit(artifact: Artifact) -> Change:
+        graphs = [toy_graph(GRAPH_PATH, data[GRAPH_PATH]), toy_graph(INT8_PATH, data[INT8_PATH], "int8")]
+        kept = graphs[:1] if len(artifact.manifest.graphs) == 2 else graphs
+        files = {graph.file.path: data[graph.file.path] for graph in kept}
+        return msgspec.structs.replace(artifact.manifest, graphs=tuple(kept)), files
 
     return change_artifact(root, edit)
 
 
-def damaged(root):
+def replaced(root: Path, text: str = "new") -> Artifact:
+    """Replace an artifact as `export --force` does."""
+    return toy_artifact(root, force=True, variant=text)
+
+
+ACTIONS: dict[str, Action] = {"validate": validated, "quantize": requantized, "force": replaced}
+
+
+def problems(root: Path) -> list[str]:
+    """Files of an artifact that are not as its manifest records them."""
     return [str(error) for _, error in Artifact.open(root).verify() if error is not None]
 
 
-def test_a_change_leaves_what_readers_of_the_manifest_before_it_use(artifact):
-    before = Artifact.open(artifact)
-    after = requantized(artifact, b"one")
-    last = before.manifest.graphs[-1].file
-    assert before.read(last)
-    assert after.read(after.manifest.graphs[-1].file) == b"one"
-    assert after.manifest.superseded == (last.path,)
-    assert not damaged(artifact)
+def require_tidy(root: Path) -> None:
+    """Every file is in its place, and nothing else is there but what the change before left for readers."""
+    listed = {entry.path: entry.sha256 for entry in Artifact.open(root).manifest.all_files()}
+    for path, sha256 in listed.items():
+        assert hashlib.sha256((root / path).read_bytes()).hexdigest() == sha256
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    kept = {path for path in found if re.fullmatch(r"\.versions/([0-9a-f]{64}\.old|manifest\.json)", path)}
+    assert found - kept == {*listed, "manifest.json"} | ({".lock"} & found)
+    assert [path.name for path in root.parent.iterdir()] == [root.name]
 
 
-def test_the_next_change_removes_what_the_one_before_it_superseded(artifact):
-    first = requantized(artifact, b"one").manifest.graphs[-1].file
-    before = Artifact.open(artifact)
-    second = requantized(artifact, b"two").manifest.graphs[-1].file
-    names = {path.name for path in (artifact / "graphs").iterdir()}
-    assert {Path(first.location).name, Path(second.location).name} <= names
-    third = requantized(artifact, b"three").manifest.graphs[-1].file
-    names = {path.name for path in (artifact / "graphs").iterdir()}
-    assert Path(first.location).name not in names
-    assert Path(third.location).name in names
-    with pytest.raises(ArtifactError, match="another process changed this artifact"):
-        before.read(first)
-
-
-def test_pages_keep_the_names_that_people_look_for(artifact):
-    for text in ("one", "two", "three"):
-        noted(artifact, text)
-        assert (artifact / "validation" / "report.html").read_text() == text
-        assert not damaged(artifact)
-    assert "Graphs" in (artifact / "MODEL_CARD.md").read_text()
-
-
-def test_a_reader_that_meets_a_change_begins_again(artifact):
-    readings = []
-
-    def use(opened):
-        readings.append(opened)
-        if len(readings) == 1:
-            requantized(artifact, b"one")
-            requantized(artifact, b"two")
-        return opened.read(opened.manifest.graphs[-1].file)
-
-    assert reading_again(artifact, use) == b"two"
-    assert len(readings) == 2
-
-
-@pytest.mark.parametrize("kind", ["absolute", "relative", "dangling"])
-@pytest.mark.parametrize(
-    "place", ["MODEL_CARD.md", "validation/report.html", ".lock", "manifest.json"]
-)  # fmt: skip
-def test_a_link_in_an_artifact_never_carries_a_change_outside(artifact, kind, place):
-    victim = artifact.parent / "victim"
-    if kind != "dangling":
-        victim.write_text("precious")
-    target = victim if kind == "absolute" else os.path.relpath(victim, (artifact / place).parent)
-    (artifact / place).parent.mkdir(exist_ok=True)
-    (artifact / place).unlink(missing_ok=True)
-    (artifact / place).symlink_to(target)
-    try:
-        noted(artifact, "changed")
-    except (ArtifactError, InputError) as error:
-        assert "\n" not in str(error)
-    assert victim.exists() == (kind != "dangling")
-    if kind != "dangling":
-        assert victim.read_text() == "precious"
-    assert {path.name for path in artifact.parent.iterdir()} <= {"art", "victim"}
-
-
-@pytest.mark.parametrize("folder", ["validation", "graphs", "engines"])
-def test_a_folder_that_is_a_link_is_refused_and_nothing_behind_it_changes(artifact, folder):
-    outside = artifact.parent / "outside"
-    outside.mkdir()
-    (outside / "report.html").write_text("precious")
-    (outside / ".voirs-0123456789abcdef.part").write_text("precious")
-    shutil.rmtree(artifact / folder, ignore_errors=True)
-    (artifact / folder).symlink_to(outside)
-    with pytest.raises((ArtifactError, InputError), match=r"refused|cannot"):
-        noted(artifact, "changed")
-        requantized(artifact, b"one")
-    assert {path.name: path.read_text() for path in outside.iterdir()} == {
-        "report.html": "precious",
-        ".voirs-0123456789abcdef.part": "precious",
-    }
-
-
-def test_special_files_in_place_of_an_artifacts_are_refused_at_once(artifact):
-    path = artifact / Artifact.open(artifact).manifest.graphs[0].file.path
-    path.unlink()
-    os.mkfifo(path)
-    opened = Artifact.open(artifact)
-    with pytest.raises(ArtifactError, match="must be a regular file"):
-        opened.read(opened.manifest.graphs[0].file)
-    (artifact / "manifest.json").unlink()
-    os.mkfifo(artifact / "manifest.json")
-    with pytest.raises(ArtifactError, match="must be a regular file"):
-        Artifact.open(artifact)
-
-
-def contents(root):
-    opened = Artifact.open(root)
-    return opened.manifest, {entry.path: opened.read(entry) for entry in opened.manifest.all_files()}
-
-
-def test_force_refuses_links_and_folders_that_hold_files_of_others(artifact):
-    manifest, files = contents(artifact)
-    link = artifact.parent / "link"
-    link.symlink_to(artifact)
-    with pytest.raises(InputError, match="is a link"):
-        create_artifact(link, manifest, files, force=True)
-    assert link.is_symlink()
-    (artifact / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"notes\.txt is none of its files"):
-        create_artifact(artifact, manifest, files, force=True)
-    assert (artifact / "notes.txt").read_text() == "mine"
-    assert {path.name for path in artifact.parent.iterdir()} == {"art", "link"}
-
-
-def test_force_replaces_an_artifact_and_leaves_no_litter(artifact):
-    manifest, files = contents(artifact)
-    requantized(artifact, b"one")
-    create_artifact(artifact, manifest, files, force=True)
-    assert not damaged(artifact)
-    assert contents(artifact)[1] == files
-    assert {path.name for path in artifact.parent.iterdir()} == {"art"}
-
-
-def test_the_permissions_of_an_artifact_are_those_of_the_umask(artifact):
-    manifest, files = contents(artifact)
-    before = os.umask(0o027)
-    try:
-        made = create_artifact(artifact.parent / "new", manifest, files, force=False)
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE(made.root.stat().st_mode) == 0o750
-    for path in made.root.rglob("*"):
-        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640)
-
-
-def test_a_full_disk_leaves_the_artifact_as_it_was(artifact, full_disk, tree):
-    before = tree(artifact)
-    with full_disk(1000), pytest.raises(InputError, match="cannot write the artifact"):
-        requantized(artifact, b"x" * 5000)
-    assert tree(artifact) == before
-
-
-def test_two_writers_do_not_mix(artifact):
-    with locked_artifact(artifact), pytest.raises(ArtifactError, match="another process is changing"):
-        noted(artifact, "other")
-
-
-def test_what_a_killed_writer_left_is_removed_by_the_next_one(artifact):
-    (artifact / "graphs" / ".voirs-0123456789abcdef.part").write_bytes(b"half")
-    (artifact / "graphs" / "offline.fp32.0123456789abcdef.onnx").write_bytes(b"unlisted")
-    abandoned = artifact.parent / ".art.0123456789abcdef.partial"
-    abandoned.mkdir()
-    noted(artifact, "next")
-    names = {path.name for path in (artifact / "graphs").iterdir()}
-    assert not any("0123456789abcdef" in name for name in names)
-    manifest, files = contents(artifact)
-    create_artifact(artifact, manifest, files, force=True)
-    assert not abandoned.exists()
-
-
-def test_text_of_a_manifest_is_no_markup_in_the_model_card(artifact):
-    manifest = msgspec.structs.replace(
-        Artifact.open(artifact).manifest,
-        licence="MIT\n\nalias ls='rm -rf ~' <script>alert(1)</script> [x](http://x) \x1b[31m",
-    )
-    card = model_card(manifest)
-    assert "\nalias" not in card
-    assert "<script>" not in card
-    assert "[x](" not in card.replace("\\[", "").replace("\\]", "")
-    assert "\x1b" not in card
-
-
-def _killed(action, delay_s):
-    """Run an action in a child and kill it after a while; returns whether it was still running."""
+def in_child(action: Callable[[], object]) -> int:
+    """Run an action in a child process; returns the process id."""
     child = os.fork()
-    if child == 0:
-        try:
+    if child:
+        return child
+    status = 1
+    try:
+        action()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def ended(child: int) -> int:
+    """Wait for a child; returns its status, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@contextmanager
+def running(*actions: Callable[[], object]) -> Iterator[None]:
+    """Repeat actions, each in a child process of its own, until the block ends."""
+
+    def forever(action: Callable[[], object]) -> None:
+        while True:
             action()
-        finally:
-            os._exit(0)
-    time.sleep(delay_s)
-    running = os.waitpid(child, os.WNOHANG)[0] == 0
-    if running:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    return running
+
+    children = [in_child(lambda action=action: forever(action)) for action in actions]  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        assert [ended(child) for child in children] == [-signal.SIGKILL] * len(children)
 
 
-def test_killed_at_any_moment_an_artifact_is_whole(artifact):
-    """Changes, and replacements with force: what is there is the artifact before or after, and readers see no other."""
-    manifest, files = contents(artifact)
+def killed_at(call: int, action: Callable[[], object]) -> bool:
+    """Run an action in a child that kills itself before a file system call; False where it made fewer calls."""
+
+    def doomed() -> None:
+        count = 0
+        for name in _CALLS:
+            real = getattr(os, name)
+
+            def counted(*arguments: object, _real: Callable[..., object] = real, **named: object) -> object:
+                nonlocal count
+                count += 1
+                if count == call:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return _real(*arguments, **named)
+
+            setattr(os, name, counted)
+        action()
+
+    return ended(in_child(doomed)) == -signal.SIGKILL
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An artifact that was changed before, alone in its folder."""
+    (tmp_path / "folder").mkdir()
+    root = toy_artifact(tmp_path / "folder" / "artifact").root
+    validated(root, "first")
+    return root
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_killed_at_any_call_a_change_leaves_the_artifact_before_or_after_it(root: Path, name: str) -> None:
+    call = 0
+    alive = True
+    while alive:
+        call += 1
+        before = Artifact.open(root)
+        alive = killed_at(call, partial(ACTIONS[name], root, f"text {call}"))
+        assert problems(root) == []
+        # A reader that read the manifest before finds its files too.
+        assert [error for _, error in before.verify() if error is not None] == []
+        validated(root, f"next {call}")
+        require_tidy(root)
+    assert call > 20
+
+
+def test_killed_at_any_call_an_export_leaves_a_whole_artifact_or_none(root: Path) -> None:
+    call = 0
+    alive = True
+    target = root.with_name("other")
+    while alive:
+        call += 1
+        alive = killed_at(call, lambda: toy_artifact(target))
+        if target.exists():
+            assert problems(target) == []
+        toy_artifact(target, force=True)
+        root.rename(root.parent.parent / "aside")
+        require_tidy(target)
+        (root.parent.parent / "aside").rename(root)
+        target.rename(root.parent.parent / f"made {call}")
+    assert call > 8
+
+
+def test_killed_at_random_moments_an_artifact_is_whole(root: Path) -> None:
     chance = random.Random(7)  # noqa: S311 - moments, no secrets
-
-    def replace():
-        for _ in range(20):
-            create_artifact(artifact, manifest, files, force=True)
-
-    def change():
-        for number in range(50):
-            requantized(artifact, str(number).encode() * 1000)
-
     killed = 0
     for number in range(KILLS):
-        killed += _killed(replace if number % 2 else change, chance.uniform(0.0, 0.12))
-        assert not damaged(artifact)
-        # The next writer finds a lock that ended with its holder, and tidies up.
-        requantized(artifact, b"next")
-        create_artifact(artifact, manifest, files, force=True)
-        assert {path.name for path in artifact.parent.iterdir()} == {"art"}
-    assert killed > KILLS // 2
-
-
-def test_a_new_artifact_is_whole_or_absent_when_its_writer_is_killed(artifact):
-    manifest, files = contents(artifact)
-    target = artifact.parent / "new"
-    chance = random.Random(8)  # noqa: S311 - as above
-    for _ in range(KILLS // 2):
-        _killed(lambda: create_artifact(target, manifest, files, force=False), chance.uniform(0.0, 0.02))
-        if target.exists():
-            assert not damaged(target)
-            shutil.rmtree(target)
-    create_artifact(target, manifest, files, force=False)
-    assert {path.name for path in artifact.parent.iterdir()} == {"art", "new"}
-
-
-def test_a_reader_beside_a_writer_never_sees_damage(artifact):
-    manifest, files = contents(artifact)
-    child = os.fork()
-    if child == 0:
-        try:
-            while True:
-                requantized(artifact, os.urandom(2000))
-                noted(artifact, os.urandom(8).hex())
-                create_artifact(artifact, manifest, files, force=True)
-        finally:
-            os._exit(0)
-    try:
-        until, readings = time.monotonic() + 2.0, 0
-        while time.monotonic() < until:
-            found = reading_again(artifact, lambda opened: [error for _, error in opened.verify() if error])
-            assert found == []
-            readings += 1
-    finally:
+        name = chance.choice(sorted(ACTIONS))
+        child = in_child(lambda: [ACTIONS[name](root, f"{number}.{step}") for step in range(200)])  # noqa: B023
+        time.sleep(chance.uniform(0.0, 0.06))
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert readings > 10
+        killed += ended(child) == -signal.SIGKILL
+        assert problems(root) == []
+        validated(root, f"next {number}")
+        require_tidy(root)
+    assert killed == KILLS
 
 
-def test_where_directories_cannot_change_places_the_old_artifact_stays(artifact, monkeypatch):
-    manifest, files = contents(artifact)
-    monkeypatch.setattr(draft.ctypes, "CDLL", lambda *_, **__: object())
-    with pytest.raises((InputError, ExportError), match="in one step"):
-        create_artifact(artifact, manifest, files, force=True)
-    assert not damaged(artifact)
-    assert {path.name for path in artifact.parent.iterdir()} == {"art"}
+def test_a_reader_beside_writers_never_sees_damage(root: Path) -> None:
+    def changing(name: str) -> Callable[[], None]:
+        def change() -> None:
+            try:
+                ACTIONS[name](root, os.urandom(8).hex())
+            except ArtifactError as error:
+                assert "another process is changing" in str(error)
+
+        return change
+
+    with running(*(changing(name) for name in ACTIONS)):
+        for _ in range(100):
+            artifact = Artifact.open(root)
+            assert [str(error) for _, error in artifact.verify() if error is not None] == []
+    validated(root)
+    require_tidy(root)
+
+
+def test_a_reader_of_the_manifest_before_keeps_its_files_until_the_next_change(root: Path) -> None:
+    before = Artifact.open(root)
+    requantized(root)
+    assert [error for _, error in before.verify() if error is not None] == []
+    replaced(root)
+    assert [error for _, error in before.verify() if error is not None] == []
+
+
+def test_files_that_were_replaced_long_ago_are_removed_by_the_next_change(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Artifact.open(root)
+    validated(root, "second")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 60)
+    assert [error for _, error in before.verify() if error is not None] == []
+    validated(root, "third")
+    errors = [str(error) for _, error in before.verify() if error is not None]
+    assert errors
+    assert all("changed while it was read; open it again" in error for error in errors)
+
+
+def test_of_two_writers_one_is_refused_in_one_line(root: Path) -> None:
+    with (
+        locked_artifact(root),
+        pytest.raises(ArtifactError, match=r"^[^\n]*another process is changing[^\n]*$"),
+    ):
+        validated(root)
+
+
+def test_of_two_exports_at_once_each_is_whole_or_refused(tmp_path: Path) -> None:
+    target = tmp_path / "folder" / "artifact"
+    for _ in range(10):
+        children = [in_child(lambda: toy_artifact(target)) for _ in range(3)]
+        assert sorted(ended(child) for child in children) == [0, 1, 1]
+        require_tidy(target)
+        target.rename(tmp_path / os.urandom(8).hex())
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o002, 0o027])
+def test_the_permissions_of_an_artifact_follow_the_umask(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        root = toy_artifact(tmp_path / "artifact").root
+        requantized(root)
+    finally:
+        os.umask(before)
+    for path in (root, *root.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o777 if path.is_dir() else 0o666) & ~mask, path
+
+
+@pytest.mark.parametrize("free_bytes", [0, 50, 1500])
+@pytest.mark.parametrize("name", ACTIONS)
+def test_a_full_disk_leaves_the_artifact_as_it_was(
+    root: Path,
+    tree: Callable[[Path], dict[str, bytes]],
+    full_disk: Callable[[int], AbstractContextManager[None]],
+    name: str,
+    free_bytes: int,
+) -> None:
+    before = tree(root.parent)
+    with full_disk(free_bytes), pytest.raises(InputError, match="cannot write the artifact"):
+        ACTIONS[name](root, "x" * 5000)
+    assert tree(root.parent) == before
+
+
+@pytest.mark.parametrize("failing", ["rename", "link", "fsync"])
+@pytest.mark.parametrize("name", ACTIONS)
+def test_a_disk_that_fails_at_any_call_leaves_a_whole_artifact(
+    root: Path, monkeypatch: pytest.MonkeyPatch, failing: str, name: str
+) -> None:
+    real = getattr(os, failing)
+    for at in range(1, 30):
+        count = 0
+
+        def broken(*arguments: object, _at: int = at, **named: object) -> object:
+            nonlocal count
+            count += 1
+            if count == _at:
+                raise OSError(5, os.strerror(5))
+            return real(*arguments, **named)
+
+        with monkeypatch.context() as context:
+            context.setattr(os, failing, broken)
+            try:
+                ACTIONS[name](root, f"text {at}")
+            except InputError as error:
+                assert "Input/output error" in str(error)
+        assert problems(root) == []
+        validated(root, f"next {at}")
+        require_tidy(root)
+
+
+def test_a_file_system_without_hard_links_is_written_by_copies(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object, **_named: object) -> None:
+        raise PermissionError(1, os.strerror(1))
+
+    monkeypatch.setattr(os, "link", refused)
+    before = Artifact.open(root)
+    for action in ACTIONS.values():
+        action(root, "copied")
+        require_tidy(root)
+    assert [error for _, error in before.verify() if error is not None] == []
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() == 0, reason="root may write to folders of any mode"
+)
+def test_a_read_only_artifact_is_refused_in_one_line(root: Path) -> None:
+    root.chmod(0o555)
+    with pytest.raises(InputError, match=r"^[^\n]*(cannot be changed|cannot write)[^\n]*$"):
+        validated(root)
+    assert problems(root) == []
+
+
+def test_a_name_of_any_length_or_encoding_names_an_artifact(tmp_path: Path) -> None:
+    for name in ("n" * 255, os.fsdecode(b"mod\xe8le"), "a\nb"):
+        root = tmp_path / name
+        toy_artifact(root)
+        validated(root)
+        replaced(root)
+        assert problems(root) == []
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "artifact"
+    assert killed_at(6, lambda: toy_artifact(target))
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".voirs-")
+    (tmp_path / ".voirs-notes.partial").mkdir()
+    other = toy_artifact(tmp_path / "other").root
+    assert left.exists()
+    toy_artifact(target)
+    assert set(tmp_path.iterdir()) == {target, other, tmp_path / ".voirs-notes.partial"}
