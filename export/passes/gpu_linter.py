@@ -14,6 +14,7 @@ from onnx import TensorProto
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.passes.gpu_kernels import HOST_INPUTS, HOST_OUTPUTS, KERNEL_TYPES
 from voirs_vocoder.runtime.artifact.axes import axis_size
+from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["CpuNode", "cpu_nodes", "fixed_sizes", "require_gpu_graph"]
 
@@ -79,6 +80,7 @@ def cpu_nodes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> tuple[CpuNode
 
     Raises:
         ExportError: ONNX Runtime cannot load the graph with these sizes.
+        InputError: The folder for temporary files takes no file, as on a full disk.
     """
     graph = onnx.shape_inference.infer_shapes(_folded(model, sizes)).graph
     types = _types(graph)
@@ -157,10 +159,17 @@ def _folded(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "folded.onnx"
         options.optimized_model_filepath = str(path)
+        graph = _without_weights(model).SerializeToString()
         try:
-            onnxruntime.InferenceSession(
-                _without_weights(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            # ONNX Runtime writes about as much there, and does not say why it cannot.
+            path.write_bytes(graph)
+        except OSError as error:
+            raise InputError(
+                f"{folder}: the folder for temporary files takes no graph: {error.strerror}; free space there, or "
+                "name another folder in the environment variable TMPDIR"
+            ) from error
+        try:
+            onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common type
             raise ExportError(
                 f"the graph must load with the sizes {dict(sizes)}, got {' '.join(str(error).split())}; "
