@@ -86,7 +86,8 @@ def matrix(rig: Rig) -> Iterator[Figure]:
         for provider in rig.providers:
             for mode, least_db in _modes(model, provider).items():
                 title = f"{model} {mode} on {provider}"
-                precision, session = ("fp32", SessionConfig(tf32=True)) if mode == _TF32 else (mode, None)
+                precision = "fp32" if mode == _TF32 else mode
+                session = SessionConfig(batching="together", tf32=mode == _TF32)
                 try:
                     with rig.vocoder(model, precision, provider, session) as vocoder:
                         for role, run in _roles(vocoder, mel, config):
@@ -104,7 +105,7 @@ def new_lengths(rig: Rig) -> Iterator[Figure]:
         for model in rig.models(("hifigan-v1", "hifigan-v2", "waveglow", "diffwave")):
             count = 5 if rig.rehearsal else _LENGTHS
             lengths = generator.choice(np.arange(20, 500), count, replace=False)
-            session = SessionConfig()
+            session = SessionConfig(warm=(32, 64, 128, 256, 512))
             try:
                 with rig.vocoder(model, "fp16", provider, session) as vocoder:
                     yield _lengths(f"{model} fp16 on {provider}", vocoder, rig.mel(model, 500), lengths)
@@ -258,7 +259,7 @@ def _bucket(rig: Rig, model: str, precision: str, provider: str, batch: int) -> 
     if (model, precision) == ("diffwave-base", "fp16"):
         goal = 25.0
     try:
-        session = SessionConfig(batching="together" if batch > 1 else "auto")
+        session = SessionConfig(buckets=(frames,), batching="together" if batch > 1 else "auto")
         with rig.vocoder(model, precision, provider, session) as vocoder:
             mel = rig.mel(model, frames)
             config = _config(model)
@@ -271,7 +272,7 @@ def _bucket(rig: Rig, model: str, precision: str, provider: str, batch: int) -> 
 
 
 def _streams(rig: Rig, title: str, model: str, precision: str, provider: str, count: int) -> Iterator[Figure]:
-    with rig.vocoder(model, precision, provider) as vocoder:
+    with rig.vocoder(model, precision, provider, SessionConfig(stream_rows=count)) as vocoder:
         meta = vocoder.metadata
         chunk_ms = 1e3 * _CHUNK_FRAMES * meta.hop_length / meta.sample_rate
         mel = rig.mel(model, 400)
