@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.manifest import Recording
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, recordings_in
-from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.errors import InputError, TooShortError
 from voirs_vocoder.runtime.files import file_sha256
 from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource
 from voirs_vocoder.runtime.mel.convention import MelConvention
@@ -20,6 +21,7 @@ from voirs_vocoder.runtime.progress import Progress, silent
 __all__ = ["CalibrationSet", "calibration_set_from_folder"]
 
 _MEL_ENDING = ".npy"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,8 @@ def calibration_set_from_folder(
     """Cut recordings or mels into segments and keep some, spread evenly over files and positions.
 
     A file of F frames offers F // segment_frames segments, the first at its beginning and the last at its end, so
-    that leading and trailing silence take part. Files shorter than one segment are left out. The same files give the
-    same segments.
+    that leading and trailing silence take part. Files shorter than one segment are left out, with a warning. The same
+    files give the same segments.
 
     Args:
         folder: Folder of .wav, .flac, .ogg or .mp3 recordings, .npy mels, or both; folders inside it are not searched.
@@ -66,22 +68,30 @@ def calibration_set_from_folder(
             f"max_segments and segment_frames must be at least 1, got {max_segments} and {segment_frames}"
         )
     paths = recordings_in(folder, (*AUDIO_ENDINGS, _MEL_ENDING))
-    sources: list[MelSource] = []
+    sources: dict[Path, MelSource] = {}
+    short: dict[Path, int] = {}
     for done, path in enumerate(paths):
         progress("measuring recordings", done, len(paths))
-        sources.append(_open(path, convention))
+        source = _open(path, convention)
+        if source is not None and source.frames >= segment_frames:
+            sources[path] = source
+        else:
+            short[path] = 0 if source is None else source.frames
     slots = [
-        (index, start)
-        for index, source in enumerate(sources)
+        (path, start)
+        for path, source in sources.items()
         for start in _even_starts(source.frames, segment_frames)
     ]
+    least = (
+        f"{segment_frames} frames ({segment_frames * convention.hop_length / convention.sample_rate:.2f} s)"
+    )
     if not slots:
-        longest = max(source.frames for source in sources)
         raise InputError(
-            f"{folder}: calibration needs recordings of at least {segment_frames} frames "
-            f"({segment_frames * convention.hop_length / convention.sample_rate:.2f} s), the longest has {longest}; "
-            "give longer ones"
+            f"{folder}: calibration needs recordings of at least {least}, the longest has "
+            f"{max(short.values())}; give longer ones"
         )
+    for path in short:
+        _LOG.warning("%s: left out of calibration, since it is shorter than %s", path.name, least)
     kept = (
         [slots[i * len(slots) // max_segments] for i in range(max_segments)]
         if len(slots) > max_segments
@@ -89,17 +99,21 @@ def calibration_set_from_folder(
     )
     segments: list[NDArray[np.float32]] = []
     recordings: list[Recording] = []
-    for index, group in groupby(kept, key=lambda slot: slot[0]):
+    for path, group in groupby(kept, key=lambda slot: slot[0]):
         progress("computing mels", len(segments), len(kept))
-        recordings.append(Recording(name=paths[index].name, sha256=file_sha256(paths[index])))
-        segments.extend(sources[index].read(start, start + segment_frames) for _, start in group)
+        recordings.append(Recording(name=path.name, sha256=file_sha256(path)))
+        segments.extend(sources[path].read(start, start + segment_frames) for _, start in group)
     return CalibrationSet(np.stack(segments), tuple(recordings))
 
 
-def _open(path: Path, convention: MelConvention) -> MelSource:
+def _open(path: Path, convention: MelConvention) -> MelSource | None:
+    """The mel of a file; None of a recording that is too short for a frame."""
     if path.suffix.lower() == _MEL_ENDING:
         return NpyMelSource(path, convention)
-    return AudioMelSource(path, convention)
+    try:
+        return AudioMelSource(path, convention)
+    except TooShortError:
+        return None
 
 
 def _even_starts(frames: int, segment_frames: int) -> list[int]:

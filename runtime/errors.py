@@ -6,7 +6,14 @@ into exit status 2.
 
 from voirs_vocoder.runtime.text import one_line
 
-__all__ = ["ArtifactError", "DeviceMemoryError", "InputError", "ProviderError", "VoirsVocoderError"]
+__all__ = [
+    "ArtifactError",
+    "DeviceMemoryError",
+    "InputError",
+    "ProviderError",
+    "TooShortError",
+    "VoirsVocoderError",
+]
 
 
 class VoirsVocoderError(Exception):
@@ -23,6 +30,10 @@ class VoirsVocoderError(Exception):
 
 class InputError(VoirsVocoderError):
     """A mel, an audio file, an option or an output path cannot be used."""
+
+
+class TooShortError(InputError):
+    """Audio is too short for one mel frame."""
 
 
 class ArtifactError(VoirsVocoderError):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.paired import Estimate, interleaved_times, ratio_estimate
 from voirs_vocoder.export.validation.candidates import Candidate, cpu_candidates
-from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
+from voirs_vocoder.export.validation.means import mean_figures
+from voirs_vocoder.export.validation.speech import Speech, load_speech
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.analysis.levels import level_db, rms_db
 from voirs_vocoder.runtime.analysis.spectrum import spectral_centroid_hz

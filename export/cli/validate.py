@@ -116,6 +116,8 @@ def _print_report(report: Report) -> None:
         f"\n{count} recording{'s' * (count != 1)}, {report.speech_s:.1f} s. SNR is against {reference}; "
         "the rest against the recordings."
     )
+    for note in report.notes:
+        click.echo(note)
     for row in report.rows:
         for line in gate_lines(row.title, row.gates):
             click.echo(line)

@@ -42,6 +42,7 @@ def validation_page(report: Report, manifest: Manifest, kept_audio: KeptAudio) -
         notes=(
             f"SNR is against {model}; PESQ, STOI, LSD, M-STFT and mel L1 are against the recordings.",
             "PESQ lost is the PESQ of the reference minus the PESQ of the graph.",
+            *report.notes,
         ),
         rtf=tuple((row.title, rtf) for row in report.rows if (rtf := row.figures.get("rtf")) is not None),
         utterances=tuple(_utterances(report, kept_audio)),

@@ -12,7 +12,8 @@ import numpy as np
 from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.artifact.writer import with_files
 from voirs_vocoder.export.tuning.pictures import new_figure, png_of
-from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
+from voirs_vocoder.export.validation.means import mean_figures
+from voirs_vocoder.export.validation.speech import Speech, load_speech
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConfig
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, Manifest, Precision
 from voirs_vocoder.runtime.artifact.sweep import SWEEP_PATH, SweepPoint, SweepReport

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -34,7 +34,8 @@ class GateResult(msgspec.Struct, frozen=True):
 
     Attributes:
         gate: Gate that was judged.
-        measured: Measured value of the figure; None where it could not be measured.
+        measured: Measured value of the figure; None where it could not be measured, or is undefined for more than half
+            of the recordings.
         status: Verdict.
     """
 
@@ -74,18 +75,21 @@ def steps_allowance_db(manifest: Manifest) -> float:
     return 10.0 * math.log10(len(chosen_plan(manifest.diffusion, VocodingConfig()).steps))
 
 
-def judged(gates: Sequence[Gate], figures: Mapping[str, float | None]) -> tuple[GateResult, ...]:
+def judged(
+    gates: Sequence[Gate], figures: Mapping[str, float | None], undefined: Collection[str] = ()
+) -> tuple[GateResult, ...]:
     """Compare figures with gates.
 
     Args:
         gates: Gates to judge by.
         figures: Name to measured value; None, or no entry, for a figure that could not be measured.
+        undefined: Names of figures that are undefined for too many recordings, whose gates fail.
     """
     results = []
     for gate in gates:
         measured = figures.get(gate.figure)
         if measured is None:
-            results.append(GateResult(gate, None, "not run"))
+            results.append(GateResult(gate, None, "failed" if gate.figure in undefined else "not run"))
             continue
         within = measured <= gate.limit if gate.bound == "max" else measured >= gate.limit
         results.append(GateResult(gate, measured, "passed" if within else "failed"))
@@ -103,7 +107,12 @@ def gate_text(result: GateResult) -> str:
     """A result in words, such as `snr_db must be at least 22, 25.1`."""
     gate = result.gate
     sign = "at most" if gate.bound == "max" else "at least"
-    measured = "not measured" if result.measured is None else f"{result.measured:.4g}"
+    if result.measured is not None:
+        measured = f"{result.measured:.4g}"
+    else:
+        measured = (
+            "not measured" if result.status == "not run" else "undefined for more than half of the recordings"
+        )
     return f"{gate.figure} must be {sign} {gate.limit:g}, {measured}"
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import msgspec
 
 from voirs_vocoder.export.validation.candidates import candidate_title
 from voirs_vocoder.export.validation.gates import GateResult, Status, verdict_of
+from voirs_vocoder.export.validation.means import undefined_lines
 from voirs_vocoder.runtime.artifact.manifest import Precision, Recording, Target
 from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
@@ -34,7 +36,7 @@ class RecordingFigures(msgspec.Struct, frozen=True):
 
     Attributes:
         recording: Name of the recording.
-        figures: Name to value; None where it could not be measured.
+        figures: Name to value; None where it could not be measured, NaN where it is undefined for this recording.
     """
 
     recording: str
@@ -103,16 +105,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for each recording that some means leave out, since a figure is undefined for it."""
+        found: dict[str, dict[str, float | None]] = {}
+        for row in self.rows:
+            for entry in row.recordings:
+                undefined = {name: value for name, value in entry.figures.items() if math.isnan(value or 0.0)}
+                found.setdefault(entry.recording, {}).update(undefined)
+        return tuple(undefined_lines(found))
+
+    @property
     def passed(self) -> bool:
         """Whether no gate failed."""
         return all(row.verdict != "failed" for row in self.rows)
 
 
 def encode_report(report: Report) -> bytes:
-    """The report as indented JSON, with the verdict."""
+    """The report as indented JSON, with the verdict and the notes."""
     document = {
         "passed": report.passed,
         **msgspec.to_builtins(report),
+        "notes": report.notes,
         "verdicts": {row.title: row.verdict for row in report.rows},
     }
     return indented_json(document)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,15 @@ from voirs_vocoder.runtime.audio import read_mono, recordings_in, resample
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import file_sha256
 from voirs_vocoder.runtime.mel import MelSpectrogram, mel_spectrogram
+from voirs_vocoder.runtime.metrics import LEAST_SAMPLES
 
-__all__ = ["Speech", "load_speech", "mean_figures", "speech_recordings"]
+__all__ = ["LONGEST_S", "Speech", "load_speech", "speech_recordings"]
+
+LONGEST_S = 600.0
+"""Longest recording that is measured, in seconds: metrics hold a recording as a whole, several times over."""
+
+_MOST_NAMED = 5
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,23 +41,34 @@ class Speech:
 
 
 def load_speech(folder: Path, manifest: Manifest) -> list[Speech]:
-    """The recordings of a folder, sorted by name.
+    """The recordings of a folder, sorted by name. One that is too short to measure is left out, with a warning.
+
+    Args:
+        folder: Folder of recordings.
+        manifest: Manifest of the artifact that is measured on them.
 
     Raises:
-        InputError: There is no such folder, it contains no recordings, or INT8 was calibrated on one of them, which
-            would flatter the figures.
+        InputError: There is no such folder, it contains no recordings, INT8 was calibrated on one of them, which would
+            flatter the figures, one is longer than 10 minutes or cannot be read, or more than half are too short.
     """
-    return [_speech(path, manifest) for path in speech_recordings(folder, manifest)]
-
-
-def mean_figures(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
-    """The mean of each figure over the recordings; None where any is None."""
-    means: dict[str, float | None] = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        known = [value for value in values if value is not None]
-        means[name] = statistics.fmean(known) if len(known) == len(values) else None
-    return means
+    paths = speech_recordings(folder, manifest)
+    speech, short = [], []
+    for path in paths:
+        audio = read_mono(path, longest_s=LONGEST_S)
+        samples = resample(audio.samples[0], audio.sample_rate, manifest.sample_rate)
+        utterance = None if samples.size < LEAST_SAMPLES else _speech(path, samples, manifest)
+        if utterance is None or utterance.samples.size < LEAST_SAMPLES:
+            short.append(path.name)
+        else:
+            speech.append(utterance)
+    if not speech or len(short) > len(speech):
+        raise InputError(
+            f"{folder}: measuring takes recordings of at least {LEAST_SAMPLES} samples at {manifest.sample_rate} Hz, "
+            f"{len(short)} of {len(paths)} are shorter ({', '.join(short[:_MOST_NAMED])}); give longer ones"
+        )
+    for name in short:
+        _LOG.warning("%s: left out, since it is shorter than %d samples", name, LEAST_SAMPLES)
+    return speech
 
 
 def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
@@ -70,9 +87,10 @@ def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
     return paths
 
 
-def _speech(path: Path, manifest: Manifest) -> Speech:
-    audio = read_mono(path)
-    samples = resample(audio.samples[0], audio.sample_rate, manifest.sample_rate)
-    mel = mel_spectrogram(samples, manifest.sample_rate, manifest.mel)
+def _speech(path: Path, samples: NDArray[np.float32], manifest: Manifest) -> Speech:
+    try:
+        mel = mel_spectrogram(samples, manifest.sample_rate, manifest.mel)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     length = min(samples.size, mel.values.shape[1] * manifest.hop_length)
     return Speech(Recording(name=path.name, sha256=file_sha256(path)), samples[:length], mel)

@@ -17,6 +17,7 @@ from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.export.validation.candidates import Candidate, cpu_candidates
 from voirs_vocoder.export.validation.gates import gates_of, judged
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
+from voirs_vocoder.export.validation.means import mean_figures, too_seldom_defined
 from voirs_vocoder.export.validation.reference import load_reference
 from voirs_vocoder.export.validation.report import (
     PAGE_PATH,
@@ -27,7 +28,7 @@ from voirs_vocoder.export.validation.report import (
     Row,
     encode_report,
 )
-from voirs_vocoder.export.validation.speech import Speech, load_speech, mean_figures
+from voirs_vocoder.export.validation.speech import Speech, load_speech
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Manifest
 from voirs_vocoder.runtime.drivers.registry import driver_roles
@@ -215,7 +216,11 @@ def _row(candidate: Candidate, backend: str, measured: Sequence[RecordingFigures
         provider=candidate.backend,
         backend=backend,
         figures=figures,
-        gates=judged(gates_of(manifest, candidate.precision, candidate.target), figures),
+        gates=judged(
+            gates_of(manifest, candidate.precision, candidate.target),
+            figures,
+            too_seldom_defined(per_recording),
+        ),
         recordings=tuple(measured),
     )
 

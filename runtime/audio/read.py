@@ -103,7 +103,8 @@ def read_audio(path: Path | str, *, allow_truncated: bool | None = None) -> Audi
             over all channels.
     """
     with _opened(Path(path), allow_truncated) as recording:
-        blocks = list(_bounded(_blocks(recording), recording.path, _MAX_VALUES))
+        limit = f"{_MAX_VALUES} samples over all channels"
+        blocks = list(_bounded(_blocks(recording), recording.path, _MAX_VALUES, limit))
         return AudioBuffer(np.concatenate(blocks, axis=1), recording.decoder.sample_rate)
 
 
@@ -132,8 +133,10 @@ def read_mono(
     """
     with _opened(Path(path), allow_truncated) as recording:
         rate = recording.decoder.sample_rate
-        most = _MAX_VALUES if longest_s is None else min(_MAX_VALUES, int(longest_s * rate))
-        blocks = list(_bounded(_mono_blocks(recording, channel), recording.path, most))
+        most, limit = _MAX_VALUES, f"{_MAX_VALUES} samples"
+        if longest_s is not None and longest_s * rate < most:
+            most, limit = int(longest_s * rate), f"{longest_s:g} s"
+        blocks = list(_bounded(_mono_blocks(recording, channel), recording.path, most, limit))
         return AudioBuffer(np.concatenate(blocks)[None], rate)
 
 
@@ -252,15 +255,13 @@ def _check_samples(block: NDArray[np.float32], position: int, path: Path) -> Non
 
 
 def _bounded(
-    blocks: Iterator[NDArray[np.float32]], path: Path, most_values: int
+    blocks: Iterator[NDArray[np.float32]], path: Path, most_values: int, limit: str
 ) -> Iterator[NDArray[np.float32]]:
     values = 0
     for block in blocks:
         values += block.size
         if values > most_values:
-            raise InputError(
-                f"{path}: longer than {most_values} samples over all channels; split the recording"
-            )
+            raise InputError(f"{path}: longer than {limit}; split the recording")
         yield block
 
 

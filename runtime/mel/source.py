@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import audio_info, mono_blocks, resampled_blocks, resampled_length
-from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.errors import InputError, TooShortError
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.transform import frame_count, mel_blocks
 from voirs_vocoder.runtime.mel.values import check_mel
@@ -82,8 +82,9 @@ class AudioMelSource:
         convention: Convention of the mel.
 
     Raises:
-        InputError: The file is missing, not audio, damaged or cut off, there is no such channel, or the recording is
-            too short for a frame.
+        InputError: The file is missing, not audio, damaged or cut off, there is no such channel, or it cannot
+            be used otherwise.
+        TooShortError: The recording is too short for a frame.
     """
 
     def __init__(
@@ -102,8 +103,8 @@ class AudioMelSource:
         samples = resampled_length(info.samples, info.sample_rate, convention.sample_rate)
         try:
             self.frames = frame_count(samples, convention)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        except TooShortError as error:
+            raise TooShortError(f"{path}: {error}") from error
         self._sample_rate = info.sample_rate
         self._recent = np.empty((convention.n_mels, 0), np.float32)
         self._first = 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import AudioBuffer, array_blocks, mono, resampled_blocks
 from voirs_vocoder.runtime.dsp import frame_power, hann_window
-from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.errors import InputError, TooShortError
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.mel.values import MelSpectrogram
 
@@ -45,13 +45,13 @@ def frame_count(samples: int, convention: MelConvention) -> int:
     """Number of mel frames for a number of samples at the convention's sample rate.
 
     Raises:
-        InputError: The samples are too few for the reflect padding, or for one frame.
+        TooShortError: The samples are too few for the reflect padding, or for one frame.
     """
     smallest = max(
         _padding(convention) + 1, convention.hop_length if convention.framing == "hop-aligned" else 1
     )
     if samples < smallest:
-        raise InputError(
+        raise TooShortError(
             f"audio must have at least {smallest} samples at {convention.sample_rate} Hz for convention "
             f"{convention.id!r}, got {samples}; give more audio"
         )

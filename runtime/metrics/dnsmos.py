@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import resample
 from voirs_vocoder.runtime.errors import VoirsVocoderError
-from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, check_pair
+from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, MetricUndefinedError, check_pair
 from voirs_vocoder.runtime.optional import missing_package
 from voirs_vocoder.runtime.providers.ort_library import import_onnxruntime
 
@@ -53,12 +53,13 @@ def dnsmos(samples: NDArray[np.floating[Any]], sample_rate: int) -> Dnsmos:
         sample_rate: Sample rate in Hz.
 
     Raises:
-        MetricUnavailableError: speechmos or onnxruntime is not installed, or there are no samples.
+        MetricUnavailableError: speechmos or onnxruntime is not installed.
+        MetricUndefinedError: There are no samples.
     """
     session = _session()
     resampled = np.clip(resample(samples.astype(np.float32), sample_rate, _RATE), -1.0, 1.0)
     if not resampled.size:
-        raise MetricUnavailableError("DNSMOS needs audio, got none; measure speech")
+        raise MetricUndefinedError("DNSMOS needs audio, got none; measure speech")
     length = int(_SEGMENT_S * _RATE)
     while resampled.size < length:
         resampled = np.append(resampled, resampled)
@@ -88,7 +89,8 @@ def dnsmos_ovrl_lost(
 
     Raises:
         InputError: The signals break a rule of `check_pair`.
-        MetricUnavailableError: speechmos or onnxruntime is not installed, or there are no samples.
+        MetricUnavailableError: speechmos or onnxruntime is not installed.
+        MetricUndefinedError: There are no samples.
     """
     clean, other = check_pair(reference, degraded)
     return dnsmos(clean, sample_rate).ovrl - dnsmos(other, sample_rate).ovrl

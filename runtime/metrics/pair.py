@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import InputError, VoirsVocoderError
 
-__all__ = ["MetricUnavailableError", "check_pair"]
+__all__ = ["MetricUnavailableError", "MetricUndefinedError", "check_pair"]
 
 
 class MetricUnavailableError(VoirsVocoderError):
     """A metric has no value here: its package is not installed, or it is undefined for these signals."""
+
+
+class MetricUndefinedError(MetricUnavailableError):
+    """A metric is undefined for these signals, such as PESQ for silence; for others it has a value."""
 
 
 def check_pair(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio import resample
-from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, check_pair
+from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, MetricUndefinedError, check_pair
 from voirs_vocoder.runtime.optional import import_optional
 
 __all__ = ["pesq_wb", "stoi"]
@@ -32,7 +32,8 @@ def pesq_wb(
 
     Raises:
         InputError: The signals break a rule of `check_pair`.
-        MetricUnavailableError: `pesq` is not installed, or it finds no speech, as in silence or under 0.25 s.
+        MetricUnavailableError: `pesq` is not installed.
+        MetricUndefinedError: PESQ finds no speech, as in silence or under 0.25 s.
     """
     package = _package("pesq")
     clean, other = (
@@ -40,11 +41,11 @@ def pesq_wb(
         for signal in check_pair(reference, degraded)
     )
     if not clean.any() or not other.any():
-        raise MetricUnavailableError("PESQ is undefined for silence; measure speech")
+        raise MetricUndefinedError("PESQ is undefined for silence; measure speech")
     try:
         return float(package.pesq(_PESQ_RATE, clean, other, "wb"))
     except package.PesqError as error:
-        raise MetricUnavailableError("PESQ finds under 0.25 s, or no speech; measure speech") from error
+        raise MetricUndefinedError("PESQ finds under 0.25 s, or no speech; measure speech") from error
 
 
 def stoi(
@@ -62,21 +63,20 @@ def stoi(
 
     Raises:
         InputError: The signals break a rule of `check_pair`.
-        MetricUnavailableError: `pystoi` is not installed, or there are under 0.4 s of speech.
+        MetricUnavailableError: `pystoi` is not installed.
+        MetricUndefinedError: There are under 0.4 s of speech.
     """
     package = _package("pystoi")
     clean, other = check_pair(reference, degraded)
     if not clean.any():
-        raise MetricUnavailableError("STOI is undefined for a silent reference; measure speech")
+        raise MetricUndefinedError("STOI is undefined for a silent reference; measure speech")
     with warnings.catch_warnings():
         # pystoi warns and returns 1e-5 where it has too little speech.
         warnings.simplefilter("error", RuntimeWarning)
         try:
             return float(package.stoi(clean, other, sample_rate))
         except (RuntimeWarning, ValueError) as error:
-            raise MetricUnavailableError(
-                "STOI is undefined here; measure at least 0.4 s of speech"
-            ) from error
+            raise MetricUndefinedError("STOI is undefined here; measure at least 0.4 s of speech") from error
 
 
 def _package(name: str) -> Any:

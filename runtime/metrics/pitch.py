@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, check_pair
+from voirs_vocoder.runtime.metrics.pair import MetricUndefinedError, check_pair
 
 __all__ = ["f0_hz", "pitch_error_cents", "voicing_f1"]
 
@@ -64,12 +64,12 @@ def pitch_error_cents(
 
     Raises:
         InputError: The signals break a rule of `check_pair`.
-        MetricUnavailableError: There are under 5 such frames.
+        MetricUndefinedError: There are under 5 such frames.
     """
     clean, other = (f0_hz(signal, sample_rate) for signal in check_pair(reference, degraded))
     both = np.isfinite(clean) & np.isfinite(other)
     if np.count_nonzero(both) < _LEAST_FRAMES:
-        raise MetricUnavailableError("the pitch error needs voiced speech in both signals; measure speech")
+        raise MetricUndefinedError("the pitch error needs voiced speech in both signals; measure speech")
     cents = _CENTS_PER_OCTAVE * np.log2(other[both] / clean[both])
     return float(np.sqrt(np.mean(cents**2)))
 
@@ -86,11 +86,11 @@ def voicing_f1(
 
     Raises:
         InputError: The signals break a rule of `check_pair`.
-        MetricUnavailableError: The reference has no voiced frame.
+        MetricUndefinedError: The reference has no voiced frame.
     """
     clean, other = (np.isfinite(f0_hz(signal, sample_rate)) for signal in check_pair(reference, degraded))
     if not clean.any():
-        raise MetricUnavailableError("voicing needs voiced speech in the reference; measure speech")
+        raise MetricUndefinedError("voicing needs voiced speech in the reference; measure speech")
     right = np.count_nonzero(clean & other)
     return float(2 * right / (2 * right + np.count_nonzero(clean ^ other)))
 

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.dsp import centered_power
 from voirs_vocoder.runtime.mel import mel_spectrogram
 from voirs_vocoder.runtime.mel.convention import MelConvention
-from voirs_vocoder.runtime.metrics.pair import check_pair
+from voirs_vocoder.runtime.metrics.pair import MetricUndefinedError, check_pair
 
-__all__ = ["lsd", "mel_l1", "multi_resolution_stft"]
+__all__ = ["LEAST_SAMPLES", "lsd", "mel_l1", "multi_resolution_stft"]
 
 _LSD_N_FFT = 2048
 _LSD_HOP_LENGTH = 512
+LEAST_SAMPLES = _LSD_N_FFT // 2 + 1
+"""Fewest samples that every metric of spectra takes."""
 # Power per bin, an order below that of 16-bit rounding noise (2^-30 / 12 times the window's energy of 768: 6e-8).
 _LSD_FLOOR = 1e-8
 
@@ -40,7 +42,7 @@ def lsd(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floating[Any]
     Raises:
         InputError: The signals break a rule of `check_pair`.
     """
-    clean, other = check_pair(reference, degraded, _LSD_N_FFT // 2 + 1)
+    clean, other = check_pair(reference, degraded, LEAST_SAMPLES)
     layout = (_LSD_N_FFT, _LSD_N_FFT, _LSD_HOP_LENGTH)
     distances = [
         np.sqrt(np.mean((_log10_floored(a) - _log10_floored(b)) ** 2, axis=1))
@@ -65,9 +67,12 @@ def multi_resolution_stft(reference: NDArray[np.floating[Any]], degraded: NDArra
 
     Raises:
         InputError: The signals break a rule of `check_pair`.
+        MetricUndefinedError: The reference is silent, which spectral convergence divides by.
     """
     largest = max(n_fft for n_fft, _, _ in _RESOLUTIONS)
     clean, other = check_pair(reference, degraded, largest // 2 + 1)
+    if not clean.any():
+        raise MetricUndefinedError("the STFT distance is undefined for a silent reference; measure speech")
     return float(np.mean([_stft_distance(clean, other, *layout) for layout in _RESOLUTIONS]))
 
 

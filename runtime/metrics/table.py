@@ -5,6 +5,7 @@ A new metric is a function of this package and a row of `FIGURES`; reports, page
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.metrics.cepstral import mcd_db
 from voirs_vocoder.runtime.metrics.dnsmos import dnsmos_ovrl_lost
-from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError
+from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, MetricUndefinedError
 from voirs_vocoder.runtime.metrics.perceptual import pesq_wb, stoi
 from voirs_vocoder.runtime.metrics.pitch import pitch_error_cents, voicing_f1
 from voirs_vocoder.runtime.metrics.spectral import lsd, mel_l1, multi_resolution_stft
@@ -176,9 +177,9 @@ def figure_text(name: str, value: float | None) -> str:
 
     Args:
         name: One of `FIGURES`.
-        value: Value of the figure; None gives `-`.
+        value: Value of the figure; None and NaN give `-`.
     """
-    return "-" if value is None else format(value, FIGURES[name].form)
+    return "-" if value is None or math.isnan(value) else format(value, FIGURES[name].form)
 
 
 def tolerance_of(name: str) -> float:
@@ -213,8 +214,8 @@ def measure(
         names: Metrics to compute, from `METRICS`.
 
     Returns:
-        Value by name, in the order of `names`; None where the metric's package is not installed or the metric is
-        undefined for these signals (`MetricUnavailableError`).
+        Value by name, in the order of `names`; None where the metric's package is not installed, NaN where the metric
+        is undefined for these signals (`MetricUndefinedError`).
 
     Raises:
         InputError: A name is unknown, or the signals break a rule of `check_pair`.
@@ -226,6 +227,8 @@ def measure(
             raise InputError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
         try:
             values[name] = metric(reference, degraded, sample_rate, convention)
+        except MetricUndefinedError:
+            values[name] = math.nan
         except MetricUnavailableError:
             values[name] = None
     return values

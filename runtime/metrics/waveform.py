@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.metrics.pair import MetricUnavailableError, check_pair
+from voirs_vocoder.runtime.metrics.pair import MetricUndefinedError, check_pair
 
 __all__ = ["max_abs_error", "si_sdr_db", "snr_db"]
 
@@ -47,11 +47,11 @@ def si_sdr_db(reference: NDArray[np.floating[Any]], degraded: NDArray[np.floatin
 
     Raises:
         InputError: The signals break a rule of `check_pair`.
-        MetricUnavailableError: One of them is silent.
+        MetricUndefinedError: One of them is silent.
     """
     clean, other = check_pair(reference, degraded)
     if not clean.any() or not other.any():
-        raise MetricUnavailableError("SI-SDR is undefined for silence; measure speech")
+        raise MetricUndefinedError("SI-SDR is undefined for silence; measure speech")
     target = clean * (np.dot(other, clean) / np.dot(clean, clean))
     with np.errstate(divide="ignore"):
         return float(10.0 * np.log10(np.sum(target**2) / np.sum((target - other) ** 2)))

@@ -64,11 +64,17 @@ def test_the_same_folder_gives_the_same_segments(tmp_path):
     assert first.recordings == second.recordings
 
 
-def test_short_recordings_are_left_out_and_not_listed(tmp_path):
+def test_short_recordings_are_left_out_and_named(tmp_path, caplog):
     write_mel(tmp_path / "long.npy", 40)
     write_mel(tmp_path / "short.npy", 19)
-    chosen = calibration_set_from_folder(tmp_path, CONVENTION, segment_frames=20)
+    soundfile.write(tmp_path / "tiny.wav", np.zeros(10), CONVENTION.sample_rate)
+    with caplog.at_level("WARNING"):
+        chosen = calibration_set_from_folder(tmp_path, CONVENTION, segment_frames=20)
     assert [entry.name for entry in chosen.recordings] == ["long.npy"]
+    left_out = [record.getMessage() for record in caplog.records]
+    assert len(left_out) == 2
+    assert left_out[0].startswith("short.npy: left out of calibration, since it is shorter than 20 frames")
+    assert left_out[1].startswith("tiny.wav: left out of calibration")
 
 
 def test_only_short_recordings_are_refused_with_the_longest(tmp_path):

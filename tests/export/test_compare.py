@@ -1,6 +1,7 @@
 """`compare`: files, folders and backends, aligned or refused, with thresholds that can fail."""
 
 import json
+import re
 import shutil
 
 import msgspec
@@ -140,3 +141,57 @@ def test_errors_of_two_graphs_may_add_up(tiny_artifact):
     assert gate.limit == 30.0
     (gate,) = consistency_gates(manifest, ("int8", "cpu"), ("int8", "tensorrt"))
     assert gate.limit == pytest.approx(-10 * np.log10(10**-2.2 + 10**-1.8), abs=0.05)
+
+
+def test_a_silent_recording_is_named_and_the_means_are_those_of_the_others(tmp_path):
+    from voirs_vocoder.export.validation.compare import compare_recordings
+
+    for side, level in (("left", 1.0), ("right", 0.9)):
+        (tmp_path / side).mkdir()
+        write(tmp_path / side / "a.wav", level * speech_like())
+        write(tmp_path / side / "b.wav", level * speech_like(seed=1))
+        write(tmp_path / side / "silent.wav", np.zeros(RATE, np.float32))
+    report = compare_recordings(tmp_path / "left", tmp_path / "right")
+    figures = report.comparisons[0].figures
+    assert 0 < figures["multi_resolution_stft"] < 1
+    assert figures["si_sdr_db"] > 50
+    # The others are noise, which has no pitch.
+    assert [note.split(":")[0] for note in report.notes if "M-STFT" in note] == ["silent.wav"]
+    assert "SI-SDR dB" in report.notes[-1]
+
+
+def test_a_limit_of_a_figure_that_is_undefined_for_most_recordings_is_missed(tmp_path):
+    for side in ("left", "right"):
+        (tmp_path / side).mkdir()
+        write(tmp_path / side / "a.wav", speech_like())
+        write(tmp_path / side / "b.wav", np.zeros(RATE, np.float32))
+        write(tmp_path / side / "c.wav", np.zeros(RATE, np.float32))
+    result = run(tmp_path / "left", tmp_path / "right", "--at-most", "multi_resolution_stft=1")
+    assert result.exit_code == 1
+    assert "undefined for more than half of the recordings" in result.output
+
+
+def test_recordings_too_short_or_too_long_to_measure_are_refused_by_name(tmp_path):
+    short = write(tmp_path / "short.wav", np.zeros(1024, np.float32))
+    long = tmp_path / "long.flac"
+    soundfile.write(long, np.zeros(8000 * 601, np.float32), 8000)
+    for path, words in (
+        (short, r"short\.wav: comparing takes at least 1025"),
+        (long, r"long\.flac: longer than 600 s"),
+    ):
+        result = run(path, path)
+        assert result.exit_code == 2
+        assert re.search(words, result.stderr)
+
+
+def test_hidden_files_and_folders_beside_the_recordings_are_passed_over(tmp_path):
+    for side in ("left", "right"):
+        (tmp_path / side).mkdir()
+        write(tmp_path / side / "a.wav", speech_like())
+        (tmp_path / side / "._a.wav").write_bytes(b"AppleDouble")
+        (tmp_path / side / "b.wav").mkdir()
+    assert run(tmp_path / "left", tmp_path / "right").exit_code == 0
+    (tmp_path / "left" / "c.wav").symlink_to("nothing.wav")
+    result = run(tmp_path / "left", tmp_path / "right")
+    assert result.exit_code == 2
+    assert "c.wav: no such file" in result.stderr

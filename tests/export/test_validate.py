@@ -2,16 +2,18 @@
 
 import json
 import re
+import shutil
 
 import msgspec
 import numpy as np
 import onnx
 import pytest
+import soundfile
 
 from voirs_vocoder.export.artifact.writer import file_entry, locked_artifact, replace_manifest
 from voirs_vocoder.export.precisions import get_precision, precision_names
 from voirs_vocoder.export.validation.gates import gates_of, judged
-from voirs_vocoder.export.validation.report import REPORT_PATH, report_table
+from voirs_vocoder.export.validation.report import REPORT_PATH, encode_report, report_table
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact, InputError
 from voirs_vocoder.runtime.artifact.manifest import Diffusion
@@ -170,3 +172,42 @@ def test_the_readme_of_export_states_the_gates(repository_root):
         for name in precision_names()
         for target, gates in get_precision(name).gates.items()
     }
+
+
+def test_recordings_that_cannot_be_judged_are_named_and_the_others_are(
+    tiny_artifact, sample_recordings, tmp_path, caplog
+):
+    for number, path in enumerate(sample_recordings[:2]):
+        shutil.copy(path, tmp_path / f"{number}{path.suffix}")
+    soundfile.write(tmp_path / "silent.wav", np.zeros(8000), 8000)
+    soundfile.write(tmp_path / "short.wav", np.zeros(100), 8000)
+    with caplog.at_level("WARNING"):
+        report = validate_artifact(tiny_artifact, tmp_path, providers=["cpu"])
+    assert "short.wav: left out" in caplog.text
+    assert [recording.name for recording in report.recordings][-1] == "silent.wav"
+    (note,) = report.notes
+    assert note.startswith("silent.wav: PESQ")
+    for row in report.rows:
+        assert row.figures["pesq_wb"] is not None
+        assert row.figures["multi_resolution_stft"] < 100
+        assert row.verdict != "not run"
+    assert json.loads(encode_report(report))["notes"] == [note]
+
+
+def test_a_gate_fails_where_most_recordings_cannot_be_judged(tiny_artifact, sample_recordings, tmp_path):
+    shutil.copy(sample_recordings[0], tmp_path)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, np.zeros(8000), 8000)
+    report = validate_artifact(tiny_artifact, tmp_path, providers=["cpu"])
+    (row,) = [row for row in report.rows if row.graph == "int8.cpu"]
+    results = {result.gate.figure: result for result in row.gates}
+    assert results["pesq_lost"].status == "failed"
+    assert results["pesq_lost"].measured is None
+    assert row.verdict == "failed"
+
+
+def test_a_folder_of_recordings_that_are_too_short_is_refused(tiny_artifact, tmp_path):
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, np.zeros(1000), 8000)
+    with pytest.raises(InputError, match=r"2 of 2 are shorter \(a\.wav, b\.wav\)"):
+        validate_artifact(tiny_artifact, tmp_path)

@@ -169,3 +169,12 @@ def test_unusable_signals_are_refused(speech):
     ):
         with pytest.raises(InputError, match=message):
             metrics.lsd(reference, degraded)
+
+
+def test_what_is_undefined_is_nan_and_not_as_what_is_not_installed(speech):
+    silence = np.zeros_like(speech)
+    values = measure(silence, speech, RATE, HIFIGAN, ("multi_resolution_stft", "si_sdr_db", "snr_db"))
+    assert np.isnan(values["multi_resolution_stft"])
+    assert np.isnan(values["si_sdr_db"])
+    assert values["snr_db"] == -np.inf
+    assert figure_text("si_sdr_db", values["si_sdr_db"]) == figure_text("si_sdr_db", None) == "-"

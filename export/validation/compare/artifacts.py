@@ -14,6 +14,7 @@ from voirs_vocoder.export.validation.candidates import Candidate, cpu_candidates
 from voirs_vocoder.export.validation.compare.report import CompareReport, Comparison, comparison_of
 from voirs_vocoder.export.validation.compare.thresholds import consistency_gates
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
+from voirs_vocoder.export.validation.means import undefined_lines
 from voirs_vocoder.export.validation.report import RecordingFigures
 from voirs_vocoder.export.validation.speech import Speech, load_speech, speech_recordings
 from voirs_vocoder.runtime import Artifact
@@ -90,7 +91,12 @@ def compare_artifacts(
     for number, pair in enumerate(pairs):
         progress(f"{pair.degraded.title} against {pair.reference.title}", number, len(pairs))
         comparisons.append(_comparison(pair, utterances, kept_audio, manifest, thresholds, pesq))
-    return CompareReport(kind="artifacts", comparisons=tuple(comparisons), rtf=rtf)
+    notes = dict.fromkeys(
+        line
+        for comparison in comparisons
+        for line in undefined_lines({entry.recording: entry.figures for entry in comparison.recordings})
+    )
+    return CompareReport(kind="artifacts", comparisons=tuple(comparisons), rtf=rtf, notes=tuple(notes))
 
 
 def _require_alike(manifests: Sequence[Manifest]) -> None:

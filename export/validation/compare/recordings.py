@@ -9,11 +9,13 @@ from voirs_vocoder.export.precisions import Gate
 from voirs_vocoder.export.validation.compare.alignment import Aligned, aligned
 from voirs_vocoder.export.validation.compare.report import CompareReport, comparison_of
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
+from voirs_vocoder.export.validation.means import undefined_lines
 from voirs_vocoder.export.validation.report import RecordingFigures
+from voirs_vocoder.export.validation.speech import LONGEST_S
 from voirs_vocoder.runtime.audio import read_mono, recordings_in
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
-from voirs_vocoder.runtime.metrics import METRICS, measure
+from voirs_vocoder.runtime.metrics import LEAST_SAMPLES, METRICS, measure
 from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["compare_recordings"]
@@ -45,18 +47,26 @@ def compare_recordings(
         progress: Receives the number of pairs that are done.
 
     Raises:
-        InputError: One is a file and the other a folder, no name is shared, or a pair cannot be compared.
+        InputError: One is a file and the other a folder, no name is shared, a recording is longer than 10 minutes, or a
+            pair cannot be compared.
     """
     pairs, notes = _pairs(reference, degraded)
     found = []
     for number, (clean, other) in enumerate(pairs):
         progress(clean.name, number, len(pairs))
-        pair = aligned(clean.stem, read_mono(clean), read_mono(other), align=align)
+        pair = aligned(
+            clean.stem, *(read_mono(path, longest_s=LONGEST_S) for path in (clean, other)), align=align
+        )
+        if pair.reference.size < LEAST_SAMPLES:
+            raise InputError(
+                f"{clean}: comparing takes at least {LEAST_SAMPLES} samples, got {pair.reference.size}; leave it out"
+            )
         notes.extend(pair.notes)
         found.append(RecordingFigures(recording=clean.name, figures=_figures(pair)))
         if kept_audio is not None:
             kept_audio.keep_recording(clean.name, pair.reference, pair.sample_rate)
             kept_audio.keep(clean.name, str(degraded), pair.degraded)
+    notes.extend(undefined_lines({entry.recording: entry.figures for entry in found}))
     comparison = comparison_of(str(reference), str(degraded), found, thresholds)
     return CompareReport(
         kind="folders" if reference.is_dir() else "files", comparisons=(comparison,), notes=tuple(notes)

@@ -9,8 +9,8 @@ import msgspec
 
 from voirs_vocoder.export.precisions import Gate
 from voirs_vocoder.export.validation.gates import GateResult, Status, gate_text, judged, verdict_of
+from voirs_vocoder.export.validation.means import mean_figures, too_seldom_defined
 from voirs_vocoder.export.validation.report import RecordingFigures
-from voirs_vocoder.export.validation.speech import mean_figures
 from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
@@ -27,7 +27,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         reference: Name of the signal that counts as correct.
         degraded: Name of the signal that is judged.
-        figures: Means over the recordings, but `max_abs_error` the largest; None where nothing could measure one.
+        figures: Means over the recordings for which each is defined, but `max_abs_error` the largest; None where
+            nothing could measure one, or one is undefined for more than half of the recordings.
         gates: Results of the limits.
         recordings: Figures of each recording.
     """
@@ -51,7 +52,7 @@ class CompareReport(msgspec.Struct, frozen=True, kw_only=True):
         kind: Kind of the things that were compared.
         comparisons: Comparisons in the order of the table.
         rtf: Title of each candidate of an artifact to its seconds of compute per second of audio, over all recordings.
-        notes: Recordings that were aligned, cut or left out, a line each.
+        notes: Recordings that were aligned, cut, or left out of some or all means, a line each.
     """
 
     kind: Literal["files", "folders", "artifacts"]
@@ -79,7 +80,7 @@ def comparison_of(
         reference=reference,
         degraded=degraded,
         figures=figures,
-        gates=judged(gates, figures),
+        gates=judged(gates, figures, too_seldom_defined(rows)),
         recordings=tuple(recordings),
     )
 
