@@ -49,7 +49,8 @@ class TorchSession:
         """Run the module without gradients; see `Session.run`."""
         with torch.inference_mode():
             arguments = (
-                torch.from_numpy(inputs[tensor.name]).to(self._device) for tensor in self._spec.inputs
+                torch.from_numpy(_writable(inputs[tensor.name])).to(self._device)
+                for tensor in self._spec.inputs
             )
             result = self._spec.module(*arguments)
         outputs = [result] if isinstance(result, torch.Tensor) else list(result)
@@ -68,6 +69,11 @@ class TorchSession:
 
     def close(self) -> None:
         """Do nothing: the module belongs to the caller."""
+
+
+def _writable(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The array, or a copy of a read-only one, which PyTorch warns of."""
+    return values if values.flags.writeable else values.copy()
 
 
 def torch_vocoder(family: str, model: VocoderModule) -> Vocoder:
