@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,7 @@ class TrainingFolder:
             return None
         try:
             state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        except Exception as error:  # a damaged file makes torch raise any exception
             raise ReferenceModelError(
                 f"{self._state}: the state of the training is damaged ({type(error).__name__}); "
                 "delete it to begin again"
