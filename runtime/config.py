@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from voirs_vocoder.runtime.drivers.settings import (
@@ -56,6 +57,8 @@ class SessionConfig:
             PyTorch: while kernels are recorded, no other thread may allocate memory on a GPU.
         tf32: Whether the provider `cuda` may round the factors of FP32 graphs to TF32, which has 10 bits of mantissa
             and is faster. False computes in FP32; providers without TF32 refuse True.
+        gpu_tuning: File of the fastest choices per shape on this kind of GPU, which `voirs-vocoder tune --only gpu`
+            writes, for the provider `cuda`; None takes the defaults.
         device: Index of the GPU, at least 0; ignored on a CPU.
         batching: How `vocode_batch` runs utterances: `together` in the artifact's batch graph, or `alone`, one after
             the other. `auto` uses what is faster: `alone` on a CPU, where a run of eight utterances takes as long as
@@ -82,6 +85,7 @@ class SessionConfig:
     device_budget_bytes: int = 1 << 30
     cuda_graphs: bool = True
     tf32: bool = False
+    gpu_tuning: Path | str | None = None
     device: int = 0
     batching: Batching = "auto"
     buckets: tuple[int, ...] | None = None

@@ -31,6 +31,7 @@ __all__ = [
     "dither_option",
     "effects_option",
     "force_option",
+    "gpu_tuning_option",
     "json_file_option",
     "json_flag",
     "precision_option",
@@ -310,6 +311,11 @@ def tf32_option(function: _Function) -> _Function:
         group=MODEL,
         help="Let the GPU round the factors of FP32 graphs to TF32, which is faster; other providers refuse it.",
     )(function)
+
+
+def gpu_tuning_option(help_text: str) -> _Decorator:
+    """`--gpu-tuning FILE`."""
+    return option("--gpu-tuning", metavar="FILE", type=_PATH, group=MODEL, help=help_text)
 
 
 def warm_option(function: _Function) -> _Function:

@@ -108,6 +108,7 @@ _STREAM = "Stream"
 @options.precision_option
 @options.threads_option
 @options.tf32_option
+@options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
 @vocoding_options
 def command(
     root: Path,
@@ -126,6 +127,7 @@ def command(
     precision: str,
     threads: int | None,
     tf32: bool,
+    gpu_tuning: Path | None,
     **settings: Any,
 ) -> None:
     """Turn IN into audio with the artifact DIR, chunk by chunk, as it arrives.
@@ -160,7 +162,7 @@ def command(
             root,
             provider=provider,
             precision=precision,
-            session=SessionConfig(threads=threads, tf32=tf32),
+            session=SessionConfig(threads=threads, tf32=tf32, gpu_tuning=gpu_tuning),
         ) as vocoder,
         vocoder.open_stream(config, streaming) as stream,
         contextlib.ExitStack() as sinks,

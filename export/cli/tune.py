@@ -25,6 +25,7 @@ __all__ = ["command"]
 
 SAMPLER = "sampler"
 LOOK_AHEAD = "look-ahead"
+GPU = "gpu"
 
 
 @click.command(
@@ -34,29 +35,37 @@ LOOK_AHEAD = "look-ahead"
     examples=(
         "voirs-vocoder tune diffwave --speech speech/held-out",
         "voirs-vocoder tune hifigan-v2 --speech speech/held-out --only look-ahead --threads 1",
+        "voirs-vocoder tune hifigan-v2 --only gpu --precision fp16",
     ),
 )
 @options.artifact_argument
-@options.speech_option(required=True, help_text="Folder of recordings, none of which INT8 was calibrated on.")
+@options.speech_option(
+    required=False,
+    help_text="Folder of recordings, none of which INT8 was calibrated on. All but --only gpu need it.",
+)
 @options.recordings_options
 @option(
     "--only",
-    type=click.Choice((SAMPLER, LOOK_AHEAD)),
-    show_default="everything that the model has",
+    type=click.Choice((SAMPLER, LOOK_AHEAD, GPU)),
+    show_default="sampler and look-ahead, as far as the model has them",
     help="Setting to tune.",
+)
+@options.gpu_tuning_option(
+    "File for what --only gpu measures, beside what it holds for other models and GPUs."
 )
 @options.precision_option
 @options.threads_option
 @options.json_file_option
 def command(
     root: Path,
-    speech: Path,
+    speech: Path | None,
     only: str | None,
+    gpu_tuning: Path | None,
     precision: Precision,
     threads: int | None,
     json_file: Path | None,
 ) -> None:
-    """Measure settings of the artifact DIR on recordings, and make the best ones its defaults.
+    """Measure settings of the artifact DIR, and make the best ones its defaults.
 
     sampler, of a diffusion model: PESQ, STOI, LSD and real-time factor of every sampler with several numbers of steps.
     The cheapest setting whose PESQ and STOI are nearly those of the best becomes the default of `vocode`.
@@ -65,10 +74,22 @@ def command(
     that await fewer frames than the model depends on. The least look-ahead that keeps nearly the whole PESQ becomes
     what `stream --low-latency` awaits.
 
-    Tables and plots are kept in the artifact, under validation.
+    gpu: how the provider cuda computes every shape fastest on this GPU. The choices are kept in a file of this machine,
+    which `vocode` and `stream` use with --gpu-tuning.
+
+    Tables and plots of the others are kept in the artifact, under validation.
     """
     if json_file is not None:
         require_writable_file(json_file)
+    if only == GPU:
+        gpu_report = _tune_gpu(root, precision, gpu_tuning)
+        if json_file is not None:
+            write_whole(json_file, indented_json({GPU: gpu_report}))
+        return
+    if speech is None:
+        raise click.UsageError("Missing option '--speech'.")
+    if gpu_tuning is not None:
+        raise click.UsageError("--gpu-tuning is for --only gpu; leave it out")
     chosen = _applicable(root, Artifact.open(root).manifest, only)
     reports = {name: _TUNERS[name](root, speech, precision, threads) for name in chosen}
     if json_file is not None:
@@ -133,6 +154,20 @@ def _tune_look_ahead(root: Path, speech: Path, precision: Precision, threads: in
     click.echo(
         f"\n{report.recordings} recordings, {report.speech_s:.1f} s, chunks of {report.chunk_frames} frame. Low "
         f"latency now awaits {chosen} frames; plot: {click.format_filename(root / LOOK_AHEAD_PLOT_PATH)}"
+    )
+    return report
+
+
+def _tune_gpu(root: Path, precision: Precision, file: Path | None) -> msgspec.Struct:
+    from voirs_vocoder.export.tuning.gpu import default_tuning_file, gpu_table, record_gpu_tuning, tune_gpu
+
+    path = file or default_tuning_file()
+    with ConsoleProgress() as progress:
+        report = tune_gpu(root, precision, progress=progress)
+    record_gpu_tuning(path, report)
+    print_table(gpu_table(report))
+    click.echo(
+        f"\n{report.device}, {report.backend}. Use the choices with --gpu-tuning {click.format_filename(path)}"
     )
     return report
 

@@ -68,6 +68,7 @@ _DITHER_SEED = 0
 @options.threads_option
 @options.warm_option
 @options.tf32_option
+@options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
 @window_options
 @option(
     "--mel-convention",
@@ -90,6 +91,7 @@ def command(
     threads: int | None,
     warm: bool,
     tf32: bool,
+    gpu_tuning: Path | None,
     window_frames: int | None,
     mel_convention: str | None,
     quality: QualityLevel | None,
@@ -107,11 +109,11 @@ def command(
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
     source = _WatchedSource(mel_source(source_file, convention))
-    session = SessionConfig(threads=threads, warm=warm, tf32=tf32)
+    session = SessionConfig(threads=threads, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning)
     if quality is not None or performance is not None:
         refuse_contradictions(click.get_current_context(), quality, performance)
         plan = quality_plan(artifact, quality or "high", performance or "balanced", provider)
-        session = dataclasses.replace(plan.session, warm=warm, tf32=tf32)
+        session = dataclasses.replace(plan.session, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning)
         if quality is not None:
             precision = plan.precision
             settings |= {"sampler": plan.sampler, "steps": plan.steps}

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from voirs_vocoder.runtime.artifact.manifest import STREAM_ROLES, GraphEntry
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
-from voirs_vocoder.runtime.providers.device_memory import CPU_DEVICE, Device
+from voirs_vocoder.runtime.providers.cuda_tuning import (
+    CudaOptions,
+    default_cuda_options,
+    ort_cuda_options,
+    read_cuda_tuning,
+)
+from voirs_vocoder.runtime.providers.device_memory import CPU_DEVICE, Device, device_name
 from voirs_vocoder.runtime.providers.ort_library import (
     CPU_EXECUTION,
     Execution,
@@ -22,37 +29,20 @@ from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.providers.shaped_session import FixedDimensions, ShapedSession
 
-__all__ = ["CUDA", "cuda_options", "open_shaped"]
+__all__ = ["CUDA", "open_shaped"]
 
 _CUDA_EXECUTION = Execution("cuda", "CUDAExecutionProvider", "cuda")
 # The shape that a graph is prepared for when it is loaded: the shortest bucket, or a usual chunk of a stream.
 _FIRST_FRAMES, _FIRST_STREAM_FRAMES = 32, 16
 
 
-def cuda_options(entry: GraphEntry, config: SessionConfig) -> dict[str, str]:
-    """Options of the CUDA provider: measured on an H200 with onnxruntime 1.31.1 and cuDNN 9.19 (`make gpu`).
-
-    The heuristic choice of algorithms was never slower than the exhaustive search, which takes seconds per shape and
-    chose kernels ten times as slow in FP16. Channels-last tensors halve the time of FP16 graphs, whose few FP32 parts
-    then need TF32, since cuDNN has slow kernels only for channels-last FP32; FP32 graphs keep the channels first.
-
-    Args:
-        entry: Manifest entry of the graph.
-        config: Device and precision of the session.
-    """
-    half = entry.precision != "fp32"
-    return {
-        "device_id": str(config.device),
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "prefer_nhwc": str(int(half)),
-        "use_tf32": str(int(half or config.tf32)),
-        "enable_cuda_graph": str(int(config.cuda_graphs)),
-        "arena_extend_strategy": "kSameAsRequested",
-    }
-
-
 def open_shaped(
-    graph: bytes, entry: GraphEntry, config: SessionConfig, hop_length: int, provider: str = "cuda"
+    graph: bytes,
+    entry: GraphEntry,
+    config: SessionConfig,
+    hop_length: int,
+    provider: str = "cuda",
+    options: CudaOptions | None = None,
 ) -> ShapedSession:
     """Make a session that prepares a graph for each set of input shapes, when it first comes.
 
@@ -62,23 +52,37 @@ def open_shaped(
         config: Device, memory and precision of the session.
         hop_length: Audio samples per mel frame.
         provider: `cuda`; or `cpu`, on which nothing is gained, to try the mechanism without a GPU.
+        options: How every shape is computed; None takes what `SessionConfig.gpu_tuning` has for a shape, and the
+            defaults for one that it lacks.
 
     Raises:
+        InputError: `SessionConfig.gpu_tuning` is no file of choices.
         ProviderError: The provider cannot run on this machine.
     """
     on_cpu = provider == CPU_EXECUTION.provider
     execution = CPU_EXECUTION if on_cpu else _CUDA_EXECUTION
     ort = require_ort(execution)
+    device = CPU_DEVICE if on_cpu else Device(provider, config.device, has_own_thread=True)
+    tuned: Mapping[frozenset[tuple[str, int]], CudaOptions] = {}
+    if options is None and config.gpu_tuning is not None:
+        tuned = read_cuda_tuning(config.gpu_tuning).choices(
+            entry.file.sha256, device_name(device), f"onnxruntime {ort.__version__}", tf32=config.tf32
+        )
+    usual = options or default_cuda_options(entry.precision, cuda_graphs=config.cuda_graphs)
 
     def open_fixed(dimensions: FixedDimensions) -> Any:
-        options = session_options(ort, execution, config)
-        for name, size in dimensions.items():
-            options.add_free_dimension_override_by_name(name, size)
-        return load_session(
-            ort, graph, entry, execution, options, {} if on_cpu else cuda_options(entry, config)
+        chosen = ort_cuda_options(
+            tuned.get(frozenset(dimensions.items()), usual),
+            entry.precision,
+            device=config.device,
+            tf32=config.tf32,
+            cuda_graphs=config.cuda_graphs,
         )
+        settings = session_options(ort, execution, config)
+        for name, size in dimensions.items():
+            settings.add_free_dimension_override_by_name(name, size)
+        return load_session(ort, graph, entry, execution, settings, {} if on_cpu else chosen)
 
-    device = CPU_DEVICE if on_cpu else Device(provider, config.device, has_own_thread=True)
     return ShapedSession(ort, provider, entry, hop_length, device, open_fixed, config.device_budget_bytes)
 
 

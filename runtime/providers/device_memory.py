@@ -20,6 +20,7 @@ __all__ = [
     "Device",
     "DeviceTensor",
     "copy_between",
+    "device_name",
     "free_bytes",
     "free_bytes_of_gpu",
     "is_working",
@@ -30,6 +31,7 @@ __all__ = [
 _RUNTIMES = ("libcudart.so.13", "libcudart.so.12")
 # Smaller arrays share their pages with others, and are copied as fast without.
 _LEAST_LOCKED_BYTES = 1 << 16
+_NAME_BYTES = 96
 _ANY_DIRECTION = 4  # cudaMemcpyDefault: the CUDA runtime finds host and device by the addresses
 
 
@@ -166,6 +168,35 @@ def copy_between(pairs: Iterable[tuple[DeviceTensor, DeviceTensor]]) -> None:
     if pending:
         # Unlike the others, a copy within a device may be under way when the call returns.
         _require(_cuda_runtime().cudaStreamSynchronize(None), "wait for a copy")
+
+
+def device_name(device: Device) -> str:
+    """Name of a GPU, such as `NVIDIA L4`; `cpu` for host memory.
+
+    Args:
+        device: The device.
+
+    Raises:
+        ProviderError: The driver does not load, or knows no such GPU.
+    """
+    if device.kind == "cpu":
+        return device.kind
+    text, handle = ctypes.create_string_buffer(_NAME_BYTES), ctypes.c_int()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise ProviderError(
+            f"the NVIDIA driver must load, got {error}; install the driver, or use provider cpu"
+        ) from error
+    if (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(handle), device.index)
+        or driver.cuDeviceGetName(text, _NAME_BYTES, handle)
+    ):
+        raise ProviderError(
+            f"device must be a GPU that the driver knows, got {device.index}; choose another one"
+        )
+    return text.value.decode("utf-8", "replace")
 
 
 def free_bytes(device: Device) -> int | None:
