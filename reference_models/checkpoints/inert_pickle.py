@@ -19,6 +19,7 @@ __all__ = ["Forgotten", "Maker", "Shell", "load_inert", "shown"]
 MAX_PICKLE_BYTES = 64 << 20
 _MAX_OPCODES = 2_000_000
 _MAX_SHOWN = 80
+_MAX_ARGUMENTS = 16
 
 
 class Shell:
@@ -234,4 +235,7 @@ class _Machine:
 def _made(maker: object, arguments: Any) -> object:
     if not isinstance(maker, Maker):
         raise CheckpointError(f"refused, the pickle calls what is no function ({shown(maker)})")
+    # A pickle can name the same long arguments any number of times.
+    if len(arguments) > _MAX_ARGUMENTS:
+        raise CheckpointError(f"refused, the pickle calls a function with {len(arguments)} arguments")
     return maker.make(*arguments)

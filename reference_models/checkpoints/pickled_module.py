@@ -34,6 +34,8 @@ __all__ = ["ModuleShell", "unpickle_modules"]
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_DEPTH = 32
 _MAX_AXES = 8
+# The pairs of one list can become any number of dictionaries.
+_MAX_PAIRS = 1 << 20
 _MAX_NUMBER = 1 << 40
 _MAX_NAME = 256
 _MAX_LISTED = 4
@@ -263,6 +265,7 @@ class _Names:
 
     def __init__(self, classes: frozenset[str] | None) -> None:
         self.storages: dict[str, _Storage] = {}
+        self._pairs = 0
         self._shells = frozenset() if classes is None else classes.union(_SHELLS)
 
     def load(self, stream: io.BytesIO) -> object:
@@ -274,6 +277,8 @@ class _Names:
             return Maker(lambda *_: ModuleShell())
         if module in ("torch", "torch.cuda") and name in _STORAGES:
             return _StorageType(_STORAGES[name])
+        if full == "collections.OrderedDict":
+            return Maker(self._dictionary)
         if full in _MAKERS:
             return _MAKERS[full]
         if full in _BESIDE or module == "numpy.dtypes":
@@ -284,6 +289,15 @@ class _Names:
             f"refused, since loading it would execute code or build foreign objects (class {shown(full)}); save the "
             "state dict alone, best as safetensors"
         )
+
+    def _dictionary(self, pairs: Any = ()) -> dict[Any, object]:
+        """An ordered dictionary, whose entries Python 2 gives as a list of pairs."""
+        self._pairs += len(pairs)
+        if self._pairs > _MAX_PAIRS:
+            raise CheckpointError(
+                f"refused, dictionaries of more than {_MAX_PAIRS} pairs; save the weights again"
+            )
+        return {key: value for key, value in pairs if isinstance(key, str | int)}
 
     def _stored(self, pid: object) -> object:
         """A storage by its key; older streams also name a module's class here, with its source code beside it."""
@@ -306,11 +320,12 @@ class _Names:
 
 
 def _view(storage: object, offset: Any, shape: Any, strides: Any, *_: object) -> _View:
-    numbers = (offset, *shape, *strides)
     if (
         not isinstance(storage, _Storage)
         or not len(shape) == len(strides) <= _MAX_AXES
-        or not all(isinstance(number, int) and 0 <= number < _MAX_NUMBER for number in numbers)
+        or not all(
+            isinstance(number, int) and 0 <= number < _MAX_NUMBER for number in (offset, *shape, *strides)
+        )
         or math.prod(shape) > storage.elements
     ):
         raise CheckpointError(
@@ -323,13 +338,7 @@ def _first(data: object, *_: object) -> object:
     return data
 
 
-def _dictionary(pairs: Any = ()) -> dict[Any, object]:
-    """An ordered dictionary; the older protocols of pickle give its entries as a list of pairs."""
-    return {key: value for key, value in pairs if isinstance(key, str | int)}
-
-
 _MAKERS: Mapping[str, Maker] = {
-    "collections.OrderedDict": Maker(_dictionary),
     "collections.defaultdict": Maker(lambda *_: {}),
     "builtins.set": Maker(lambda *_: []),
     "__builtin__.set": Maker(lambda *_: []),

@@ -44,21 +44,21 @@ def find_state_dict(loaded: object, weights_keys: tuple[str, ...]) -> tuple[Mapp
         CheckpointError: The checkpoint holds no state dict, or several.
     """
     place: list[str] = []
+    unused = None
     for _ in range(_MAX_LEVELS):
         loaded = _opened(loaded)
         if not isinstance(loaded, dict) or not loaded:
             raise CheckpointError(f"a checkpoint must hold a state dict, got {type(loaded).__name__}")
         strangers = [name for name, value in loaded.items() if not isinstance(value, Tensor)]
         if not strangers:
-            return loaded, _remark(place, weights_keys)
+            return loaded, unused or _remark(place, weights_keys)
         key = next((key for key in weights_keys if _is_container(loaded.get(key))), None)
         if key is not None and not place:
             averaged = [other for other in _state_dicts(loaded) if other[0] != key and _is_averaged(other)]
             if averaged:
-                weights, _ = find_state_dict(loaded[key], weights_keys)
-                return weights, (
-                    f"took the weights under {shown(key)!r}; the averaged (EMA) ones under "
-                    f"{_path(averaged[0])} were not used: save those alone to export them"
+                unused = (
+                    f"took the weights under {shown(key)!r}; the averaged (EMA) ones under {_path(averaged[0])} were "
+                    "not used: save those alone to export them"
                 )
         if key is None:
             found = list(_state_dicts(loaded))

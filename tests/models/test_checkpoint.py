@@ -323,6 +323,14 @@ def test_the_weights_are_found_in_what_a_training_saved(tmp_path, tiny_model, ti
         assert torch.equal(tensor, tiny_state[name]), name
 
 
+def test_a_checkpoint_that_contains_itself_is_refused(tmp_path):
+    training = {"ema": {"a.b": torch.ones(1)}}
+    training["generator"] = training
+    (tmp_path / "checkpoint").write_bytes(serialized(training))
+    with pytest.raises(CheckpointError, match="levels deep"):
+        read_checkpoint(tmp_path / "checkpoint", weights_keys=("generator",))
+
+
 def test_several_state_dicts_are_not_chosen_from(tmp_path, tiny_state):
     path = tmp_path / "checkpoint"
     path.write_bytes(serialized({"ema": tiny_state, "net": prefixed("", tiny_state)}))

@@ -141,6 +141,20 @@ def test_a_key_of_nested_tuples_is_not_hashed():
     assert unpickle_modules(pickled(b"}", nested, b"K\x01s"), CLASSES) == {}
 
 
+def test_dictionaries_of_python_2_are_read():
+    stream = pickled(b"ccollections\nOrderedDict\n]X\x01\x00\x00\x00aK\x07\x86a\x85R")
+    assert unpickle_modules(stream, CLASSES) == {"a": 7}
+
+
+@pytest.mark.parametrize("name", [b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n"])
+def test_long_arguments_that_are_named_many_times_are_refused(name):
+    # The same list of 100,000 pairs, and the call with it, 20,000 times.
+    pairs = b"](" + b"h\x01" * 100_000 + b"e"
+    stream = pickled(b"K\x01K\x02\x86q\x010", pairs, b"q\x020", (name + b"h\x02\x85R0") * 20_000, b"N")
+    with pytest.raises(CheckpointError):
+        unpickle_modules(stream, CLASSES)
+
+
 @pytest.mark.parametrize("target", [b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n"])
 def test_attributes_that_a_pickle_sets_change_nothing(target):
     unpickle_modules(pickled(target, b"N}X\x0c\x00\x00\x00__defaults__)s\x86b"), CLASSES)
