@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import click
 
+from voirs_vocoder.export.cli.failure import with_flags
+
 __all__ = ["console_messages", "print_table"]
 
 _WIDTH = 100
@@ -32,7 +34,9 @@ def console_messages() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *where: object, **more: object) -> None:
         """Show a warning of ours, once, though what it is about may be read twice."""
         del where, more
-        text = " ".join(str(message).split())
+        context = click.get_current_context(silent=True)
+        command = None if context is None else context.command
+        text = with_flags(" ".join(str(message).split()), command)
         if category.__module__.startswith("voirs_vocoder.") and text not in shown:
             shown.add(text)
             click.echo(f"warning: {text}", err=True)

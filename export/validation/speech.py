@@ -22,6 +22,7 @@ LONGEST_S = 600.0
 """Longest recording that is measured, in seconds: metrics hold a recording as a whole, several times over."""
 
 _MOST_NAMED = 5
+_LEAST_PEAK = 2.0**-15  # one step of 16 bits
 _LOG = logging.getLogger(__name__)
 
 
@@ -41,7 +42,7 @@ class Speech:
 
 
 def load_speech(folder: Path, manifest: Manifest) -> list[Speech]:
-    """The recordings of a folder, sorted by name. One that is too short to measure is left out, with a warning.
+    """The recordings of a folder, sorted by name. One that is silent or too short is left out, with a warning.
 
     Args:
         folder: Folder of recordings.
@@ -49,25 +50,28 @@ def load_speech(folder: Path, manifest: Manifest) -> list[Speech]:
 
     Raises:
         InputError: There is no such folder, it contains no recordings, INT8 was calibrated on one of them, which would
-            flatter the figures, one is longer than 10 minutes or cannot be read, or more than half are too short.
+            flatter the figures, one is longer than 10 minutes or cannot be read, or more than half are silent or too
+            short.
     """
     paths = speech_recordings(folder, manifest)
-    speech, short = [], []
+    speech: list[Speech] = []
+    left_out: list[str] = []
     for path in paths:
         audio = read_mono(path, longest_s=LONGEST_S)
         samples = resample(audio.samples[0], audio.sample_rate, manifest.sample_rate)
         utterance = None if samples.size < LEAST_SAMPLES else _speech(path, samples, manifest)
-        if utterance is None or utterance.samples.size < LEAST_SAMPLES:
-            short.append(path.name)
+        if utterance is None or utterance.samples.size < LEAST_SAMPLES or _silent(utterance.samples):
+            left_out.append(path.name)
         else:
             speech.append(utterance)
-    if not speech or len(short) > len(speech):
+    least = f"{LEAST_SAMPLES} samples at {manifest.sample_rate} Hz"
+    if not speech or len(left_out) > len(speech):
         raise InputError(
-            f"{folder}: measuring takes recordings of at least {LEAST_SAMPLES} samples at {manifest.sample_rate} Hz, "
-            f"{len(short)} of {len(paths)} are shorter ({', '.join(short[:_MOST_NAMED])}); give longer ones"
+            f"{folder}: measuring takes recordings of speech of at least {least}, {len(left_out)} of {len(paths)} are "
+            f"shorter or silent ({', '.join(left_out[:_MOST_NAMED])}); give others"
         )
-    for name in short:
-        _LOG.warning("%s: left out, since it is shorter than %d samples", name, LEAST_SAMPLES)
+    for name in left_out:
+        _LOG.warning("%s: left out, since it is silent or shorter than %s", name, least)
     return speech
 
 
@@ -85,6 +89,10 @@ def speech_recordings(folder: Path, manifest: Manifest) -> list[Path]:
         if file_sha256(path) in calibrated:
             raise InputError(f"{path}: INT8 was calibrated on this recording; validate on others")
     return paths
+
+
+def _silent(samples: NDArray[np.float32]) -> bool:
+    return float(np.abs(samples).max()) < _LEAST_PEAK
 
 
 def _speech(path: Path, samples: NDArray[np.float32], manifest: Manifest) -> Speech:

@@ -177,6 +177,7 @@ def test_channels_that_cancel_are_named_and_one_can_be_chosen(command, tiny_arti
     result = run(command, tiny_artifact, tmp_path / "stereo.wav", "-o", tmp_path / "out.wav")
     assert result.exit_code == 0, result.output
     assert "the channels cancel when they are mixed" in result.stderr
+    assert "take one with --channel 1" in result.stderr
     result = run(command, tiny_artifact, tmp_path / "stereo.wav", "-o", tmp_path / "out.wav", "--channel", 1)
     assert result.exit_code == 0, result.output
     assert "cancel" not in result.stderr

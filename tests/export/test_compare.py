@@ -155,6 +155,7 @@ def test_a_silent_recording_is_named_and_the_means_are_those_of_the_others(tmp_p
     figures = report.comparisons[0].figures
     assert 0 < figures["multi_resolution_stft"] < 1
     assert figures["si_sdr_db"] > 50
+    assert figures["snr_db"] == pytest.approx(20, abs=0.01)
     # The others are noise, which has no pitch.
     assert [note.split(":")[0] for note in report.notes if "M-STFT" in note] == ["silent.wav"]
     assert "SI-SDR dB" in report.notes[-1]

@@ -179,14 +179,17 @@ def test_recordings_that_cannot_be_judged_are_named_and_the_others_are(
 ):
     for number, path in enumerate(sample_recordings[:2]):
         shutil.copy(path, tmp_path / f"{number}{path.suffix}")
+    speech, rate = soundfile.read(sample_recordings[0])
+    soundfile.write(tmp_path / "brief.wav", speech[rate : rate + rate // 5], rate)
     soundfile.write(tmp_path / "silent.wav", np.zeros(8000), 8000)
-    soundfile.write(tmp_path / "short.wav", np.zeros(100), 8000)
+    soundfile.write(tmp_path / "short.wav", np.ones(100), 8000)
     with caplog.at_level("WARNING"):
         report = validate_artifact(tiny_artifact, tmp_path, providers=["cpu"])
     assert "short.wav: left out" in caplog.text
-    assert [recording.name for recording in report.recordings][-1] == "silent.wav"
+    assert "silent.wav: left out" in caplog.text
+    assert [recording.name for recording in report.recordings][-1] == "brief.wav"
     (note,) = report.notes
-    assert note.startswith("silent.wav: PESQ")
+    assert note.startswith("brief.wav: PESQ")
     for row in report.rows:
         assert row.figures["pesq_wb"] is not None
         assert row.figures["multi_resolution_stft"] < 100
@@ -196,8 +199,9 @@ def test_recordings_that_cannot_be_judged_are_named_and_the_others_are(
 
 def test_a_gate_fails_where_most_recordings_cannot_be_judged(tiny_artifact, sample_recordings, tmp_path):
     shutil.copy(sample_recordings[0], tmp_path)
-    for name in ("a.wav", "b.wav"):
-        soundfile.write(tmp_path / name, np.zeros(8000), 8000)
+    speech, rate = soundfile.read(sample_recordings[0])
+    for number, name in enumerate(("a.wav", "b.wav"), 1):
+        soundfile.write(tmp_path / name, speech[number * rate :][: rate // 5], rate)
     report = validate_artifact(tiny_artifact, tmp_path, providers=["cpu"])
     (row,) = [row for row in report.rows if row.graph == "int8.cpu"]
     results = {result.gate.figure: result for result in row.gates}
@@ -208,6 +212,6 @@ def test_a_gate_fails_where_most_recordings_cannot_be_judged(tiny_artifact, samp
 
 def test_a_folder_of_recordings_that_are_too_short_is_refused(tiny_artifact, tmp_path):
     for name in ("a.wav", "b.wav"):
-        soundfile.write(tmp_path / name, np.zeros(1000), 8000)
-    with pytest.raises(InputError, match=r"2 of 2 are shorter \(a\.wav, b\.wav\)"):
+        soundfile.write(tmp_path / name, np.ones(1000), 8000)
+    with pytest.raises(InputError, match=r"2 of 2 are shorter or silent \(a\.wav, b\.wav\)"):
         validate_artifact(tiny_artifact, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -107,4 +108,8 @@ def _figures(pair: Aligned) -> dict[str, float | None]:
     convention: MelConvention = get_convention(_CONVENTION)
     fits = pair.sample_rate == convention.sample_rate
     names = [name for name in METRICS if fits or name not in _IN_MELS]
-    return measure(pair.reference, pair.degraded, pair.sample_rate, convention, names)
+    figures = measure(pair.reference, pair.degraded, pair.sample_rate, convention, names)
+    if pair.reference.any():
+        return figures
+    # Ratios to silence are infinite, and distances from it far from those of speech.
+    return {name: value if name == "max_abs_error" else math.nan for name, value in figures.items()}
