@@ -11,7 +11,7 @@ import ctypes
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,11 +92,9 @@ class ShapedSession:
         self._declared = DeclaredShapes(entry, hop_length)
         self._device = device
         self._open_fixed = open_fixed
-        self._prepared = PreparedShapes(
-            self._prepare,
-            self._free,
-            lambda all_kept: sum(prepared.size_bytes for prepared in all_kept) <= budget_bytes,
-        )
+        self._budget_bytes = budget_bytes
+        self._has_warned = False
+        self._prepared = PreparedShapes(self._prepare, self._free, self._fit)
         self._lock = threading.Lock()
         self._resident: dict[int, DeviceTensor] = {}
 
@@ -239,6 +237,21 @@ class ShapedSession:
                 self._entry.file.path,
             )
             return self._build(shapes)
+
+    def _fit(self, all_kept: Sequence[_Prepared]) -> bool:
+        """Whether what is prepared keeps within the budget; the first time that it does not is logged."""
+        size_bytes = sum(prepared.size_bytes for prepared in all_kept)
+        if size_bytes > self._budget_bytes and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "provider %s: %d shapes of %s take %d MiB, more than device_budget_bytes, so the least recently used "
+                "ones are dropped and prepared again when they come; use fewer buckets, or a larger budget",
+                self.provider,
+                len(all_kept),
+                self._entry.file.path,
+                size_bytes >> 20,
+            )
+        return size_bytes <= self._budget_bytes
 
     def _build(self, shapes: Shapes) -> _Prepared:
         by_name = dict(shapes)

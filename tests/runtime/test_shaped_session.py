@@ -131,7 +131,7 @@ def test_a_shape_is_built_once_however_many_threads_ask_for_it(tiny_artifact):
 
 
 def test_shapes_beyond_the_memory_budget_are_dropped_the_least_recently_used_first(
-    tiny_artifact, monkeypatch
+    tiny_artifact, monkeypatch, caplog
 ):
     free = iter(range(10**6, 0, -1000))
     monkeypatch.setattr(
@@ -140,6 +140,7 @@ def test_shapes_beyond_the_memory_budget_are_dropped_the_least_recently_used_fir
     session, _ = shaped(tiny_artifact, device_budget_bytes=2 * 1000 * 1024 + 1)
     for frames in (4, 5, 4, 6):
         session.run({"mel": mel_of(frames)})
+    assert caplog.text.count("more than device_budget_bytes") == 1
     assert session.prepared_shapes == 2
     assert session.built_shapes == 3
     session.run({"mel": mel_of(4)})
