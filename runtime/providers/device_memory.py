@@ -17,6 +17,7 @@ from voirs_vocoder.runtime.providers.gpu_thread import gpu_thread
 
 __all__ = [
     "CPU_DEVICE",
+    "CudaError",
     "Device",
     "DeviceTensor",
     "copy_between",
@@ -33,6 +34,10 @@ _RUNTIMES = ("libcudart.so.13", "libcudart.so.12")
 _LEAST_LOCKED_BYTES = 1 << 16
 _NAME_BYTES = 96
 _ANY_DIRECTION = 4  # cudaMemcpyDefault: the CUDA runtime finds host and device by the addresses
+
+
+class CudaError(RuntimeError):
+    """A function of the CUDA runtime failed; who calls it names the provider and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def to_device(tensors: Iterable[DeviceTensor]) -> None:
         tensors: The tensors to copy.
 
     Raises:
-        ProviderError: The CUDA runtime failed.
+        CudaError: The CUDA runtime failed.
     """
     for tensor in tensors:
         if not tensor.on_host:
@@ -142,7 +147,7 @@ def to_host(tensors: Iterable[DeviceTensor]) -> None:
         tensors: The tensors to copy.
 
     Raises:
-        ProviderError: The CUDA runtime failed.
+        CudaError: The CUDA runtime failed.
     """
     for tensor in tensors:
         if not tensor.on_host:
@@ -156,7 +161,7 @@ def copy_between(pairs: Iterable[tuple[DeviceTensor, DeviceTensor]]) -> None:
         pairs: Source and target of each copy, of the same shape and type.
 
     Raises:
-        ProviderError: The CUDA runtime failed.
+        CudaError: The CUDA runtime failed.
     """
     pending = False
     for source, target in pairs:
@@ -206,7 +211,7 @@ def free_bytes(device: Device) -> int | None:
         device: The device.
 
     Raises:
-        ProviderError: The CUDA runtime failed.
+        CudaError: The CUDA runtime failed.
     """
     if device.kind == "cpu":
         return None
@@ -227,7 +232,7 @@ def free_bytes_of_gpu(index: int) -> int | None:
     found: list[int | None] = []
     try:
         device.call(lambda: found.append(free_bytes(device)))
-    except ProviderError:
+    except (CudaError, ProviderError):  # ProviderError: the CUDA runtime is not installed
         return None
     return found[0]
 
@@ -240,7 +245,7 @@ def is_working(device: Device) -> bool:
     """
     try:
         free_bytes(device)
-    except ProviderError:
+    except CudaError:
         return False
     return True
 
@@ -274,7 +279,7 @@ def _require(status: int, what: str) -> None:
         runtime = _cuda_runtime()
         runtime.cudaGetErrorString.restype = ctypes.c_char_p
         text = runtime.cudaGetErrorString(status).decode("utf-8", "replace")
-        raise ProviderError(f"the CUDA runtime failed to {what}: CUDA failure {status}: {text}")
+        raise CudaError(f"the CUDA runtime failed to {what}: CUDA failure {status}: {text}")
 
 
 @functools.cache

@@ -7,7 +7,6 @@ at one place on the device, and whose kernels are recorded in a CUDA graph and p
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import threading
 import weakref
@@ -21,15 +20,8 @@ from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.declared_shapes import DeclaredShapes
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.errors import DeviceMemoryError, ProviderError
-from voirs_vocoder.runtime.providers.device_memory import (
-    Device,
-    DeviceTensor,
-    copy_between,
-    free_bytes,
-    is_working,
-    to_device,
-    to_host,
-)
+from voirs_vocoder.runtime.providers.bound_session import BoundSession
+from voirs_vocoder.runtime.providers.device_memory import Device, DeviceTensor, free_bytes, is_working
 from voirs_vocoder.runtime.providers.ort_errors import is_device_lost, provider_error
 from voirs_vocoder.runtime.providers.prepared_shapes import PreparedShapes, Shapes, shapes_of
 
@@ -171,21 +163,20 @@ class ShapedSession:
 
     def _execute(
         self,
-        prepared: _Prepared,
+        prepared: BoundSession,
         moved_in: list[str],
         sources: Mapping[str, DeviceTensor],
         moved_out: list[str],
         targets: Mapping[str, DeviceTensor],
     ) -> None:
-        def work() -> None:
-            to_device(prepared.inputs[name] for name in moved_in)
-            copy_between((tensor, prepared.inputs[name]) for name, tensor in sources.items())
-            prepared.execute()
-            copy_between((prepared.outputs[name], tensor) for name, tensor in targets.items())
-            to_host(prepared.outputs[name] for name in moved_out)
+        self._on_device(lambda: prepared.run(moved_in, sources, moved_out, targets))
 
+    def _on_device(self, work: Callable[[], None]) -> None:
+        """Use the device; after an error that ends what it holds, all shapes are dropped."""
         try:
             self._device.call(work)
+        except ProviderError:
+            raise
         except Exception as error:  # pybind11 raises classes of its own below Exception
             if is_device_lost(error):
                 self._prepared.drop_all()
@@ -197,7 +188,7 @@ class ShapedSession:
         with self._lock:
             if key not in self._resident:
                 made: list[DeviceTensor] = []
-                self._device.call(
+                self._on_device(
                     lambda: made.append(
                         DeviceTensor(self._ort, self._device, array.shape, array.dtype, stays_on_device=True)
                     )
@@ -218,13 +209,10 @@ class ShapedSession:
                     )
                     constant[name].value.update_inplace(values)
 
-        try:
-            self._device.call(work)
-        except Exception as error:  # as in `_execute`
-            raise provider_error(error, f"provider {self.provider!r} failed") from error
+        self._on_device(work)
         return constant
 
-    def _prepare(self, shapes: Shapes) -> _Prepared:
+    def _prepare(self, shapes: Shapes) -> BoundSession:
         with _loading:
             try:
                 return self._build(shapes)
@@ -238,7 +226,7 @@ class ShapedSession:
             )
             return self._build(shapes)
 
-    def _fit(self, all_kept: Sequence[_Prepared]) -> bool:
+    def _fit(self, all_kept: Sequence[BoundSession]) -> bool:
         """Whether what is prepared keeps within the budget; the first time that it does not is logged."""
         size_bytes = sum(prepared.size_bytes for prepared in all_kept)
         if size_bytes > self._budget_bytes and not self._has_warned:
@@ -253,7 +241,7 @@ class ShapedSession:
             )
         return size_bytes <= self._budget_bytes
 
-    def _build(self, shapes: Shapes) -> _Prepared:
+    def _build(self, shapes: Shapes) -> BoundSession:
         by_name = dict(shapes)
         dimensions: dict[str, int] = {}
         for tensor in self._entry.inputs:
@@ -261,11 +249,11 @@ class ShapedSession:
                 if isinstance(axis, str):
                     dimensions[axis] = size
         zeros = {tensor.name: np.zeros(by_name[tensor.name], tensor.dtype) for tensor in self._entry.inputs}
-        free_before = free_bytes(self._device)
-        prepared: _Prepared | None = None
+        prepared: BoundSession | None = None
         try:
+            free_before = free_bytes(self._device)
             session = self._open_fixed(dimensions)
-            prepared = _Prepared(
+            prepared = BoundSession(
                 self._ort,
                 session,
                 {
@@ -279,6 +267,7 @@ class ShapedSession:
             )
             for _ in range(_FIRST_RUNS):
                 self._device.call(prepared.execute)
+            free_after = free_bytes(self._device)
         except ProviderError:
             raise
         except Exception as error:  # as above
@@ -288,61 +277,12 @@ class ShapedSession:
                 error,
                 f"provider {self.provider!r} does not run {self._entry.file.path} with {_words(dimensions)}",
             ) from error
-        free_after = free_bytes(self._device)
         if free_before is not None and free_after is not None:
             prepared.size_bytes = max(0, free_before - free_after)
         return prepared
 
-    def _free(self, prepared: _Prepared) -> None:
+    def _free(self, prepared: BoundSession) -> None:
         self._device.call(lambda: prepared.free(device_works=is_working(self._device)))
-
-
-class _Prepared:
-    """A session of ONNX Runtime for one set of shapes, bound to its tensors.
-
-    Attributes:
-        inputs: Tensor of each input.
-        outputs: Tensor of each output.
-        lock: Held while the tensors are in use.
-        size_bytes: Memory of the device that the session takes; 0 where the device is not asked.
-    """
-
-    def __init__(
-        self,
-        ort: Any,
-        session: Any,
-        inputs: Mapping[str, DeviceTensor],
-        outputs: Mapping[str, DeviceTensor],
-    ) -> None:
-        self.inputs = inputs
-        self.outputs = outputs
-        self.lock = threading.Lock()
-        self.size_bytes = 0
-        self._session = session
-        self._binding = session.io_binding()
-        for name, tensor in inputs.items():
-            self._binding.bind_ortvalue_input(name, tensor.value)
-        for name, tensor in outputs.items():
-            self._binding.bind_ortvalue_output(name, tensor.value)
-        self._options = ort.RunOptions()
-
-    def execute(self) -> None:
-        """Run the graph from its inputs to its outputs, all of them on the device."""
-        self._session.run_with_iobinding(self._binding, self._options)
-
-    def free(self, *, device_works: bool) -> None:
-        """Free the session and its tensors; it cannot run afterwards.
-
-        Args:
-            device_works: False keeps what a lost device held until the process ends.
-        """
-        if not device_works:
-            # ONNX Runtime ends the process when it cannot free a CUDA graph.
-            for held in (self._session, self._binding):
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
-        self._session = self._binding = None
-        for tensor in (*self.inputs.values(), *self.outputs.values()):
-            tensor.free()
 
 
 def _words(dimensions: FixedDimensions) -> str:

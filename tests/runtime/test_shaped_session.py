@@ -11,12 +11,12 @@ import pytest
 
 from voirs_vocoder.runtime import Artifact, ProviderError, SessionConfig, Vocoder
 from voirs_vocoder.runtime.providers import open_session
+from voirs_vocoder.runtime.providers.bound_session import BoundSession
 from voirs_vocoder.runtime.providers.cuda import open_shaped
 from voirs_vocoder.runtime.providers.cuda_tuning import default_cuda_options, ort_cuda_options
 from voirs_vocoder.runtime.providers.device_memory import Device
 from voirs_vocoder.runtime.providers.onnxruntime import CPU
 from voirs_vocoder.runtime.providers.ort_errors import explained, is_out_of_memory
-from voirs_vocoder.runtime.providers.shaped_session import _Prepared
 
 
 def shaped(root, role="offline", **config):
@@ -60,8 +60,10 @@ def test_every_shape_gives_what_a_session_for_all_shapes_gives(tiny_artifact):
 def test_a_device_with_a_thread_of_its_own_is_used_by_that_thread_only(tiny_artifact, monkeypatch):
     monkeypatch.setattr("voirs_vocoder.runtime.providers.cuda.CPU_DEVICE", Device("cpu", has_own_thread=True))
     used = set()
-    original = _Prepared.execute
-    monkeypatch.setattr(_Prepared, "execute", lambda self: used.add(threading.get_ident()) or original(self))
+    original = BoundSession.execute
+    monkeypatch.setattr(
+        BoundSession, "execute", lambda self: used.add(threading.get_ident()) or original(self)
+    )
     session, artifact = shaped(tiny_artifact)
     mel, results = mel_of(9), []
     threads = [
@@ -85,14 +87,14 @@ def test_a_lost_device_is_said_and_the_next_run_prepares_everything_again(tiny_a
     wanted = session.run({"mel": mel})["audio"]
     session.run({"mel": mel_of(5)})
     failures = iter([True])
-    original = _Prepared.execute
+    original = BoundSession.execute
 
     def execute(self):
         if next(failures, False):
             raise RuntimeError("CUDA failure 719: unspecified launch failure")
         original(self)
 
-    monkeypatch.setattr(_Prepared, "execute", execute)
+    monkeypatch.setattr(BoundSession, "execute", execute)
     monkeypatch.setattr("voirs_vocoder.runtime.providers.shaped_session.is_working", lambda device: False)
     with pytest.raises(ProviderError, match=r"what was prepared on it is lost; run again.*CUDA failure 719"):
         session.run({"mel": mel})
