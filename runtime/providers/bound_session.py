@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from voirs_vocoder.runtime.providers.device_memory import DeviceTensor, copy_between, to_device, to_host
+from voirs_vocoder.runtime.providers.device_memory import (
+    DeviceTensor,
+    TensorRow,
+    copy_between,
+    to_device,
+    to_host,
+)
 
 __all__ = ["BoundSession"]
 
@@ -41,6 +47,7 @@ class BoundSession:
         self.outputs = outputs
         self.lock = threading.Lock()
         self.size_bytes = 0
+        self._rows: tuple[list[TensorRow], list[TensorRow]] | None = None
         self._session = session
         self._binding = session.io_binding()
         for name, tensor in inputs.items():
@@ -72,6 +79,30 @@ class BoundSession:
         copy_between((tensor, self.inputs[name]) for name, tensor in sources.items())
         self.execute()
         copy_between((self.outputs[name], tensor) for name, tensor in targets.items())
+        to_host(self.outputs[name] for name in moved_out)
+
+    def run_rows(
+        self,
+        moved_in: Iterable[str],
+        moved_out: Iterable[str],
+        states: Sequence[DeviceTensor],
+        carried: tuple[str, str],
+    ) -> None:
+        """Run the graph once on rows with states; the results are complete when this returns.
+
+        Args:
+            moved_in: Names of the inputs that are copied from host memory.
+            moved_out: Names of the outputs that are copied to host memory.
+            states: Tensors on the device with the states of the first rows, which are replaced.
+            carried: Names of the input and the output that hold the states, one row each.
+        """
+        if self._rows is None:
+            self._rows = self.inputs[carried[0]].rows(), self.outputs[carried[1]].rows()
+        before, after = self._rows
+        to_device(self.inputs[name] for name in moved_in)
+        copy_between(zip(states, before, strict=False))
+        self.execute()
+        copy_between(zip(after, states, strict=False))
         to_host(self.outputs[name] for name in moved_out)
 
     def free(self, *, device_works: bool) -> None:

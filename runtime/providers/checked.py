@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,18 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.artifact.declared_shapes import DeclaredShapes
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
-from voirs_vocoder.runtime.providers.session import Session, require_result
+from voirs_vocoder.runtime.providers.session import (
+    RowSession,
+    RowsRun,
+    Session,
+    require_result,
+    rows_bound_by_copying,
+)
 
 __all__ = ["CheckedSession"]
+
+_Check = tuple[str, NDArray[np.float32], NDArray[np.bool_]]
+"""Name and array of an output, and an array for which of its values are finite."""
 
 
 class CheckedSession:
@@ -92,26 +102,64 @@ class CheckedSession:
         for name, shape in shapes.items():
             require_result(self.provider, name, outputs.get(name), shape)
         run_once = self._session.bind(inputs, outputs, resident)
-        checks = [
-            (name, outputs[name], np.empty(shape, np.bool_))
-            for name, shape in shapes.items()
-            if name not in resident
-        ]
+        checks = self._checks(outputs, shapes, resident)
 
         def run() -> None:
-            for _, values, _ in checks:
-                # What the backend does not write stays NaN.
-                values.fill(np.nan)
-            run_once()
-            for name, values, finite in checks:
-                np.isfinite(values, out=finite)
-                self._require_finite(name, bool(finite.all()))
+            with self._checked(checks):
+                run_once()
+
+        return run
+
+    def bind_rows(
+        self,
+        inputs: Mapping[str, NDArray[np.generic]],
+        outputs: Mapping[str, NDArray[np.float32]],
+        carried: tuple[str, str],
+    ) -> RowsRun:
+        """Prepare runs of rows with states; see `RowSession.bind_rows` for arguments and result, `bind` for errors.
+
+        States that stay where the graph runs are not compared; those that are copied must be finite.
+        """
+        if not isinstance(self._session, RowSession):
+            return rows_bound_by_copying(self.bind(inputs, outputs), inputs, outputs, carried)
+        shapes = self._shapes.outputs(inputs)
+        for name, shape in shapes.items():
+            require_result(self.provider, name, outputs.get(name), shape)
+        run_rows = self._session.bind_rows(inputs, outputs, carried)
+        checks = self._checks(outputs, shapes, carried)
+
+        def run(states: Sequence[NDArray[np.float32]]) -> None:
+            with self._checked(checks):
+                run_rows(states)
 
         return run
 
     def close(self) -> None:
         """Free the graph; the session cannot run afterwards."""
         self._session.close()
+
+    def _checks(
+        self,
+        outputs: Mapping[str, NDArray[np.float32]],
+        shapes: Mapping[str, tuple[int, ...]],
+        unchecked: Collection[str],
+    ) -> list[_Check]:
+        return [
+            (name, outputs[name], np.empty(shape, np.bool_))
+            for name, shape in shapes.items()
+            if name not in unchecked
+        ]
+
+    @contextmanager
+    def _checked(self, checks: Sequence[_Check]) -> Iterator[None]:
+        """Compare what is written inside the `with` block."""
+        for _, values, _ in checks:
+            # What the backend does not write stays NaN.
+            values.fill(np.nan)
+        yield
+        for name, values, finite in checks:
+            np.isfinite(values, out=finite)
+            self._require_finite(name, bool(finite.all()))
 
     def _require_finite(self, name: str, finite: bool) -> None:
         if not finite:

@@ -20,6 +20,7 @@ __all__ = [
     "CudaError",
     "Device",
     "DeviceTensor",
+    "TensorRow",
     "copy_between",
     "device_name",
     "free_bytes",
@@ -68,6 +69,23 @@ class Device:
 
 CPU_DEVICE = Device("cpu")
 """Host memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class TensorRow:
+    """One row of a tensor on a device.
+
+    Attributes:
+        host: The row of the array in host memory.
+        address: Address of the row on the device.
+        size_bytes: Size of the row.
+        on_host: Whether the device is the host.
+    """
+
+    host: NDArray[Any]
+    address: int
+    size_bytes: int
+    on_host: bool
 
 
 class DeviceTensor:
@@ -119,6 +137,15 @@ class DeviceTensor:
         self.address: int = self.value.data_ptr()
         self.size_bytes = zeros.nbytes
 
+    def rows(self) -> list[TensorRow]:
+        """The rows of the tensor, by its first axis; what changes in them changes in the tensor."""
+        count = self.host.shape[0]
+        size_bytes = self.size_bytes // max(count, 1)
+        return [
+            TensorRow(self.host[row], self.address + row * size_bytes, size_bytes, self.on_host)
+            for row in range(count)
+        ]
+
     def free(self) -> None:
         """Free the tensor, and unlock the host memory; neither may be used afterwards."""
         self.value = None
@@ -154,7 +181,7 @@ def to_host(tensors: Iterable[DeviceTensor]) -> None:
             _copy(tensor.host.ctypes.data, tensor.address, tensor.size_bytes)
 
 
-def copy_between(pairs: Iterable[tuple[DeviceTensor, DeviceTensor]]) -> None:
+def copy_between(pairs: Iterable[tuple[DeviceTensor | TensorRow, DeviceTensor | TensorRow]]) -> None:
     """Copy tensors to others on the same device; the copies are complete when this returns.
 
     Args:

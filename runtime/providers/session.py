@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import ProviderError
 
-__all__ = ["Session", "bound_by_copying", "require_result"]
+__all__ = ["RowSession", "RowsRun", "Session", "bound_by_copying", "require_result", "rows_bound_by_copying"]
+
+RowsRun = Callable[[Sequence[NDArray[np.float32]]], None]
+"""Runs a graph once on rows that each have a state: from the states of the first rows, which the run replaces."""
 
 
 def require_result(
@@ -58,6 +61,32 @@ def bound_by_copying(
             values = results.get(name)
             require_result(session.provider, name, values, output.shape)
             np.copyto(output, results[name])
+
+    return run
+
+
+def rows_bound_by_copying(
+    run_once: Callable[[], None],
+    inputs: Mapping[str, NDArray[np.generic]],
+    outputs: Mapping[str, NDArray[np.float32]],
+    carried: tuple[str, str],
+) -> RowsRun:
+    """Implement `RowSession.bind_rows` by a function that `Session.bind` returned: each run copies the states.
+
+    Args:
+        run_once: Function that runs the graph once on the arrays.
+        inputs: The arrays that it reads.
+        outputs: The arrays that it writes.
+        carried: Names of the input and the output that hold the states, one row each.
+    """
+    before, after = inputs[carried[0]], outputs[carried[1]]
+
+    def run(states: Sequence[NDArray[np.float32]]) -> None:
+        for row, state in enumerate(states):
+            before[row] = state
+        run_once()
+        for row, state in enumerate(states):
+            state[...] = after[row]
 
     return run
 
@@ -117,4 +146,29 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free the graph and its memory; the session cannot run afterwards."""
+        ...
+
+
+@runtime_checkable
+class RowSession(Protocol):
+    """What a session may have besides the methods of `Session`: rows whose states stay where the graph runs."""
+
+    def bind_rows(
+        self,
+        inputs: Mapping[str, NDArray[np.generic]],
+        outputs: Mapping[str, NDArray[np.float32]],
+        carried: tuple[str, str],
+    ) -> RowsRun:
+        """Prepare runs whose rows each have a state, which a run takes and replaces.
+
+        Args:
+            inputs: One array per graph input, as for `Session.bind`; that of the states gives their shape only.
+            outputs: One array per graph output, as for `Session.bind`; that of the states gives their shape only.
+            carried: Names of the input and the output that hold the states, one row each.
+
+        Returns:
+            A function that runs the graph once, given the states of the first rows; what the other rows have is any
+            state. A state is a float32 array that nobody but this session reads or writes, zero at first. A session on
+            a device keeps its values there, and the array only stands for them. After an error they are as before.
+        """
         ...

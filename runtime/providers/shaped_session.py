@@ -24,6 +24,7 @@ from voirs_vocoder.runtime.providers.bound_session import BoundSession
 from voirs_vocoder.runtime.providers.device_memory import Device, DeviceTensor, free_bytes, is_working
 from voirs_vocoder.runtime.providers.ort_errors import is_device_lost, provider_error
 from voirs_vocoder.runtime.providers.prepared_shapes import PreparedShapes, Shapes, shapes_of
+from voirs_vocoder.runtime.providers.session import RowsRun
 
 __all__ = ["FixedDimensions", "ShapedSession"]
 
@@ -150,6 +151,29 @@ class ShapedSession:
                 for name in moved_in:
                     np.copyto(prepared.inputs[name].host, inputs[name])
                 self._execute(prepared, moved_in, sources, moved_out, targets)
+                for name in moved_out:
+                    np.copyto(outputs[name], prepared.outputs[name].host)
+
+        return run
+
+    def bind_rows(
+        self,
+        inputs: Mapping[str, NDArray[np.generic]],
+        outputs: Mapping[str, NDArray[np.float32]],
+        carried: tuple[str, str],
+    ) -> RowsRun:
+        """Prepare runs of rows with states; see `RowSession.bind_rows` for arguments, result and errors."""
+        shapes = shapes_of(inputs)
+        with self._prepared.using(shapes):
+            moved_in = [name for name in inputs if name != carried[0]]
+            moved_out = [name for name in outputs if name != carried[1]]
+
+        def run(states: Sequence[NDArray[np.float32]]) -> None:
+            held = [self._held(state) for state in states]
+            with self._prepared.using(shapes) as prepared, prepared.lock:
+                for name in moved_in:
+                    np.copyto(prepared.inputs[name].host, inputs[name])
+                self._on_device(lambda: prepared.run_rows(moved_in, moved_out, held, carried))
                 for name in moved_out:
                     np.copyto(outputs[name], prepared.outputs[name].host)
 

@@ -34,7 +34,8 @@ class Chunk:
         frames: Length in mel frames.
         begin: First frame of the utterance, relative to the chunk.
         end: Frame after the last one of the utterance, relative to the chunk.
-        state: State of the stream, float32 [state_size], which the run overwrites.
+        state: State of the stream, float32 [state_size], which the run replaces; zero before the first run. Where the
+            session keeps states on its device, the array only stands for it.
         output: Output of the chunk, [channels, samples]; None before the run.
         error: Why the run failed; None otherwise.
     """
@@ -197,7 +198,8 @@ class FixedChunkStream:
     def reset(self) -> None:
         """Begin a new utterance."""
         self.frames = self._filled = self._ran = self._made = 0
-        self._state.fill(0.0)
+        # A new array, since a session on a device keeps the values of the old one there.
+        self._state = np.zeros_like(self._state)
         self._runner.reset()
 
     def _run(self, end: int) -> NDArray[np.float32]:

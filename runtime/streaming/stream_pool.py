@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.errors import ProviderError, VoirsVocoderError
+from voirs_vocoder.runtime.providers.session import RowSession, RowsRun, rows_bound_by_copying
 from voirs_vocoder.runtime.streaming.fixed_chunk_stream import Chunk, ChunkRunner
 from voirs_vocoder.runtime.streaming.graph_stream import BEGIN, END_FRAME, NEXT_STATE, STATE, StreamGraph
 
@@ -31,8 +32,7 @@ class _Bound:
 
     inputs: dict[str, NDArray[np.generic]]
     output: NDArray[np.float32]
-    next_state: NDArray[np.float32]
-    run: Callable[[], None]
+    run: RowsRun
 
 
 class StreamPool(ChunkRunner):
@@ -70,7 +70,7 @@ class StreamPool(ChunkRunner):
                 self._changed.wait()
             for count in rows:
                 if (count, frames) not in self._bound:
-                    self._bind(count, frames).run()
+                    self._bind(count, frames).run([])
 
     def run(self, chunk: Chunk) -> NDArray[np.float32]:
         """Run a chunk, together with those of other streams that are waiting.
@@ -147,16 +147,15 @@ class StreamPool(ChunkRunner):
     def _run_rows(self, chunks: Sequence[Chunk]) -> None:
         rows = self._padded(len(chunks)) if self._fixed_rows else len(chunks)
         bound = self._bind(rows, chunks[0].frames)
-        begin, end, state = bound.inputs[BEGIN], bound.inputs[END_FRAME], bound.inputs[STATE]
+        begin, end = bound.inputs[BEGIN], bound.inputs[END_FRAME]
         for row, chunk in enumerate(chunks):
-            begin[row], end[row], state[row] = chunk.begin, chunk.end, chunk.state
+            begin[row], end[row] = chunk.begin, chunk.end
             for name, values in chunk.inputs.items():
                 bound.inputs[name][row] = values
         # What earlier chunks left in the other rows is masked, but would still be computed on.
         begin[len(chunks) :] = end[len(chunks) :] = 0
-        bound.run()
+        bound.run([chunk.state for chunk in chunks])
         for row, chunk in enumerate(chunks):
-            chunk.state[:] = bound.next_state[row]
             chunk.output = bound.output[row].copy()
 
     def _padded(self, rows: int) -> int:
@@ -175,9 +174,13 @@ class StreamPool(ChunkRunner):
         outputs = {
             info.name: np.zeros(self._shape(info.shape, rows, frames), np.float32) for info in entry.outputs
         }
-        run = self.graph.session.bind(inputs, outputs)
+        session, carried = self.graph.session, (STATE, NEXT_STATE)
+        if isinstance(session, RowSession):
+            run = session.bind_rows(inputs, outputs, carried)
+        else:
+            run = rows_bound_by_copying(session.bind(inputs, outputs), inputs, outputs, carried)
         (output,) = (values for name, values in outputs.items() if name != NEXT_STATE)
-        self._bound[key] = _Bound(inputs, output, outputs[NEXT_STATE], run)
+        self._bound[key] = _Bound(inputs, output, run)
         if len(self._bound) > _KEPT_SHAPES:
             self._bound.popitem(last=False)
         return self._bound[key]

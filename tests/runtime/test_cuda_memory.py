@@ -84,14 +84,17 @@ def runtime(monkeypatch):
 
 
 @pytest.fixture
-def vocoder(tiny_artifact, runtime, monkeypatch):
+def vocoder(tiny_artifact, runtime, monkeypatch, request):
+    """A vocoder on that GPU; a parameter holds more of its `SessionConfig`."""
+
     def open_artifact(artifact, entry, config):
         hop_length = artifact.manifest.hop_length
         return cuda.open_shaped(artifact.read_graph(entry), entry, config, hop_length, "cpu")
 
     row = dataclasses.replace(CPU, open_artifact=open_artifact, prepares_shapes=True)
     monkeypatch.setattr("voirs_vocoder.runtime.providers.PROVIDERS", (row,))
-    with Vocoder.load(tiny_artifact, session=SessionConfig(buckets=(32, 64, 128))) as vocoder:
+    session = SessionConfig(buckets=(32, 64, 128), **getattr(request, "param", {}))
+    with Vocoder.load(tiny_artifact, session=session) as vocoder:
         yield vocoder
 
 
@@ -148,6 +151,36 @@ def test_the_state_of_a_stream_never_leaves_the_device(tiny_artifact, vocoder, r
     # Within the device the state is copied in and out; mel, places and audio cross its border.
     assert runtime.copied_bytes.count(state_bytes) == 2
     assert sum(runtime.copied_bytes) - 2 * state_bytes == 4 * 16 * (10 + artifact.manifest.hop_length) + 16
+
+
+@pytest.mark.parametrize("vocoder", [{"stream_rows": 4}], indirect=True)
+def test_streams_that_run_together_keep_their_states_on_the_device(
+    tiny_artifact, vocoder, runtime, monkeypatch
+):
+    mels = [mel_of(40 + 8 * number, number) for number in range(5)]
+    expected = [wanted_audio(tiny_artifact, mel, monkeypatch) for mel in mels]
+    streaming = StreamingConfig(chunk_frames=16)
+    for _ in range(2):
+        streams = [vocoder.open_stream(streaming=streaming) for _ in mels]
+
+        def speak(stream, mel):
+            for _ in range(2):
+                pieces = [stream.push(mel[:, start : start + 11]).samples for start in range(0, 80, 11)]
+                audio = np.concatenate([*pieces, stream.flush().samples], axis=1)
+                stream.reset()
+            return audio
+
+        with ThreadPoolExecutor(len(mels)) as pool:
+            audios = list(pool.map(speak, streams, mels))
+        for audio, wanted in zip(audios, expected, strict=True):
+            np.testing.assert_allclose(audio, wanted, atol=1e-5)
+        for stream in streams:
+            stream.close()
+    artifact = Artifact.open(tiny_artifact)
+    state_bytes = 4 * (artifact.graph("stream", "fp32", None).facts.state_size or 0)
+    # One row at a time, within the device: never the states of all rows, to or from the host.
+    assert runtime.copied_bytes.count(state_bytes)
+    assert not runtime.copied_bytes.count(4 * state_bytes)
 
 
 def test_host_memory_is_unlocked_when_a_session_is_closed(runtime):
