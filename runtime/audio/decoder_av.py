@@ -11,15 +11,10 @@ from voirs_vocoder.runtime.audio.containers import Container
 from voirs_vocoder.runtime.audio.ffmpeg import import_av
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["AV_ENDINGS", "AvDecoder", "is_mp4"]
+__all__ = ["AV_ENDINGS", "AvDecoder"]
 
 AV_ENDINGS = (".m4a",)
 """Endings of the files that FFmpeg decodes, which libsndfile cannot."""
-
-
-def is_mp4(head: bytes) -> bool:
-    """Whether a file that begins with these bytes is an MP4 file."""
-    return head[4:8] == b"ftyp"
 
 
 class AvDecoder:

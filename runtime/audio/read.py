@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.audio.buffer import AudioBuffer, check_format
 from voirs_vocoder.runtime.audio.containers import Container, container_of
+from voirs_vocoder.runtime.audio.containers.mp4 import is_mp4
 from voirs_vocoder.runtime.audio.decoder import Decoder, SndfileDecoder
-from voirs_vocoder.runtime.audio.decoder_av import AvDecoder, is_mp4
+from voirs_vocoder.runtime.audio.decoder_av import AvDecoder
 from voirs_vocoder.runtime.audio.mixing import MonoMixer, RecordingWarning, speakers_of
 from voirs_vocoder.runtime.content import HEAD_BYTES
 from voirs_vocoder.runtime.errors import InputError

@@ -274,3 +274,23 @@ def test_no_recording_makes_a_reader_raise_anything_but_a_refusal(tmp_path_facto
             except InputError:
                 continue
         assert np.isfinite(audio.samples).all()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_mp4_file_that_declares_more_samples_than_it_can_hold_is_refused(streamed, tmp_path):
+    pytest.importorskip("av")
+    path = tmp_path / "a.m4a"
+    if streamed:
+        encoder = StreamEncoder("m4a", RATE, 1)
+        path.write_bytes(encoder.encode(speech()[None]) + encoder.finish())
+    else:
+        write_audio(path, AudioBuffer(speech()[None], RATE))
+    assert audio_info(path).samples >= 60_000
+    data = path.read_bytes()
+    for kind, place in ((b"trun", 8),) if streamed else ((b"stsz", 12), (b"stts", 12)):
+        at = data.index(kind)
+        path.write_bytes(data[: at + place] + b"\x7f" + data[at + place + 1 :])
+        with pytest.raises(
+            InputError, match=rf"damaged at byte {at - 4}: the MP4 box there declares 21\d+ samples"
+        ):
+            read_audio(path)

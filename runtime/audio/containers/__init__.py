@@ -6,6 +6,7 @@ import io
 
 from voirs_vocoder.runtime.audio.containers.chunked import chunked_container
 from voirs_vocoder.runtime.audio.containers.container import Container
+from voirs_vocoder.runtime.audio.containers.mp4 import is_mp4, mp4_container
 from voirs_vocoder.runtime.audio.containers.mpeg import id3_bytes, mpeg_container
 from voirs_vocoder.runtime.audio.containers.ogg import ogg_container
 
@@ -33,6 +34,8 @@ def container_of(file: io.BufferedReader, where: str) -> Container:
             break
         start += tag
         head = _read(file, start)
+    if start == 0 and is_mp4(head):
+        return mp4_container(file, where)
     if head[:4] == b"OggS":
         return ogg_container(file, start, where)
     found = chunked_container(file, start) or mpeg_container(file, start, where)

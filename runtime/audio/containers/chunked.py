@@ -1,6 +1,6 @@
 """Containers of chunks: where the samples are, how many bytes are declared, and whether that many are there.
 
-WAV (RIFF, RIFX, RF64), AIFF, Wave64, CAF, AU and MP4. Headers of live streams declare a length that is unknown, 0 or
+WAV (RIFF, RIFX, RF64), AIFF, Wave64, CAF and AU. Headers of live streams declare a length that is unknown, 0 or
 impossibly large; the samples then extend to the end of the file.
 """
 
@@ -95,8 +95,6 @@ def chunked_container(file: io.BufferedReader, start: int) -> Container | None:
     """
     size = size_of(file)
     head = _read(file, start, 12)
-    if head[4:8] == b"ftyp":
-        return _mp4(file, start, size)
     if head[:4] in _AU:
         offset, declared = _AU[head[:4]].unpack(head[4:12].ljust(8, b"\0"))
         unknown = declared == 0xFFFFFFFF
@@ -180,26 +178,6 @@ def _channel_mask(fmt: bytes, layout: _Layout) -> int:
         return 0
     mask: int = struct.unpack_from(f"{order}I", fmt, 20)[0]
     return mask
-
-
-def _mp4(file: io.BufferedReader, start: int, size: int) -> Container:
-    position = start
-    cut = None
-    for _ in range(_MOST_CHUNKS):
-        head = _read(file, position, 16)
-        if len(head) < 8:
-            break
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length < 8:  # 0 extends to the end of the file
-            break
-        position += length
-        if position > size:
-            cut = f"its last box declares {length} bytes, {size - position + length} are there"
-            break
-    file.seek(0)
-    return Container(file, cut)
 
 
 def _read(file: io.BufferedReader, position: int, count: int) -> bytes:
