@@ -35,6 +35,7 @@ _LEAST_SNR_DB = {"fp32": 80.0, "fp16": 45.0}
 _TF32 = "tf32"
 _TF32_MODELS = ("hifigan-v2", "waveglow")
 _LENGTHS = 50
+_THREADS = 8
 _ONE_PASS = ("hifigan-v1", "hifigan-v2", "hifigan-v3")
 _MS_GOALS = {("hifigan-v1", 1): 2.0, ("hifigan-v1", 16): 14.0, ("hifigan-v2", 1): 1.4, ("hifigan-v3", 1): 0.6}
 _CHUNK_FRAMES = 16
@@ -142,6 +143,30 @@ def streams(rig: Rig) -> Iterator[Figure]:
                         yield Figure(name=title, value=None, unit="ms", note=str(error))
 
 
+def threads(rig: Rig) -> Iterator[Figure]:
+    """Many threads at once, while shapes are still being prepared: the worst of all their results."""
+    generator = np.random.default_rng(0)
+    for provider in rig.providers:
+        for model in rig.models(("hifigan-v2", "diffwave")):
+            lengths = generator.integers(20, 60 if rig.rehearsal else 500, 6 if rig.rehearsal else 48)
+            mel = rig.mel(model, 500)
+            mels = [np.ascontiguousarray(mel[:, :length]) for length in lengths]
+            name = f"{model} fp32 on {provider}: {_THREADS} threads, worst of {len(mels)}"
+            least_db = _LEAST_SNR_DB["fp32"]
+            try:
+                with rig.vocoder(model, "fp32", "cpu") as cpu:
+                    wanted = [cpu.vocode(values).samples for values in mels]
+                with (
+                    rig.vocoder(model, "fp32", provider) as vocoder,
+                    ThreadPoolExecutor(_THREADS) as pool,
+                ):
+                    results = list(pool.map(lambda values, gpu=vocoder: gpu.vocode(values).samples, mels))
+                worst_db = min(map(snr_db, wanted, results))
+                yield Figure(name=name, value=worst_db, unit="dB", limit=least_db, bound="min")
+            except VoirsVocoderError as error:
+                yield Figure(name=name, value=None, unit="dB", limit=least_db, bound="min", note=str(error))
+
+
 def long_input(rig: Rig) -> Iterator[Figure]:
     """Thirty minutes of mel in one call, as real-time factor."""
     for provider in rig.providers:
@@ -187,6 +212,7 @@ SECTIONS: dict[str, Callable[[Rig], Iterator[Figure]]] = {
     "buckets": buckets,
     "new lengths": new_lengths,
     "streams": streams,
+    "threads": threads,
     "memory": memory,
     "long input": long_input,
 }
