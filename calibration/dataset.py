@@ -17,6 +17,7 @@ from voirs_vocoder.runtime.files import file_sha256
 from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.progress import Progress, silent
+from voirs_vocoder.runtime.text import printable
 
 __all__ = ["CalibrationSet", "calibration_set_from_folder"]
 
@@ -101,7 +102,7 @@ def calibration_set_from_folder(
     recordings: list[Recording] = []
     for path, group in groupby(kept, key=lambda slot: slot[0]):
         progress("computing mels", len(segments), len(kept))
-        recordings.append(Recording(name=path.name, sha256=file_sha256(path)))
+        recordings.append(Recording(name=printable(path.name), sha256=file_sha256(path)))
         segments.extend(sources[path].read(start, start + segment_frames) for _, start in group)
     return CalibrationSet(np.stack(segments), tuple(recordings))
 

@@ -101,4 +101,4 @@ def _speech(path: Path, samples: NDArray[np.float32], manifest: Manifest) -> Spe
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     length = min(samples.size, mel.values.shape[1] * manifest.hop_length)
-    return Speech(Recording(name=path.name, sha256=file_sha256(path)), samples[:length], mel)
+    return Speech(Recording(name=printable(path.name), sha256=file_sha256(path)), samples[:length], mel)

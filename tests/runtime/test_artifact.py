@@ -14,6 +14,7 @@ from tests.toy_artifact import GRAPH, GRAPH_PATH, toy_manifest
 from voirs_vocoder.export.artifact.writer import create_artifact, locked_artifact, replace_manifest
 from voirs_vocoder.runtime import Artifact, ArtifactError, InputError, ProviderError
 from voirs_vocoder.runtime.artifact.manifest import decode_manifest, encode_manifest
+from voirs_vocoder.runtime.artifact.tags import tags_of_artifact
 
 
 @pytest.fixture
@@ -205,3 +206,10 @@ def test_a_fact_that_would_size_memory_without_bound_is_refused(artifact, fact, 
     path.write_text(json.dumps(changed))
     with pytest.raises(ArtifactError, match=rf"facts\.{fact}"):
         Artifact.open(artifact.root)
+
+
+def test_the_name_of_a_folder_that_is_no_utf8_stands_in_tags_with_escapes(artifact):
+    root = artifact.root.with_name(os.fsdecode(b"mod\xe8le \x1b[31m"))
+    artifact.root.rename(root)
+    tags = tags_of_artifact(Artifact.open(root), "fp32")
+    assert r"synthetic speech by mod\xe8le \x1b[31m (test custom fp32, checkpoint unknown)" in tags.comment

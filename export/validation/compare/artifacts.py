@@ -22,6 +22,7 @@ from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import METRICS, measure
 from voirs_vocoder.runtime.progress import Progress, silent
+from voirs_vocoder.runtime.text import printable
 
 __all__ = ["compare_artifacts"]
 
@@ -70,7 +71,7 @@ def compare_artifacts(
     utterances = load_speech(speech, manifest)
     for artifact in artifacts[1:]:
         speech_recordings(speech, artifact.manifest)  # it may have been calibrated on other recordings
-    names = [artifact.root.resolve().name if len(artifacts) > 1 else "" for artifact in artifacts]
+    names = [printable(artifact.root.resolve().name) if len(artifacts) > 1 else "" for artifact in artifacts]
     found = [cpu_candidates(artifact, name) for artifact, name in zip(artifacts, names, strict=True)]
     pairs = list(_pairs_within(found[0], manifest) if len(found) == 1 else _pairs_between(*found))
     if not pairs:

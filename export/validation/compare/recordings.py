@@ -18,6 +18,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.metrics import LEAST_SAMPLES, METRICS, measure
 from voirs_vocoder.runtime.progress import Progress, silent
+from voirs_vocoder.runtime.text import printable
 
 __all__ = ["compare_recordings"]
 
@@ -54,7 +55,8 @@ def compare_recordings(
     pairs, notes = _pairs(reference, degraded)
     found = []
     for number, (clean, other) in enumerate(pairs):
-        progress(clean.name, number, len(pairs))
+        name = printable(clean.name)
+        progress(name, number, len(pairs))
         pair = aligned(
             clean.stem, *(read_mono(path, longest_s=LONGEST_S) for path in (clean, other)), align=align
         )
@@ -63,14 +65,16 @@ def compare_recordings(
                 f"{clean}: comparing takes at least {LEAST_SAMPLES} samples, got {pair.reference.size}; leave it out"
             )
         notes.extend(pair.notes)
-        found.append(RecordingFigures(recording=clean.name, figures=_figures(pair)))
+        found.append(RecordingFigures(recording=name, figures=_figures(pair)))
         if kept_audio is not None:
-            kept_audio.keep_recording(clean.name, pair.reference, pair.sample_rate)
-            kept_audio.keep(clean.name, str(degraded), pair.degraded)
+            kept_audio.keep_recording(name, pair.reference, pair.sample_rate)
+            kept_audio.keep(name, printable(str(degraded)), pair.degraded)
     notes.extend(undefined_lines({entry.recording: entry.figures for entry in found}))
-    comparison = comparison_of(str(reference), str(degraded), found, thresholds)
+    comparison = comparison_of(printable(str(reference)), printable(str(degraded)), found, thresholds)
     return CompareReport(
-        kind="folders" if reference.is_dir() else "files", comparisons=(comparison,), notes=tuple(notes)
+        kind="folders" if reference.is_dir() else "files",
+        comparisons=(comparison,),
+        notes=tuple(map(printable, notes)),
     )
 
 
