@@ -15,6 +15,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import file_sha256
 from voirs_vocoder.runtime.mel import MelSpectrogram, mel_spectrogram
 from voirs_vocoder.runtime.metrics import LEAST_SAMPLES
+from voirs_vocoder.runtime.text import printable
 
 __all__ = ["LONGEST_S", "Speech", "load_speech", "speech_recordings"]
 
