@@ -17,11 +17,12 @@ from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.providers.checked import CheckedSession
 from voirs_vocoder.runtime.providers.cuda import CUDA
 from voirs_vocoder.runtime.providers.device_memory import free_bytes_of_gpu
-from voirs_vocoder.runtime.providers.onnxruntime import CPU, TENSORRT
+from voirs_vocoder.runtime.providers.onnxruntime import CPU
 from voirs_vocoder.runtime.providers.openvino import OPENVINO
 from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.providers.tensorrt import TENSORRT_ENGINE
+from voirs_vocoder.runtime.providers.tensorrt_execution import TENSORRT
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

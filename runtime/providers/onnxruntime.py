@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime for inputs of any shape: on the CPU, and in engines of TensorRT that it builds."""
+"""Sessions of ONNX Runtime on the CPU, for inputs of any shape."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.declared_tensors import require_declared
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph
 from voirs_vocoder.runtime.config import SessionConfig
+from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.providers.ort_errors import provider_error
 from voirs_vocoder.runtime.providers.ort_library import (
     CPU_EXECUTION,
-    Execution,
     load_session,
     ort_backend,
     ort_problem,
@@ -27,20 +26,16 @@ from voirs_vocoder.runtime.providers.ort_library import (
     session_options,
 )
 from voirs_vocoder.runtime.providers.provider import Provider
-from voirs_vocoder.runtime.providers.session import Session, bound_by_copying
+from voirs_vocoder.runtime.providers.session import Session
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["CPU", "TENSORRT", "OrtSession"]
+__all__ = ["CPU", "OrtSession"]
 
 _WEIGHTS_FOLDER = Path(__file__).parent.parent
 # Reading a graph in pieces pays off for large graphs only.
 _SPLIT_FROM_BYTES = 8 << 20
-_TENSORRT_EXECUTION = Execution("tensorrt", "TensorrtExecutionProvider", "tensorrt")
-_TENSORRT_MAX_FRAMES = 2048
-_TENSORRT_MAX_BATCH = 8
-_TENSORRT_SHAPES = (("min", 1, 1), ("opt", 1, 256), ("max", _TENSORRT_MAX_BATCH, _TENSORRT_MAX_FRAMES))
 
 
 class OrtSession:
@@ -61,32 +56,31 @@ class OrtSession:
         entry: GraphEntry,
         provider: str,
         config: SessionConfig,
-        hop_length: int = 1,
     ) -> None:
         """Load a graph.
 
         Args:
-            graph: The verified ONNX model; in two parts for the provider `cpu` only.
+            graph: The verified ONNX model, as it is or in two parts.
             entry: Manifest entry of the graph.
-            provider: `cpu` or `tensorrt`.
-            config: Threads, device and spinning of the session.
-            hop_length: Audio samples per mel frame; used by the provider `tensorrt` only.
+            provider: `cpu`.
+            config: Threads and spinning of the session.
 
         Raises:
-            ProviderError: The provider cannot run on this machine, or it does not take every node.
+            ProviderError: The provider is another one, or cannot run on this machine, or it does not take every node.
         """
-        execution = _EXECUTIONS[provider]
-        ort = require_ort(execution)
+        if provider != CPU_EXECUTION.provider:
+            raise ProviderError(
+                f"provider must be 'cpu' here, got {provider!r}; open it by its row of PROVIDERS"
+            )
+        ort = require_ort(CPU_EXECUTION)
         self.provider = provider
         self.backend = f"onnxruntime {ort.__version__}"
-        in_engine = execution is _TENSORRT_EXECUTION
-        self.max_frames = _TENSORRT_MAX_FRAMES if in_engine else None
-        self.max_batch = _TENSORRT_MAX_BATCH if in_engine else None
-        options = session_options(ort, execution, config)
+        self.max_frames: int | None = None
+        self.max_batch: int | None = None
+        options = session_options(ort, CPU_EXECUTION, config)
         # ONNX Runtime works with these very arrays, so they live as long as the session.
         self._weights = _shared_weights(ort, options, graph) if isinstance(graph, SplitGraph) else []
-        provider_options = _tensorrt_options(entry, config, hop_length) if in_engine else {}
-        self._session = load_session(ort, graph, entry, execution, options, provider_options)
+        self._session = load_session(ort, graph, entry, CPU_EXECUTION, options, {})
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
@@ -103,9 +97,6 @@ class OrtSession:
         resident: Collection[str] = (),
     ) -> Callable[[], None]:
         """Prepare runs on fixed arrays; see `Session.bind` for arguments, result and errors."""
-        if self.provider != CPU.name:
-            # A binding copies its inputs to the GPU once, when it is made.
-            return bound_by_copying(self, inputs, outputs)
         session = self._session
         binding = session.io_binding()
         for name, values in inputs.items():
@@ -138,58 +129,25 @@ def _shared_weights(ort: Any, options: onnxruntime.SessionOptions, graph: SplitG
     return values
 
 
-def _tensorrt_options(entry: GraphEntry, config: SessionConfig, hop_length: int) -> dict[str, str]:
-    shapes = {
-        name: _profile_shapes(entry, batch, frames, hop_length) for name, batch, frames in _TENSORRT_SHAPES
-    }
-    return {
-        "device_id": str(config.device),
-        **{f"trt_profile_{name}_shapes": text for name, text in shapes.items()},
-    }
+def _open_graph(graph: bytes, entry: GraphEntry, config: SessionConfig) -> Session:
+    return OrtSession(graph, entry, CPU.name, config)
 
 
-def _profile_shapes(entry: GraphEntry, batch: int, frames: int, hop_length: int) -> str:
-    return ",".join(
-        f"{tensor.name}:"
-        + "x".join(
-            str(axis_size(axis, batch=batch, frames=frames, hop_length=hop_length)) for axis in tensor.shape
-        )
-        for tensor in entry.inputs
-    )
-
-
-def _open_graph(provider: str, graph: bytes, entry: GraphEntry, config: SessionConfig) -> Session:
-    return OrtSession(graph, entry, provider, config)
-
-
-def _open_artifact(provider: str, artifact: Artifact, entry: GraphEntry, config: SessionConfig) -> Session:
-    if (provider, entry.precision) == (CPU.name, "fp32") and entry.file.size_bytes >= _SPLIT_FROM_BYTES:
+def _open_artifact(artifact: Artifact, entry: GraphEntry, config: SessionConfig) -> Session:
+    if entry.precision == "fp32" and entry.file.size_bytes >= _SPLIT_FROM_BYTES:
         graph = artifact.read_split(entry.file)
         require_declared(graph.rules.inputs, graph.rules.outputs, entry)
-        return OrtSession(graph, entry, provider, config)
-    return OrtSession(artifact.read_graph(entry), entry, provider, config, artifact.manifest.hop_length)
+        return OrtSession(graph, entry, CPU.name, config)
+    return OrtSession(artifact.read_graph(entry), entry, CPU.name, config)
 
-
-_EXECUTIONS = {execution.provider: execution for execution in (CPU_EXECUTION, _TENSORRT_EXECUTION)}
 
 CPU = Provider(
     name="cpu",
     on_gpu=False,
     problem=partial(ort_problem, CPU_EXECUTION),
     backend=ort_backend,
-    open_graph=partial(_open_graph, "cpu"),
-    open_artifact=partial(_open_artifact, "cpu"),
+    open_graph=_open_graph,
+    open_artifact=_open_artifact,
     int8_target="cpu",
     auto_rank=300,
-)
-TENSORRT = Provider(
-    name="tensorrt",
-    on_gpu=True,
-    problem=partial(ort_problem, _TENSORRT_EXECUTION),
-    backend=ort_backend,
-    open_graph=partial(_open_graph, "tensorrt"),
-    open_artifact=partial(_open_artifact, "tensorrt"),
-    int8_target="tensorrt",
-    prepares_shapes=True,
-    builds_engines=True,
 )

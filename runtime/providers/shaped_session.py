@@ -49,12 +49,9 @@ class ShapedSession:
     Attributes:
         provider: Name of the provider, such as `cuda`.
         backend: Library and version, such as `onnxruntime 1.31.1`.
-        max_frames: None, since inputs of any length run.
-        max_batch: None, since any number of rows runs.
+        max_frames: Longest input in mel frames; None for any.
+        max_batch: Most rows of one run; None for any number.
     """
-
-    max_frames: int | None = None
-    max_batch: int | None = None
 
     def __init__(
         self,
@@ -65,6 +62,9 @@ class ShapedSession:
         device: Device,
         open_fixed: Callable[[FixedDimensions], Any],
         budget_bytes: int,
+        *,
+        max_frames: int | None = None,
+        max_batch: int | None = None,
     ) -> None:
         """Prepare nothing yet.
 
@@ -74,9 +74,14 @@ class ShapedSession:
             entry: Manifest entry of the graph.
             hop_length: Audio samples per mel frame.
             device: Device that inputs and outputs stay on.
-            open_fixed: Loads the graph with fixed dimensions, as an `onnxruntime.InferenceSession`.
+            open_fixed: Loads the graph with fixed dimensions, as an `onnxruntime.InferenceSession`; or returns one
+                that is loaded for all dimensions.
             budget_bytes: Memory of the device that all prepared shapes together may take; one is always kept.
+            max_frames: Longest input in mel frames; None for any.
+            max_batch: Most rows of one run; None for any number.
         """
+        self.max_frames = max_frames
+        self.max_batch = max_batch
         self.provider = provider
         self.backend = f"onnxruntime {ort.__version__}"
         self._ort = ort
@@ -181,6 +186,7 @@ class ShapedSession:
 
     def close(self) -> None:
         """Free everything that was prepared; the session cannot run afterwards."""
+        self._open_fixed = _closed
         self._prepared.drop_all()
         with self._lock:
             self._resident.clear()
@@ -311,3 +317,9 @@ class ShapedSession:
 
 def _words(dimensions: FixedDimensions) -> str:
     return ", ".join(f"{name} {size}" for name, size in dimensions.items())
+
+
+def _closed(dimensions: FixedDimensions) -> Any:
+    raise ProviderError(
+        f"a session must be open to prepare {_words(dimensions)}, this one is closed; load it again"
+    )

@@ -12,9 +12,10 @@ import onnxruntime
 import pytest
 
 from voirs_vocoder.runtime import Artifact, ProviderError, SessionConfig, StreamingConfig, Vocoder
-from voirs_vocoder.runtime.providers import cuda, device_memory, open_session
+from voirs_vocoder.runtime.providers import cuda, device_memory, open_session, tensorrt_execution
 from voirs_vocoder.runtime.providers.device_memory import Device, DeviceTensor, device_name, free_bytes_of_gpu
 from voirs_vocoder.runtime.providers.onnxruntime import CPU
+from voirs_vocoder.runtime.providers.tensorrt_execution import TENSORRT
 
 DEVICE = Device("cuda", 0, has_own_thread=True)
 
@@ -181,6 +182,48 @@ def test_streams_that_run_together_keep_their_states_on_the_device(
     # One row at a time, within the device: never the states of all rows, to or from the host.
     assert runtime.copied_bytes.count(state_bytes)
     assert not runtime.copied_bytes.count(4 * state_bytes)
+
+
+def test_tensorrt_loads_a_graph_once_for_all_shapes_and_keeps_states_on_the_device(
+    tiny_artifact, runtime, monkeypatch
+):
+    monkeypatch.setattr(tensorrt_execution, "CPU_DEVICE", DEVICE)
+    monkeypatch.setattr(tensorrt_execution, "require_ort", lambda execution: FakeOrt())
+    loaded = []
+    load = tensorrt_execution.load_session
+    monkeypatch.setattr(
+        tensorrt_execution, "load_session", lambda *arguments: loaded.append(1) or load(*arguments)
+    )
+
+    def open_artifact(artifact, entry, config):
+        hop_length = artifact.manifest.hop_length
+        return tensorrt_execution.open_in_engine(artifact.read_graph(entry), entry, config, hop_length, "cpu")
+
+    mel = mel_of(80)
+    wanted = wanted_audio(tiny_artifact, mel, monkeypatch)
+    row = dataclasses.replace(TENSORRT, name="cpu", open_artifact=open_artifact, int8_target="cpu")
+    monkeypatch.setattr("voirs_vocoder.runtime.providers.PROVIDERS", (row,))
+    with Vocoder.load(tiny_artifact) as vocoder:
+        for frames in (80, 30, 5):
+            audio = vocoder.vocode(mel[:, :frames]).samples
+        assert audio.shape[1] * 16 == wanted.shape[1]
+        np.testing.assert_allclose(vocoder.vocode(mel).samples, wanted, atol=1e-5)
+        assert len(loaded) == 1
+        with vocoder.open_stream(streaming=StreamingConfig(chunk_frames=16)) as stream:
+            pieces = [stream.push(mel[:, start : start + 16]).samples for start in range(0, 80, 16)]
+            pieces.append(stream.flush().samples)
+        np.testing.assert_allclose(np.concatenate(pieces, axis=1), wanted, atol=1e-5)
+    assert len(loaded) == 2
+    assert runtime.copied_bytes
+
+
+def test_a_closed_session_prepares_nothing_more(tiny_artifact, runtime):
+    artifact = Artifact.open(tiny_artifact)
+    entry = artifact.graph("offline", "fp32", None)
+    session = cuda.open_shaped(artifact.read_graph(entry), entry, SessionConfig(), 16, "cpu")
+    session.close()
+    with pytest.raises(ProviderError, match="this one is closed; load it again"):
+        session.prepare(1, 8)
 
 
 def test_host_memory_is_unlocked_when_a_session_is_closed(runtime):
