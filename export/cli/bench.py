@@ -12,6 +12,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
+from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.runtime.files import indented_json, require_writable_file, write_whole
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
@@ -70,7 +71,7 @@ def _moved_to_tune(flag: str, setting: str) -> Callable[[Callable[..., Any]], Ca
     help="Measure quality and ratios of speed instead, and exit with 1 where one is worse than in this file.",
 )
 @options.speech_option(required=False, help_text="Folder of recordings for --save-baseline and --against.")
-@options.recordings_options
+@recordings_options
 @options.threads_option
 @options.json_file_option
 @_moved_to_tune("--sweep", "sampler")

@@ -11,6 +11,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
+from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
@@ -62,7 +63,7 @@ _PATH = click.Path(path_type=Path)
     is_flag=True,
     help="Resample, shift and cut recordings of different rate, start or length instead of refusing them.",
 )
-@options.recordings_options
+@recordings_options
 @options.json_file_option
 @options.report_option("HTML file for a page with players, spectrograms and a blind test.")
 def command(

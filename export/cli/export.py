@@ -9,6 +9,7 @@ import click
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
+from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.export.cli.summary import print_summary
 from voirs_vocoder.export.cli.validate import judge_artifact
 from voirs_vocoder.export.precisions import get_precision
@@ -56,7 +57,7 @@ __all__ = ["command"]
     "Precision of the graphs to make. Repeat it for more. FP32 is always made; INT8 is made for CPUs and for TensorRT."
 )
 @options.calibration_option(required=False)
-@options.recordings_options
+@recordings_options
 @option(
     "--licence",
     metavar="SPDX",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import click
 
 from voirs_vocoder.export.cli.command import option
 from voirs_vocoder.export.precisions import precision_names
-from voirs_vocoder.runtime.audio import reading
 from voirs_vocoder.runtime.providers import AUTO, provider_names
 
 __all__ = [
@@ -37,7 +35,6 @@ __all__ = [
     "precision_option",
     "precisions_option",
     "provider_option",
-    "recordings_options",
     "report_option",
     "speech_option",
     "tf32_option",
@@ -120,30 +117,6 @@ class KnownName(click.Choice):  # type: ignore[type-arg] # click < 8.2 has no ty
     @choices.setter
     def choices(self, names: Sequence[str]) -> None:
         """Ignore the names that click's constructor sets."""
-
-
-def recordings_options(function: _Function) -> _Function:
-    """`--allow-truncated` and `--channel`, which hold for every recording that the command reads."""
-
-    @wraps(function)
-    def command(*args: Any, allow_truncated: bool, channel: int | None, **others: Any) -> Any:
-        with reading(allow_truncated=allow_truncated, channel=channel):
-            return function(*args, **others)
-
-    truncated = option(
-        "--allow-truncated",
-        is_flag=True,
-        group=SPEECH,
-        help="Use recordings that were cut off as far as they go, with a warning, instead of refusing them.",
-    )
-    chosen = option(
-        "--channel",
-        metavar="N",
-        type=click.IntRange(min=1),
-        group=SPEECH,
-        help="Channel to take of recordings that have several, 1 being the first. Without it they are mixed.",
-    )
-    return truncated(chosen(command))
 
 
 def provider_option(function: _Function) -> _Function:

@@ -8,6 +8,7 @@ import click
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
+from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.export.cli.summary import print_graphs
 from voirs_vocoder.runtime.artifact.manifest import Target
 from voirs_vocoder.runtime.progress import ConsoleProgress
@@ -26,7 +27,7 @@ __all__ = ["command"]
 )
 @options.artifact_argument
 @options.calibration_option(required=True)
-@options.recordings_options
+@recordings_options
 @option(
     "--target",
     "targets",

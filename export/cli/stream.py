@@ -18,6 +18,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source, pcm_blocks, standard_input, standard_output
+from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.export.cli.vocoding_options import vocoding_options
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.tags import tags_of_artifact
@@ -103,7 +104,7 @@ _STREAM = "Stream"
 )
 @option("--adaptive", is_flag=True, group=_STREAM, help="Make chunks larger while deadlines are missed.")
 @option("--play", is_flag=True, group=options.OUTPUT, help="Play the audio on this machine.")
-@options.recordings_options
+@recordings_options
 @options.provider_option
 @options.precision_option
 @options.threads_option

@@ -12,6 +12,7 @@ import msgspec
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import print_table
+from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import InputError
@@ -43,7 +44,7 @@ GPU = "gpu"
     required=False,
     help_text="Folder of recordings, none of which INT8 was calibrated on. All but --only gpu need it.",
 )
-@options.recordings_options
+@recordings_options
 @option(
     "--only",
     type=click.Choice((SAMPLER, LOOK_AHEAD, GPU)),

@@ -11,6 +11,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
+from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.export.validation.gates import gate_lines
 from voirs_vocoder.export.validation.report import Report, encode_report, report_table
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
@@ -47,7 +48,7 @@ def _cpu_providers() -> list[str]:
     show_default="all that are installed",
     help="Provider to measure on. Repeat it for more.",
 )
-@options.recordings_options
+@recordings_options
 @options.json_file_option
 def command(
     root: Path,

@@ -15,6 +15,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source
+from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.export.cli.vocoding_options import (
     quality_options,
     refuse_contradictions,
@@ -58,7 +59,7 @@ _DITHER_SEED = 0
     group=options.OUTPUT,
     help="Audio file to write: .wav, .flac, .ogg, .opus, .mp3, .m4a, .pcm or .raw.",
 )
-@options.recordings_options
+@recordings_options
 @options.provider_option
 @options.precision_option
 @options.bits_option

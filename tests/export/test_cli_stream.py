@@ -196,3 +196,11 @@ def test_closed_pipes_are_refused(monkeypatch):
     for pipe in (standard_input, standard_output):
         with pytest.raises(InputError, match="is closed"):
             pipe()
+
+
+@pytest.mark.parametrize("option", [("--channel", 1), ("--allow-truncated",)])
+@pytest.mark.parametrize("source", ["-", "mel.npy"])
+def test_options_of_recordings_are_refused_for_other_input(option, source, tiny_artifact, tmp_path):
+    result = run("stream", tiny_artifact, source, "-o", tmp_path / "out.wav", *option)
+    assert result.exit_code == 2
+    assert "are for recordings, IN is none" in result.stderr
