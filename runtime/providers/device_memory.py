@@ -62,9 +62,15 @@ class Device:
             work: The function; what it raises is raised here.
         """
         if self.has_own_thread:
-            gpu_thread().call(work)
+            gpu_thread().call(lambda: self._call_here(work))
         else:
             work()
+
+    def _call_here(self, work: Callable[[], None]) -> None:
+        if self.kind != "cpu":
+            # CUDA selects a GPU per thread; another one would be set up, and take memory, when it is first used.
+            _require(_cuda_runtime().cudaSetDevice(self.index), f"use GPU {self.index}")
+        work()
 
 
 CPU_DEVICE = Device("cpu")

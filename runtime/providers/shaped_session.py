@@ -21,7 +21,13 @@ from voirs_vocoder.runtime.artifact.declared_shapes import DeclaredShapes
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.errors import DeviceMemoryError, ProviderError
 from voirs_vocoder.runtime.providers.bound_session import BoundSession
-from voirs_vocoder.runtime.providers.device_memory import Device, DeviceTensor, free_bytes, is_working
+from voirs_vocoder.runtime.providers.device_memory import (
+    CudaError,
+    Device,
+    DeviceTensor,
+    free_bytes,
+    is_working,
+)
 from voirs_vocoder.runtime.providers.ort_errors import is_device_lost, provider_error
 from voirs_vocoder.runtime.providers.prepared_shapes import PreparedShapes, Shapes, shapes_of
 from voirs_vocoder.runtime.providers.session import RowsRun
@@ -312,7 +318,10 @@ class ShapedSession:
         return prepared
 
     def _free(self, prepared: BoundSession) -> None:
-        self._device.call(lambda: prepared.free(device_works=is_working(self._device)))
+        try:
+            self._device.call(lambda: prepared.free(device_works=is_working(self._device)))
+        except CudaError:  # the device cannot even be selected
+            prepared.free(device_works=False)
 
 
 def _words(dimensions: FixedDimensions) -> str:

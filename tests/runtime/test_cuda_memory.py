@@ -17,7 +17,7 @@ from voirs_vocoder.runtime.providers.device_memory import Device, DeviceTensor, 
 from voirs_vocoder.runtime.providers.onnxruntime import CPU
 from voirs_vocoder.runtime.providers.tensorrt_execution import TENSORRT
 
-DEVICE = Device("cuda", 0, has_own_thread=True)
+DEVICE = Device("cuda", 1, has_own_thread=True)
 
 
 class FakeRuntime:
@@ -32,11 +32,18 @@ class FakeRuntime:
         self.cudaGetErrorString = self._text
         self.cudaMemcpy, self.cudaMemGetInfo = self._copy, self._memory
         self.cudaHostRegister, self.cudaHostUnregister = self._lock, self._unlock
-        self.cudaSetDevice = self.cudaStreamSynchronize = lambda value: 0
+        self.cudaSetDevice = self._select
+        self.cudaStreamSynchronize = lambda value: 0
+        self.selected = threading.local()
         self.cudaGetLastError = lambda: 0
+
+    def _select(self, index):
+        self.selected.index = index
+        return self.status
 
     def _copy(self, target, source, size, direction):
         assert direction == 4
+        assert self.selected.index == DEVICE.index
         self.copied_bytes.append(size.value)
         self.threads.add(threading.get_ident())
         ctypes.memmove(target, source, size.value)
@@ -237,10 +244,13 @@ def test_host_memory_is_unlocked_when_a_session_is_closed(runtime):
     assert not runtime.locked
 
 
-def test_a_copy_that_fails_is_one_line_and_a_lost_device_is_prepared_again(tiny_artifact, vocoder, runtime):
+@pytest.mark.parametrize("answers", [True, False], ids=["selectable", "not selectable"])
+def test_a_device_that_fails_is_one_line_and_is_prepared_again(vocoder, runtime, answers):
     mel = mel_of(30)
     wanted = vocoder.vocode(mel).samples
     runtime.status = 719
+    if answers:
+        runtime.cudaSetDevice = lambda index: runtime._select(index) * 0
     with pytest.raises(ProviderError, match=r"is lost; run again.*CUDA failure 719: unspecified") as caught:
         vocoder.vocode(mel)
     assert "\n" not in str(caught.value)
