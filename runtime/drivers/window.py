@@ -184,11 +184,13 @@ def windows(mel: MelReader, before: int, after: int, size: int, *, fixed: bool) 
     at_end = False
     while not at_end:
         first = max(0, start - before)
-        values = mel.read(first, first + size)
+        # With one frame more, so that a window that just holds the rest is known to be the last one.
+        values = mel.read(first, first + size + 1)
+        at_end = values.shape[1] <= size
+        values = values[:, :size]
         end = first + values.shape[1]
         if end == 0:
             raise InputError("the mel must have at least one frame, got 0")
-        at_end = values.shape[1] < size
         stop = end if at_end else end - after
         yield Window(first, values, start, stop, at_end)
         start = stop

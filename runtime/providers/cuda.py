@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from voirs_vocoder.runtime.artifact.manifest import STREAM_ROLES, GraphEntry
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
@@ -70,7 +72,7 @@ def open_shaped(
         )
     usual = options or default_cuda_options(entry.precision, cuda_graphs=config.cuda_graphs)
 
-    def open_fixed(dimensions: FixedDimensions) -> Any:
+    def open_by(usual: CudaOptions, dimensions: FixedDimensions) -> Any:
         chosen = ort_cuda_options(
             tuned.get(frozenset(dimensions.items()), usual),
             entry.precision,
@@ -83,7 +85,20 @@ def open_shaped(
             settings.add_free_dimension_override_by_name(name, size)
         return load_session(ort, graph, entry, execution, settings, {} if on_cpu else chosen)
 
-    return ShapedSession(ort, provider, entry, hop_length, device, open_fixed, config.device_budget_bytes)
+    # For some lengths cuDNN has no kernel for an FP16 convolution with channels last, but one with channels first.
+    other = None
+    if options is None and usual.channels_last:
+        other = partial(open_by, msgspec.structs.replace(usual, channels_last=False))
+    return ShapedSession(
+        ort,
+        provider,
+        entry,
+        hop_length,
+        device,
+        partial(open_by, usual),
+        config.device_budget_bytes,
+        open_otherwise=other,
+    )
 
 
 def _opened(graph: bytes, entry: GraphEntry, config: SessionConfig, hop_length: int) -> Session:

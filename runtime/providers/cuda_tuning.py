@@ -126,7 +126,7 @@ def read_cuda_tuning(path: Path | str) -> CudaTuning:
         return decode_json(read_bounded(Path(path), _MAX_BYTES), CudaTuning)
     except InputError as error:
         raise InputError(
-            f"gpu_tuning must be a file that `tune --only gpu` wrote, got {path}: {error}; tune again"
+            f"gpu_tuning must be a file that `voirs-vocoder tune` wrote for a GPU, got {path}: {error}; tune again"
         ) from error
 
 

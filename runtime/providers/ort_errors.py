@@ -7,7 +7,14 @@ import re
 from voirs_vocoder.runtime.errors import DeviceMemoryError, ProviderError
 from voirs_vocoder.runtime.text import printable
 
-__all__ = ["explained", "is_device_lost", "is_out_of_memory", "provider_error"]
+__all__ = [
+    "explained",
+    "is_device_lost",
+    "is_kernel_missing",
+    "is_out_of_memory",
+    "leaves_nodes_to_cpu",
+    "provider_error",
+]
 
 _OUT_OF_MEMORY = ("failed to allocate memory", "out of memory", "status_alloc_failed")
 _DEVICE_LOST = (
@@ -21,6 +28,17 @@ _DEVICE_LOST = (
     "gpu has fallen off the bus",
 )
 
+_KERNEL_MISSING = (
+    "no execution plans support the graph",
+    "heuristic_query_failed",
+    "failed to initialize cudnn frontend",
+)
+_LEFT_TO_CPU = (
+    "fallback to cpu ep has been explicitly disabled",
+    "explicitly assigned to the default cpu ep",
+    "all compute graph nodes have not been partitioned to the",
+)
+
 # Each remedy with the texts, in lower case, that call for it; the first that matches counts.
 _REMEDIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
@@ -31,11 +49,11 @@ _REMEDIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "cuDNN has no kernel for a convolution of this graph in this precision; export the artifact again, which "
         "writes convolutions in a form that has one, or use precision fp32",
-        ("no execution plans support the graph", "failed to initialize cudnn frontend"),
+        _KERNEL_MISSING,
     ),
     (
         "the provider would leave a part of the graph to the CPU; export the artifact again",
-        ("fallback to cpu ep has been explicitly disabled", "explicitly assigned to the default cpu ep"),
+        _LEFT_TO_CPU,
     ),
     (
         "the GPU or its driver failed, and what was prepared on it is lost; run again, begin streams again, and where "
@@ -62,7 +80,7 @@ _REMEDIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "cuDNN is of another version than onnxruntime-gpu was built for; "
-        "pip install --upgrade 'onnxruntime-gpu[cuda,cudnn]'",
+        "pip install -U 'onnxruntime-gpu[cuda,cudnn]'",
         ("cudnn_status_version_mismatch", "cudnn_status_sublibrary_version_mismatch"),
     ),
 )
@@ -106,6 +124,26 @@ def provider_error(error: BaseException, rule: str) -> ProviderError:
     """
     kind = DeviceMemoryError if is_out_of_memory(error) else ProviderError
     return kind(f"{rule}: {explained(error)}")
+
+
+def is_kernel_missing(error: BaseException) -> bool:
+    """Whether cuDNN has no kernel for a convolution in the memory layout that was chosen.
+
+    Args:
+        error: The error.
+    """
+    low = str(error).lower()
+    return any(sign in low for sign in _KERNEL_MISSING)
+
+
+def leaves_nodes_to_cpu(error: BaseException) -> bool:
+    """Whether a graph does not load since its provider does not take every node.
+
+    Args:
+        error: The error.
+    """
+    low = str(error).lower()
+    return any(sign in low for sign in _LEFT_TO_CPU)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

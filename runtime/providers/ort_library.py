@@ -17,7 +17,7 @@ from voirs_vocoder.runtime.artifact.split_graph import SplitGraph
 from voirs_vocoder.runtime.config import SessionConfig, default_threads
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.optional import import_optional, install_command
-from voirs_vocoder.runtime.providers.ort_errors import explained, provider_error
+from voirs_vocoder.runtime.providers.ort_errors import explained, leaves_nodes_to_cpu, provider_error
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -33,6 +33,7 @@ __all__ = [
     "session_options",
 ]
 
+_MAX_NAMED = 8
 _QUIET = 4  # fatal only: what ONNX Runtime would print is raised as an error of ours
 # It puts integer convolutions into channels-last form, with a transposition before and after each pair: without it
 # HiFi-GAN V1 runs 1.1 times as fast (onnxruntime 1.31.1, AVX512-VNNI).
@@ -184,8 +185,11 @@ def load_session(
             disabled_optimizers=_disabled_optimizers(graph, entry),
         )
     except Exception as error:  # pybind11 raises classes of its own below Exception
+        left = ""
+        if isinstance(graph, bytes) and leaves_nodes_to_cpu(error):
+            left = _nodes_left_to_cpu(ort, graph, execution, options, provider_options)
         raise provider_error(
-            error, f"provider {execution.provider!r} does not load {entry.file.path}"
+            error, f"provider {execution.provider!r} does not load {entry.file.path}{left}"
         ) from error
     session.disable_fallback()
     # Kept by the session for the fallback that is off; of a large model it is a fifth of the memory.
@@ -195,6 +199,31 @@ def load_session(
             f"provider {execution.provider!r} was requested, onnxruntime chose {session.get_providers()}; refused"
         )
     return session
+
+
+def _nodes_left_to_cpu(
+    ort: Any,
+    graph: bytes,
+    execution: Execution,
+    options: onnxruntime.SessionOptions,
+    provider_options: Mapping[str, str],
+) -> str:
+    """Name the nodes that a provider does not take, which ONNX Runtime's error does not; empty where it fails again."""
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    unrecorded = {name: value for name, value in provider_options.items() if name != "enable_cuda_graph"}
+    try:
+        session = ort.InferenceSession(graph, options, providers=[(execution.ort_name, unrecorded)])
+        nodes = [
+            f"{node.op_type} {node.name}"
+            for part in session.get_provider_graph_assignment_info()
+            if part.ep_name != execution.ort_name
+            for node in part.get_nodes()
+        ]
+    except Exception:  # as above; releases before 1.24 do not record it
+        return ""
+    more = f" and {len(nodes) - _MAX_NAMED} more" if len(nodes) > _MAX_NAMED else ""
+    return f", of which it does not take {', '.join(nodes[:_MAX_NAMED])}{more}" if nodes else ""
 
 
 def _disabled_optimizers(graph: bytes | SplitGraph, entry: GraphEntry) -> list[str] | None:

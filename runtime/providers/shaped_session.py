@@ -28,7 +28,7 @@ from voirs_vocoder.runtime.providers.device_memory import (
     free_bytes,
     is_working,
 )
-from voirs_vocoder.runtime.providers.ort_errors import is_device_lost, provider_error
+from voirs_vocoder.runtime.providers.ort_errors import is_device_lost, is_kernel_missing, provider_error
 from voirs_vocoder.runtime.providers.prepared_shapes import PreparedShapes, Shapes, shapes_of
 from voirs_vocoder.runtime.providers.session import RowsRun
 
@@ -71,6 +71,7 @@ class ShapedSession:
         *,
         max_frames: int | None = None,
         max_batch: int | None = None,
+        open_otherwise: Callable[[FixedDimensions], Any] | None = None,
     ) -> None:
         """Prepare nothing yet.
 
@@ -85,6 +86,8 @@ class ShapedSession:
             budget_bytes: Memory of the device that all prepared shapes together may take; one is always kept.
             max_frames: Longest input in mel frames; None for any.
             max_batch: Most rows of one run; None for any number.
+            open_otherwise: Loads the graph with fixed dimensions in another memory layout, for shapes that the device
+                has no kernel for in the usual one; None where there is none.
         """
         self.max_frames = max_frames
         self.max_batch = max_batch
@@ -96,6 +99,7 @@ class ShapedSession:
         self._declared = DeclaredShapes(entry, hop_length)
         self._device = device
         self._open_fixed = open_fixed
+        self._open_otherwise = open_otherwise
         self._budget_bytes = budget_bytes
         self._has_warned = False
         self._prepared = PreparedShapes(self._prepare, self._free, self._fit)
@@ -278,6 +282,21 @@ class ShapedSession:
         return size_bytes <= self._budget_bytes
 
     def _build(self, shapes: Shapes) -> BoundSession:
+        try:
+            return self._build_by(self._open_fixed, shapes)
+        except ProviderError as error:
+            if self._open_otherwise is None or not is_kernel_missing(error):
+                raise
+            _log.info(
+                "provider %s: another memory layout for %s, %s: %s",
+                self.provider,
+                self._entry.file.path,
+                dict(shapes),
+                error,
+            )
+        return self._build_by(self._open_otherwise, shapes)
+
+    def _build_by(self, open_fixed: Callable[[FixedDimensions], Any], shapes: Shapes) -> BoundSession:
         by_name = dict(shapes)
         dimensions: dict[str, int] = {}
         for tensor in self._entry.inputs:
@@ -288,7 +307,7 @@ class ShapedSession:
         prepared: BoundSession | None = None
         try:
             free_before = free_bytes(self._device)
-            session = self._open_fixed(dimensions)
+            session = open_fixed(dimensions)
             prepared = BoundSession(
                 self._ort,
                 session,

@@ -106,7 +106,7 @@ def new_lengths(rig: Rig) -> Iterator[Figure]:
         for model in rig.models(("hifigan-v1", "hifigan-v2", "waveglow", "diffwave")):
             count = 5 if rig.rehearsal else _LENGTHS
             lengths = generator.choice(np.arange(20, 500), count, replace=False)
-            session = SessionConfig(warm=(32, 64, 128, 256, 512))
+            session = SessionConfig(warm=(32, 64, 128, 256, 512), batching="alone")
             try:
                 with rig.vocoder(model, "fp16", provider, session) as vocoder:
                     yield _lengths(f"{model} fp16 on {provider}", vocoder, rig.mel(model, 500), lengths)

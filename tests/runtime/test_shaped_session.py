@@ -258,3 +258,19 @@ def test_fp32_means_fp32_on_cuda_unless_tf32_is_asked_for():
     assert ort_options("fp32", tf32=True)["use_tf32"] == "1"
     assert ort_options("fp16")["prefer_nhwc"] == "1"
     assert ort_options("fp16", cuda_graphs=False)["enable_cuda_graph"] == "0"
+
+
+def test_a_shape_without_a_kernel_in_the_usual_layout_is_prepared_in_the_other(tiny_artifact, caplog):
+    session, _ = shaped(tiny_artifact)
+    usual = session._open_fixed
+
+    def without_kernel(dimensions):
+        raise ProviderError("CUDNN_FE failure 8: HEURISTIC_QUERY_FAILED")
+
+    session._open_fixed, session._open_otherwise = without_kernel, usual
+    with caplog.at_level("INFO"):
+        session.run({"mel": mel_of(4)})
+    assert "another memory layout" in caplog.text
+    session._open_otherwise = None
+    with pytest.raises(ProviderError, match="HEURISTIC_QUERY_FAILED"):
+        session.run({"mel": mel_of(5)})

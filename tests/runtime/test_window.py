@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voirs_vocoder.runtime.config import VocodingConfig
-from voirs_vocoder.runtime.drivers.window import synthesize_windows
+from voirs_vocoder.runtime.drivers.window import synthesize_windows, windows
 from voirs_vocoder.runtime.errors import InputError
 
 HOP = 4
@@ -87,3 +87,13 @@ def test_an_explicit_window_below_the_context_is_refused():
 def test_no_frames_are_refused():
     with pytest.raises(InputError, match="at least one frame"):
         joined(ConvolutionDriver(3, 2), np.ones((2, 0), np.float32), None)
+
+
+def test_an_utterance_that_just_fills_a_window_is_one_window():
+    class Counted:
+        def read(self, start, stop):
+            return np.zeros((3, max(0, min(stop, 20) - start)), np.float32)
+
+    (window,) = windows(Counted(), 4, 4, 20, fixed=True)
+    assert (window.start, window.stop, window.at_end, window.values.shape) == (0, 20, True, (3, 20))
+    assert len(list(windows(Counted(), 4, 4, 19, fixed=True))) == 2
