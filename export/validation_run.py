@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from voirs_vocoder.export.artifact.change import require_changeable
 from voirs_vocoder.export.report_page import render_page, require_drawing
 from voirs_vocoder.export.report_page.columns import PAGE_RECORDINGS
 from voirs_vocoder.export.report_page.validation import validation_page
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
-from voirs_vocoder.export.validation.report import Report
+from voirs_vocoder.export.validation.report import PAGE_PATH, REPORT_PATH, Report
 from voirs_vocoder.export.validation.validate import record_validation, validate_artifact
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.errors import InputError
@@ -49,6 +50,7 @@ def validate_and_record(
             artifact cannot be written.
         ArtifactError: The artifact is damaged, or another process is changing it.
     """
+    require_changeable(root, (REPORT_PATH, PAGE_PATH))
     try:
         require_drawing()
     except InputError as error:

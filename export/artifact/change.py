@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from voirs_vocoder.export.artifact.model_card import with_model_card
 from voirs_vocoder.export.artifact.writer import locked_artifact, replace_manifest
+from voirs_vocoder.runtime.artifact.directory import ArtifactDirectory
 from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["Change", "change_artifact"]
+__all__ = ["Change", "change_artifact", "require_changeable"]
 
 Change = tuple[Manifest, Mapping[str, bytes]]
 """The new manifest, and the new or changed files by their path in the artifact."""
@@ -31,3 +33,22 @@ def change_artifact(root: Path, edit: Callable[[Artifact], Change]) -> Artifact:
         manifest, files = edit(artifact)
         manifest, card = with_model_card(manifest)
         return replace_manifest(artifact, manifest, {**files, **card})
+
+
+def require_changeable(root: Path, paths: Iterable[str]) -> None:
+    """Check, before long work, that an artifact can be changed; the change itself checks again.
+
+    Args:
+        root: Directory of the artifact.
+        paths: Paths in the artifact of the files that will be written.
+
+    Raises:
+        ArtifactError: The artifact is damaged, has links or special files in it, or another process is changing it.
+        InputError: The artifact cannot be written.
+    """
+    try:
+        with locked_artifact(root), ArtifactDirectory(root) as directory:
+            for path in paths:
+                directory.status(path)
+    except OSError as error:
+        raise InputError(f"{root}: cannot be changed: {error.strerror}") from error

@@ -178,7 +178,12 @@ class WritableDirectory(ArtifactDirectory):
             OSError: The disk does not take them.
         """
         with self.folder(path) as folder:
-            os.fsync(folder)
+            try:
+                os.fsync(folder)
+            except OSError as error:
+                # Some network file systems take no such request for a folder.
+                if error.errno != errno.EINVAL:
+                    raise
 
     @contextmanager
     def locked(self, wait_s: float) -> Iterator[None]:

@@ -119,6 +119,7 @@ def _applicable(root: Path, manifest: Manifest, only: str | None) -> list[str]:
 
 
 def _tune_sampler(root: Path, speech: Path, precision: Precision, threads: int | None) -> msgspec.Struct:
+    from voirs_vocoder.export.artifact.change import require_changeable
     from voirs_vocoder.export.tuning.sweep import (
         SWEEP_PLOT_PATH,
         record_sweep,
@@ -126,6 +127,7 @@ def _tune_sampler(root: Path, speech: Path, precision: Precision, threads: int |
         sweep_table,
     )
 
+    require_changeable(root, (SWEEP_PLOT_PATH,))
     with ConsoleProgress() as progress:
         report = sweep_artifact(root, speech, precision=precision, threads=threads, progress=progress)
     record_sweep(root, report)
@@ -140,6 +142,7 @@ def _tune_sampler(root: Path, speech: Path, precision: Precision, threads: int |
 
 
 def _tune_look_ahead(root: Path, speech: Path, precision: Precision, threads: int | None) -> msgspec.Struct:
+    from voirs_vocoder.export.artifact.change import require_changeable
     from voirs_vocoder.export.tuning.look_ahead import (
         LOOK_AHEAD_PLOT_PATH,
         look_ahead_table,
@@ -147,6 +150,7 @@ def _tune_look_ahead(root: Path, speech: Path, precision: Precision, threads: in
         record_look_aheads,
     )
 
+    require_changeable(root, (LOOK_AHEAD_PLOT_PATH,))
     with ConsoleProgress() as progress:
         report = measure_look_aheads(root, speech, precision=precision, threads=threads, progress=progress)
     record_look_aheads(root, report)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.toy_artifact import GRAPH_PATH, toy_artifact, toy_manifest
-from voirs_vocoder.export.artifact.change import change_artifact
+from voirs_vocoder.export.artifact.change import change_artifact, require_changeable
 from voirs_vocoder.export.artifact.model_card import model_card
 from voirs_vocoder.export.artifact.writer import file_entry, with_files
 from voirs_vocoder.runtime import Artifact, ArtifactError, InputError
@@ -84,6 +84,12 @@ def test_a_link_in_an_artifact_is_refused_and_nothing_is_written_through_it(
     with pytest.raises(ArtifactError, match=r"^[^\n]*a link leads out of the artifact[^\n]*refused[^\n]*$"):
         change(root)
     assert snapshot(root.parent) == before
+
+
+def test_what_cannot_be_changed_is_refused_before_the_work(root: Path, outside: Path) -> None:
+    replaced(root / "validation", outside)
+    with pytest.raises(ArtifactError, match="a link leads out of the artifact"):
+        require_changeable(root, ["validation/report.html"])
 
 
 def test_a_link_where_an_earlier_version_wrote_its_drafts_is_left_alone(root: Path, outside: Path) -> None:
