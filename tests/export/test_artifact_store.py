@@ -273,10 +273,13 @@ def test_a_full_disk_leaves_the_artifact_as_it_was(
     assert tree(root.parent) == before
 
 
-@pytest.mark.parametrize("failing", ["rename", "link", "fsync"])
+@pytest.mark.parametrize(
+    "problem", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=["disk fails", "interrupted"]
+)
+@pytest.mark.parametrize("failing", ["rename", "link", "fsync", "unlink"])
 @pytest.mark.parametrize("name", ACTIONS)
-def test_a_disk_that_fails_at_any_call_leaves_a_whole_artifact(
-    root: Path, monkeypatch: pytest.MonkeyPatch, failing: str, name: str
+def test_a_change_that_fails_at_any_call_leaves_a_whole_artifact(
+    root: Path, monkeypatch: pytest.MonkeyPatch, failing: str, name: str, problem: BaseException
 ) -> None:
     real = getattr(os, failing)
     at = count = 0
@@ -288,13 +291,15 @@ def test_a_disk_that_fails_at_any_call_leaves_a_whole_artifact(
             nonlocal count
             count += 1
             if count == at:  # noqa: B023 - called within the round
-                raise OSError(5, os.strerror(5))
+                raise problem
             return real(*arguments, **named)
 
         with monkeypatch.context() as context:
             context.setattr(os, failing, broken)
             try:
                 ACTIONS[name](root, f"text {at}")
+            except KeyboardInterrupt:
+                assert isinstance(problem, KeyboardInterrupt)
             except InputError as error:
                 assert "Input/output error" in str(error)
         # Calls after the failing one do not count.
