@@ -50,7 +50,7 @@ def kind_of(head: bytes) -> str | None:
 
 
 def content_remedy(head: bytes) -> str | None:
-    """What a file is instead of a recording or a mel, and what to do; None where its beginning does not tell.
+    """What a file is instead of a recording or a mel, and what to do; None where its beginning does not reveal it.
 
     Args:
         head: First bytes of the file, `HEAD_BYTES` or fewer if it is shorter.

@@ -2,7 +2,7 @@
 
 `.versions` holds, each named by SHA-256: files that a new manifest names and that have not taken their places yet
 (`HASH`), and replaced files for readers that still hold an earlier manifest (`HASH.old`). Readers look there too, so
-the artifact is whole at every moment. Whoever locks the artifact next completes what a killed process left.
+the artifact is whole at every moment. The next process that locks the artifact completes what a killed process left.
 """
 
 from __future__ import annotations

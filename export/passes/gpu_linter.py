@@ -161,7 +161,7 @@ def _folded(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto
         options.optimized_model_filepath = str(path)
         graph = _without_weights(model).SerializeToString()
         try:
-            # ONNX Runtime writes about as much there, and does not say why it cannot.
+            # ONNX Runtime writes about as much there, and its error lacks the reason.
             path.write_bytes(graph)
         except OSError as error:
             raise InputError(

@@ -88,12 +88,12 @@ def reading(*, allow_truncated: bool | None = None, channel: int | None = None) 
 def read_audio(path: Path | str, *, allow_truncated: bool | None = None) -> AudioBuffer:
     """Read a recording: WAV, FLAC, OGG, Opus, MP3 or another format of libsndfile, or AAC in MP4 (extra `codecs`).
 
-    The format is recognized by the content, whatever the name says.
+    The format is recognized by the content, regardless of the name.
 
     Args:
         path: Path of a regular file.
         allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
-            refuses it; None does what `reading` says, which is to refuse.
+            refuses it; None takes the value of `reading`, by default False.
 
     Returns:
         The whole recording, not clipped.
@@ -120,10 +120,10 @@ def read_mono(
 
     Args:
         path: Path of a regular file.
-        channel: Number of the only channel to take, 1 being the first; None does what `reading` says, which is to mix
-            all.
+        channel: Number of the only channel to take, 1 being the first; None takes the value of `reading`, by
+            default a mix of all.
         allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
-            refuses it; None does what `reading` says, which is to refuse.
+            refuses it; None takes the value of `reading`, by default False.
         longest_s: Longest recording that is read, in seconds; None allows 2^28 samples.
 
     Returns:
@@ -147,7 +147,7 @@ def audio_info(path: Path | str, *, allow_truncated: bool | None = None) -> Audi
     Args:
         path: Path of a regular file.
         allow_truncated: True counts a recording that was cut off as far as it goes, with a `RecordingWarning`; False
-            refuses it; None does what `reading` says, which is to refuse.
+            refuses it; None takes the value of `reading`, by default False.
 
     Raises:
         InputError: `audio_blocks` refuses the recording.
@@ -163,7 +163,7 @@ def audio_blocks(path: Path | str, *, allow_truncated: bool | None = None) -> It
     Args:
         path: Path of a regular file.
         allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
-            refuses it; None does what `reading` says, which is to refuse.
+            refuses it; None takes the value of `reading`, by default False.
 
     Yields:
         Consecutive float32 [channels, samples], at least one sample each.
@@ -187,10 +187,10 @@ def mono_blocks(
 
     Args:
         path: Path of a regular file.
-        channel: Number of the only channel to take, 1 being the first; None does what `reading` says, which is to mix
-            all.
+        channel: Number of the only channel to take, 1 being the first; None takes the value of `reading`, by
+            default a mix of all.
         allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
-            refuses it; None does what `reading` says, which is to refuse.
+            refuses it; None takes the value of `reading`, by default False.
 
     Yields:
         Consecutive float32 [samples], at least one sample each.

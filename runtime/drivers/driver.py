@@ -154,8 +154,8 @@ class StreamGraphs:
     def open(self, role: str, streaming: StreamingConfig) -> GraphStream | FixedChunkStream:
         """Begin an utterance in the graph of a role.
 
-        Where `SessionConfig.stream_rows` says so, it runs together with others. On a provider that prepares every new
-        shape, all chunks have one length, the last one too.
+        Where `SessionConfig.stream_rows` is above 1, it runs together with others. On a provider that prepares every
+        new shape, all chunks have one length, the last one too.
 
         Args:
             role: Role of the graph.

@@ -72,10 +72,10 @@ class AudioMelSource:
     Args:
         path: An audio file.
         convention: Convention of the mel.
-        channel: Number of the only channel to take, 1 being the first; None does what `audio.reading` says, which is to
-            mix all.
+        channel: Number of the only channel to take, 1 being the first; None takes the value of `audio.reading`, by
+            default a mix of all.
         allow_truncated: True uses a recording that was cut off as far as it goes, with a `RecordingWarning`; False
-            refuses it; None does what `audio.reading` says, which is to refuse.
+            refuses it; None takes the value of `audio.reading`, by default False.
 
     Attributes:
         frames: Number of frames.

@@ -159,7 +159,7 @@ def ort_cuda_options(
         device: Index of the GPU.
         tf32: Whether factors of FP32 graphs may be rounded to TF32. The few FP32 parts of other graphs always are: with
             channels last, cuDNN has slow kernels only for FP32.
-        cuda_graphs: Whether kernels may be recorded, whatever was chosen.
+        cuda_graphs: Whether kernels may be recorded; False overrides the choice for the shape.
     """
     return {
         "device_id": str(device),

@@ -93,7 +93,7 @@ class StreamPool(ChunkRunner):
         if leads:
             self._lead(chunk)
         if chunk.output is None:
-            assert chunk.error is not None  # noqa: S101 - is_done says so
+            assert chunk.error is not None  # noqa: S101 - is_done requires it
             raise ProviderError(str(chunk.error)) from chunk.error
         return chunk.output
 

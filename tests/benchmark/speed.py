@@ -220,7 +220,7 @@ def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict
         "ours": lambda: partial(session.run, feed),
         "vocode": vocode,
         # The very session that ours wraps: two sessions over one graph differ by more than what is put around them.
-        "bare": lambda: partial(session._session._session.run, None, dict(feed)),
+        "bare": lambda: partial(session._session.run, None, dict(feed)),
         "int8": lambda: partial(session_of(artifact, role, "int8", threads=threads)[0].run, feed),
     }
     return {name: make() for name, make in makers.items() if name in wanted}

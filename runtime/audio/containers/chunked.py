@@ -152,7 +152,7 @@ def _chunks(file: io.BufferedReader, start: int, size: int, layout: _Layout) -> 
 
 
 def _total_fits(file: io.BufferedReader, start: int, samples: int, size: int, layout: _Layout) -> bool:
-    """Whether the size of the whole container agrees with the file, whatever the samples' own size says."""
+    """Whether the size of the whole container agrees with the file; the size of the samples' chunk does not count."""
     if layout.total is None:
         return False
     offset, form = layout.total

@@ -15,7 +15,7 @@ class Container:
 
     Attributes:
         file: File to decode, at its beginning.
-        cut: Reason why the file is known to end too early; None where nothing says so.
+        cut: Reason why the file is known to end too early; None where nothing shows it.
         channel_mask: Speakers of the channels as WAV states them, bit 0 being the left front; 0 where it states none.
     """
 

@@ -1,4 +1,4 @@
-"""Ogg: pages whose checksums tell damage, and an end-of-stream page that tells a whole file from a cut one.
+"""Ogg: pages whose checksums reveal damage, and an end-of-stream page that a file which was cut off lacks.
 
 Format: RFC 3533.
 """
