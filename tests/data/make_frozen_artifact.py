@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def _main() -> None:
     quantize_artifact(root, samples / "calibration", options=MakeOptions(targets=("cpu",)))
     record_validation(root, validate_artifact(root, samples))
     (root / ".lock").unlink(missing_ok=True)
+    shutil.rmtree(root / ".versions", ignore_errors=True)
     # Log mels of speech lie about there.
     mel = np.random.default_rng(0).uniform(-8.0, 0.0, (CONFIG["num_mels"], _FRAMES)).astype(np.float32)
     np.save(FOLDER / "mel.npy", mel)
