@@ -85,9 +85,11 @@ class _Request:
 
 
 class AsyncVocoder:
-    """A vocoder for one event loop. Close it, or use it as an async context manager.
+    """A vocoder for one event loop at a time. Close it, or use it as an async context manager.
 
-    Thread safety: all methods are for the thread of one event loop. The wrapped vocoder may serve other threads.
+    Thread safety: all methods are for the thread of one event loop. When that loop is closed, as at the end of
+    `asyncio.run`, another one may use this object; requests that the first one left behind are dropped. The wrapped
+    vocoder may serve other threads.
 
     Example:
         async with AsyncVocoder(vocoder) as aio:
@@ -110,6 +112,7 @@ class AsyncVocoder:
         self._runners: list[asyncio.Task[None]] = []
         self._streams: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def vocode(self, mel: _Mel, config: VocodingConfig | None = None) -> AudioBuffer:
         """Synthesize one utterance; requests that wait at the same time run as one batch. See `Vocoder.vocode`.
@@ -126,7 +129,7 @@ class AsyncVocoder:
             ProviderError: The provider failed.
             asyncio.CancelledError: The task was canceled; a request that has not begun does not run.
         """
-        self._require_open()
+        self._enter_loop()
         if not self._runners:
             self._runners = [asyncio.create_task(self._run()) for _ in range(self._config.workers)]
         answer: asyncio.Future[AudioBuffer] = asyncio.get_running_loop().create_future()
@@ -152,7 +155,7 @@ class AsyncVocoder:
             BatchError: Some utterances failed; the error holds the audio of the others.
             InputError: There are not as many configurations as mels, or this object is closed.
         """
-        self._require_open()
+        self._enter_loop()
         return await self._threaded(lambda: self._vocoder.vocode_batch(mels, configs))
 
     async def vocode_stream(
@@ -178,7 +181,7 @@ class AsyncVocoder:
             InputError: A chunk or a setting does not suit the model, or this object is closed.
             ProviderError: The artifact has no stream graph, or the provider failed.
         """
-        self._require_open()
+        self._enter_loop()
         ready: asyncio.Queue[AudioBuffer] = asyncio.Queue(self._config.stream_chunks)
         pump = asyncio.create_task(self._pump(mel_chunks, config, streaming, ready))
         self._streams.add(pump)
@@ -207,6 +210,7 @@ class AsyncVocoder:
         """Refuse new requests, finish waiting ones, cancel streams, and stop the threads. Closing twice is harmless."""
         if self._closed:
             return
+        self._enter_loop()
         self._closed = True
         for stream in list(self._streams):
             stream.cancel()
@@ -227,6 +231,27 @@ class AsyncVocoder:
     def _require_open(self) -> None:
         if self._closed:
             raise InputError("the async vocoder is closed; make another one")
+
+    def _enter_loop(self) -> None:
+        """Serve the running event loop.
+
+        Raises:
+            InputError: This object is closed, or it serves another event loop that is still open.
+        """
+        self._require_open()
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            if not self._loop.is_closed():
+                raise InputError(
+                    "an async vocoder serves one event loop at a time, got a call from a second one; make an "
+                    "AsyncVocoder for each"
+                )
+            # The tasks of a closed loop never run again, and what they hold belongs to it.
+            self._queue = asyncio.Queue(self._config.max_pending)
+            self._runners, self._streams = [], set()
+        self._loop = loop
 
     async def _threaded(self, call: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)

@@ -70,6 +70,7 @@ class Vocoder:
         self._driver = driver
         self._features = features
         self._aio: AsyncVocoder | None = None
+        self._is_closed = False
 
     @classmethod
     def load(
@@ -156,8 +157,9 @@ class Vocoder:
                 finite; or a setting does not suit the model.
             ProviderError: The provider failed, or gave other audio than the artifact promises.
         """
+        checked = self._checked_config(config)
         source = ArrayMelSource(self._checked(mel), self._metadata.convention)
-        prosody = Prosody.of(config or VocodingConfig(), self._metadata.sample_rate)
+        prosody = Prosody.of(checked, self._metadata.sample_rate)
         length = prosody.samples(source.values.shape[1], self._metadata.hop_length)
         samples = np.zeros((1, length), np.float32)
         position = 0
@@ -252,6 +254,8 @@ class Vocoder:
             InputError: A setting does not suit the model, has no finite look-ahead, or asks for an impossible latency.
             ProviderError: The artifact has no stream graph of this precision, or the provider cannot run it.
         """
+        if streaming is not None and not isinstance(streaming, StreamingConfig):
+            raise InputError(f"streaming must be a StreamingConfig or None, got {type(streaming).__name__}")
         streaming = streaming or StreamingConfig()
         checked = self._checked_config(config)
         stream = self._driver.open_stream(checked, streaming)
@@ -292,7 +296,7 @@ class Vocoder:
 
     @property
     def aio(self) -> AsyncVocoder:
-        """This vocoder for asyncio, with the default queues, for one event loop. The first access makes it."""
+        """This vocoder for asyncio, with the default queues and one event loop at a time; the first access makes it."""
         if self._aio is None:
             # Importing asyncio takes 28 ms, which only those pay who use it.
             from voirs_vocoder.runtime.aio import AsyncVocoder
@@ -301,8 +305,13 @@ class Vocoder:
         return self._aio
 
     def close(self) -> None:
-        """Free the loaded graphs; the vocoder cannot be used afterwards."""
-        self._driver.close()
+        """Free the loaded graphs, after the calls of other threads have ended. Closing twice is harmless.
+
+        Calls that begin later, and streams that are open, raise InputError.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            self._driver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -317,7 +326,14 @@ class Vocoder:
         prosody = Prosody.of(checked, self._metadata.sample_rate)
         return prosody.audio(self._driver.vocode(prosody.source(source), checked))
 
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise InputError("the vocoder is closed; load it again")
+
     def _checked_config(self, config: VocodingConfig | None) -> VocodingConfig:
+        self._require_open()
+        if config is not None and not isinstance(config, VocodingConfig):
+            raise InputError(f"config must be a VocodingConfig or None, got {type(config).__name__}")
         chosen = config or VocodingConfig()
         for name in OPTIONAL_SETTINGS:
             if getattr(chosen, name) is not None and name not in self._driver.settings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.declared_shapes import DeclaredShapes
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
-from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
+from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError
 from voirs_vocoder.runtime.providers.session import (
     RowSession,
     RowsRun,
@@ -56,6 +58,10 @@ class CheckedSession:
         # Sessions of other packages may be older than this attribute.
         self.max_batch: int | None = getattr(session, "max_batch", None)
         self._session = session
+        self._process = os.getpid()
+        self._changed = threading.Condition()
+        self._running = 0
+        self._is_closed = False
         self._entry = entry
         self._shapes = DeclaredShapes(entry, hop_length)
         # ONNX Runtime does not write the bound array of an output that is an input.
@@ -76,7 +82,8 @@ class CheckedSession:
             ProviderError: The backend failed, or its results are not what the manifest states.
         """
         shapes = self._shapes.outputs(inputs)
-        results = self._session.run(inputs)
+        with self._in_use():
+            results = self._session.run(inputs)
         for name, shape in shapes.items():
             require_result(self.provider, name, results.get(name), shape)
             self._require_finite(name, bool(np.isfinite(results[name]).all()))
@@ -101,7 +108,8 @@ class CheckedSession:
         shapes = self._shapes.outputs(inputs)
         for name, shape in shapes.items():
             require_result(self.provider, name, outputs.get(name), shape)
-        run_once = self._session.bind(inputs, outputs, resident)
+        with self._in_use():
+            run_once = self._session.bind(inputs, outputs, resident)
         checks = self._checks(outputs, shapes, resident)
 
         def run() -> None:
@@ -125,7 +133,8 @@ class CheckedSession:
         shapes = self._shapes.outputs(inputs)
         for name, shape in shapes.items():
             require_result(self.provider, name, outputs.get(name), shape)
-        run_rows = self._session.bind_rows(inputs, outputs, carried)
+        with self._in_use():
+            run_rows = self._session.bind_rows(inputs, outputs, carried)
         checks = self._checks(outputs, shapes, carried)
 
         def run(states: Sequence[NDArray[np.float32]]) -> None:
@@ -135,8 +144,42 @@ class CheckedSession:
         return run
 
     def close(self) -> None:
-        """Free the graph; the session cannot run afterwards."""
+        """Free the graph, after the runs of other threads have ended. Closing twice is harmless.
+
+        Runs that begin later raise InputError.
+        """
+        with self._changed:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            # In a fork, the threads that run are those of the other process.
+            self._changed.wait_for(lambda: not self._running or self._process != os.getpid())
         self._session.close()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Keep the session open for a run.
+
+        Raises:
+            InputError: The session is closed.
+            ProviderError: The session was opened before this process was forked, and its threads are not here.
+        """
+        if self._process != os.getpid():
+            raise ProviderError(
+                f"provider {self.provider!r}: {self._entry.file.path} was loaded before this process was forked, and "
+                "the threads that run it did not come along; load the artifact in each process"
+            )
+        with self._changed:
+            if self._is_closed:
+                raise InputError(f"{self._entry.file.path} is closed; load the artifact again")
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                if not self._running:
+                    self._changed.notify_all()
 
     def _checks(
         self,
@@ -156,7 +199,8 @@ class CheckedSession:
         for _, values, _ in checks:
             # What the backend does not write stays NaN.
             values.fill(np.nan)
-        yield
+        with self._in_use():
+            yield
         for name, values, finite in checks:
             np.isfinite(values, out=finite)
             self._require_finite(name, bool(finite.all()))
