@@ -7,7 +7,7 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -22,12 +22,16 @@ __all__ = [
     "open_regular",
     "read_bounded",
     "regular_size",
+    "remove_draft",
+    "remove_drafts",
     "require_file",
     "require_writable_file",
     "whole_file",
     "write_synced",
     "write_whole",
 ]
+
+_drafts: set[Path] = set()
 
 
 def require_file(path: Path) -> int:
@@ -219,7 +223,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield draft
         draft.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        remove_draft(draft)
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -239,8 +243,37 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def draft_path(path: Path) -> Path:
-    """Choose an unused name, in the same folder, for a file that is not complete yet."""
-    return path.with_name(f".voirs-{os.urandom(8).hex()}.part")
+    """Choose an unused name, in the same folder, for a file that is not complete yet.
+
+    Args:
+        path: Path of the file when it is complete.
+
+    Returns:
+        Path of the draft. Give it to `remove_draft` when the file is complete, or given up.
+    """
+    draft = path.with_name(f".voirs-{os.urandom(8).hex()}.part")
+    _drafts.add(draft)
+    return draft
+
+
+def remove_draft(draft: Path) -> None:
+    """Delete a draft, if it still has its own name.
+
+    Args:
+        draft: Path that `draft_path` returned.
+
+    Raises:
+        OSError: The draft cannot be deleted.
+    """
+    draft.unlink(missing_ok=True)
+    _drafts.discard(draft)
+
+
+def remove_drafts() -> None:
+    """Delete all drafts of this process, which is about to end and cannot complete them; never raises."""
+    for draft in list(_drafts):
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def indented_json(value: object, *, order: Literal["deterministic"] | None = None) -> bytes:

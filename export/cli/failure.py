@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import traceback
+from contextlib import suppress
 
 import click
 
@@ -66,10 +67,12 @@ def report_failure(error: Exception, command: click.Command | None = None) -> in
     Returns:
         The exit status.
     """
-    if os.environ.get(_TRACEBACK_VARIABLE, "0") not in ("", "0"):
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     status, message = _judged(error, command)
-    click.echo(" ".join(message.split()), err=True)
+    # Standard error may be closed or full; the status is what is left then.
+    with suppress(OSError, ValueError):
+        if os.environ.get(_TRACEBACK_VARIABLE, "0") not in ("", "0"):
+            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        click.echo(" ".join(message.split()), err=True)
     return status
 
 

@@ -6,12 +6,18 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from voirs_vocoder.export.cli.console import console_messages
 from voirs_vocoder.export.cli.failure import INTERRUPTED, PIPE_CLOSED, report_failure
+from voirs_vocoder.export.cli.process import (
+    TerminatedError,
+    open_standard_streams,
+    orderly_signals,
+)
 
 __all__ = ["main"]
 
@@ -78,13 +84,17 @@ class _Group(click.Group):
 
         if not standalone_mode:
             return run()
-        with console_messages():
+        open_standard_streams()
+        with orderly_signals(), console_messages():
             try:
                 result = run()
                 status = result if isinstance(result, int) else 0
             except click.Abort:
-                click.echo("interrupted", err=True)
+                with suppress(OSError, ValueError):
+                    click.echo("interrupted", err=True)
                 status = INTERRUPTED
+            except TerminatedError as terminated:
+                status = terminated.status
             except _PipeClosedError:
                 # Python flushes once more when it exits.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,7 +16,7 @@ from voirs_vocoder.runtime.audio.encoder import AudioEncoder
 from voirs_vocoder.runtime.audio.encoders.backend import AudioTags
 from voirs_vocoder.runtime.audio.formats import SampleFormat, format_of_file
 from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.files import draft_path
+from voirs_vocoder.runtime.files import draft_path, remove_draft
 
 __all__ = ["AudioWriter", "write_audio"]
 
@@ -141,6 +141,7 @@ class AudioWriter:
             self._raise_recorded()
             self._file.close_synced()
             self._temporary.replace(self._path)
+            remove_draft(self._temporary)
         except InputError:
             self._discard()
             raise
@@ -161,7 +162,7 @@ class AudioWriter:
 
     def _discard(self) -> None:
         self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        remove_draft(self._temporary)
 
 
 class _RecordingFile:

@@ -1,0 +1,106 @@
+"""The process around the command line: its signals, and standard streams that are closed or full."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+COMMAND = (sys.executable, "-c", "from voirs_vocoder.export.cli import main; main()")
+# A command that computes where Python runs no handlers, as an endless graph does, with a file half-written.
+ENDLESS = """
+import ctypes, sys
+from pathlib import Path
+from voirs_vocoder.export.cli.process import orderly_signals
+from voirs_vocoder.runtime.files import draft_path
+with orderly_signals():
+    draft_path(Path(sys.argv[1]) / "a.wav").write_bytes(b"half")
+    print("begun", flush=True)
+    library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    # The second call waits for itself, and no signal interrupts it.
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_lock(mutex)
+"""
+
+
+def started(*arguments, **options):
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def wait_for_draft(folder):
+    until = time.monotonic() + 30
+    while not list(folder.glob(".voirs-*.part")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_a_command_cleanly(number, tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 3_000_000), -5.0, np.float32))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    process = started("vocode", tiny_artifact, tmp_path / "mel.npy", "--output", folder / "a.wav")
+    wait_for_draft(folder)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert list(folder.iterdir()) == []
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_command_whose_library_swallows_signals_ends_all_the_same(number, signals, tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    time.sleep(0.5)  # until it is within the call
+    for _ in range(signals):
+        process.send_signal(number)
+        time.sleep(0.2)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
+def run(arguments, shell, cwd):
+    """Run the command with redirections of a shell."""
+    line = " ".join(f"'{part}'" for part in (*COMMAND, *arguments))
+    return subprocess.run(
+        ["/bin/bash", "-c", f"{line} {shell}"], capture_output=True, text=True, timeout=60, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize(
+    ("shell", "status"),
+    [("2>&-", 0), (">&-", 0), ("<&-", 0), ("<&- >&- 2>&-", 0)],
+)
+def test_closed_standard_streams_are_no_obstacle_to_a_file(shell, status, tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 50), -5.0, np.float32))
+    done = run(
+        ["vocode", str(tiny_artifact), str(tmp_path / "mel.npy"), "--output", "a.wav"], shell, tmp_path
+    )
+    assert done.returncode == status, done.stderr
+    assert (tmp_path / "a.wav").read_bytes()[:4] == b"RIFF"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+def test_bad_input_is_status_2_even_where_nobody_can_read_why(shell, tmp_path):
+    assert run(["vocode", "absent", "absent.npy", "--output", "a.wav"], shell, tmp_path).returncode == 2
+
+
+def test_a_full_or_closed_output_is_one_line_and_no_traceback(tiny_artifact, tmp_path):
+    done = run(["inspect", str(tiny_artifact)], ">/dev/full", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    done = run(["inspect", str(tiny_artifact)], "| head -1", tmp_path)
+    assert "Traceback" not in done.stderr
+    assert os.fspath(tiny_artifact) in done.stdout
