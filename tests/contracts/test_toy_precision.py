@@ -85,7 +85,7 @@ def mel():
 def test_export_makes_its_graphs_and_their_streams(toy_artifact):
     manifest = Artifact.open(toy_artifact).manifest
     made = {graph.name: graph for graph in manifest.graphs if graph.precision == TOY.name}
-    assert set(made) == {"offline.bf16w", "stream.bf16w"}
+    assert set(made) == {"offline.bf16w", "stream.bf16w", "batch.bf16w"}
     model = onnx.load(toy_artifact / made["offline.bf16w"].file.path)
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)

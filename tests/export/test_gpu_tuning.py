@@ -160,7 +160,9 @@ def test_a_file_of_choices_that_is_none_is_refused_in_one_line(tiny_artifact, tm
     path.write_text(text)
     artifact = Artifact.open(tiny_artifact)
     entry = artifact.graph("offline", "fp32", None)
-    with pytest.raises(InputError, match="gpu_tuning must be a file that `tune --only gpu` wrote") as caught:
+    with pytest.raises(
+        InputError, match="gpu_tuning must be a file that `voirs-vocoder tune` wrote"
+    ) as caught:
         open_shaped(b"", entry, SessionConfig(gpu_tuning=path), 16, "cpu")
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="gpu_tuning must be"):

@@ -303,10 +303,11 @@ def test_the_adversarial_phase_teaches_discriminators_to_tell_and_the_generator_
 def test_copy_synthesis_of_a_diffusion_model_is_the_published_sampling(data_dir, monkeypatch):
     folder = data_dir / "diffwave" / "tiny"
     noises = np.load(folder / "fast_noise.npy")
-    monkeypatch.setattr(
-        "voirs_vocoder.runtime.diffusion.stage.noise",
-        lambda seed, draw, start, count: noises[draw].reshape(-1)[start : start + count],
-    )
+    for module in ("diffusion.stage", "drivers.diffusion_batch"):
+        monkeypatch.setattr(
+            f"voirs_vocoder.runtime.{module}.noise",
+            lambda seed, draw, start, count: noises[draw].reshape(-1)[start : start + count],
+        )
     family = get_family("diffwave")
     model = family.load(folder / "weights.pt", folder / "params.json")
     audio = torch_vocoder("diffwave", model).vocode(np.load(folder / "mel.npy")[0]).samples[0]
