@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import click
 
 from voirs_vocoder.export.cli.failure import with_flags
+from voirs_vocoder.runtime.text import printable
 
 __all__ = ["console_messages", "print_table"]
 
@@ -39,7 +40,7 @@ def console_messages() -> Iterator[None]:
         text = with_flags(" ".join(str(message).split()), command)
         if category.__module__.startswith("voirs_vocoder.") and text not in shown:
             shown.add(text)
-            click.echo(f"warning: {text}", err=True)
+            click.echo(printable(f"warning: {text}"), err=True)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -62,7 +63,8 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     Args:
         rows: Rows of equally many cells; the first row is the header.
     """
-    header, *body = rows
+    # Names come from manifests, files and libraries of others.
+    header, *body = rows = [[printable(cell) for cell in row] for row in rows]
     columns = list(zip(*rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [_is_numeric(column[1:]) for column in columns]
@@ -88,4 +90,4 @@ def _is_numeric(cells: Sequence[str]) -> bool:
 class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning" if record.levelno >= logging.WARNING else "note"
-        click.echo(f"{prefix}: {' '.join(record.getMessage().split())}", err=True)
+        click.echo(printable(f"{prefix}: {' '.join(record.getMessage().split())}"), err=True)

@@ -12,6 +12,7 @@ from voirs_vocoder.runtime.artifact.axes import axis_frames
 from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.metrics import FIGURES
+from voirs_vocoder.runtime.text import printable
 
 __all__ = ["look_ahead_ms", "print_engines", "print_graphs", "print_summary"]
 
@@ -46,9 +47,11 @@ def print_summary(artifact: Artifact) -> None:
         "size": f"{_megabytes(sum(entry.size_bytes for entry in manifest.all_files()))} MB",
         "made with": ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())),
     }
-    click.echo(click.format_filename(artifact.root))
+    click.echo(printable(click.format_filename(artifact.root)))
     for name, fact in facts.items():
-        click.echo(textwrap.fill(fact, 100, initial_indent=f"  {name:<12} ", subsequent_indent=" " * 15))
+        click.echo(
+            textwrap.fill(printable(fact), 100, initial_indent=f"  {name:<12} ", subsequent_indent=" " * 15)
+        )
     click.echo("\nGraphs")
     print_graphs(manifest.graphs)
     if manifest.engines:

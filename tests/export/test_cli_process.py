@@ -104,3 +104,23 @@ def test_a_full_or_closed_output_is_one_line_and_no_traceback(tiny_artifact, tmp
     done = run(["inspect", str(tiny_artifact)], "| head -1", tmp_path)
     assert "Traceback" not in done.stderr
     assert os.fspath(tiny_artifact) in done.stdout
+
+
+def test_nothing_of_a_manifest_reaches_the_terminal_unescaped(tiny_artifact, tmp_path):
+    import json
+    import shutil
+
+    from click.testing import CliRunner
+
+    from voirs_vocoder.export.cli import main
+
+    shutil.copytree(tiny_artifact, tmp_path / "art")
+    manifest = json.loads((tmp_path / "art" / "manifest.json").read_text())
+    evil = "\x1b]0;owned\x07 \u202e\nline"
+    manifest["licence"] = manifest["variant"] = evil
+    manifest["tools"] = {evil: evil}
+    (tmp_path / "art" / "manifest.json").write_text(json.dumps(manifest))
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path / "art")], color=True)
+    assert result.exit_code == 0, result.output
+    assert not {"\x1b", "\x07", "\u202e"} & set(result.output)
+    assert r"\x1b" in result.output
