@@ -40,7 +40,8 @@ def pattern_filled(state: dict[str, Tensor]) -> dict[str, Tensor]:
     pattern = torch.from_numpy(generator.standard_normal(_PATTERN_VALUES).astype(np.float32))
 
     def filled(values: Tensor) -> Tensor:
-        if values.dim() < 2 or not values.any():
+        # Small ones weigh nothing, and some of them must stay what they are, such as the rotations of a flow.
+        if values.numel() < _PATTERN_VALUES or values.dim() < 2 or not values.any():
             return values.contiguous()
         repeated = pattern.repeat(math.ceil(values.numel() / _PATTERN_VALUES))[: values.numel()]
         return (repeated.reshape(values.shape) * values.std()).contiguous()
