@@ -18,7 +18,7 @@ from msgspec import Meta
 from voirs_vocoder.reference_models.errors import ModelConfigError
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import read_bounded
-from voirs_vocoder.runtime.mel.convention import CONVENTIONS, MelConvention
+from voirs_vocoder.runtime.mel.convention import CONVENTIONS, MelConvention, identified
 from voirs_vocoder.runtime.structured import json_value
 
 __all__ = [
@@ -29,11 +29,14 @@ __all__ = [
     "SampleCount",
     "SamplingRateHz",
     "derived_convention",
+    "normalized_range",
     "require",
+    "trainer_convention",
 ]
 
 _MAX_CONFIG_BYTES = 1 << 20
 _MAX_RATE_HZ = 768_000
+_DECIMALS = 12
 
 # The upper bounds lie far above any published model; a size beyond them is a mistake that would exhaust memory.
 Count = Annotated[int, Meta(ge=1, le=1 << 12)]
@@ -167,6 +170,57 @@ def derived_convention(published: str, custom_id: str, **parameters: float) -> M
         return base if convention == base else msgspec.structs.replace(convention, id=custom_id)
     except ValueError as error:
         raise ModelConfigError(str(error)) from error
+
+
+def trainer_convention(base: str, prefix: str, **parameters: Any) -> MelConvention:
+    """The mel convention of a trainer's configuration: a published one with other parameters, under an id of its own.
+
+    Args:
+        base: Name of the published convention, which decides everything that is no parameter.
+        prefix: Beginning of the id where no published convention has these parameters, such as `vocos`.
+        **parameters: Fields of `MelConvention` but the id.
+
+    Raises:
+        ModelConfigError: The parameters do not make a mel convention.
+    """
+    try:
+        return identified(msgspec.structs.replace(CONVENTIONS[base], **parameters), prefix)
+    except ValueError as error:
+        raise ModelConfigError(str(error)) from error
+
+
+def normalized_range(
+    *, gain: float, ref_level_db: float, min_level_db: float, max_norm: float, symmetric: bool, clip: bool
+) -> dict[str, Any]:
+    """The range of Coqui's audio configuration as fields of `MelConvention`: scale, offset, limits.
+
+    Source: `normalize` of coqui-tts 0.28.0, TTS/utils/audio: S = gain * log(m) - ref_level_db becomes
+    max_norm * (S - min_level_db) / -min_level_db, in [0, max_norm]; symmetric: twice as much less max_norm.
+
+    Args:
+        gain: Number that the logarithm is multiplied by, `spec_gain`.
+        ref_level_db: Number that is subtracted after that.
+        min_level_db: Number that becomes the lower end, below 0.
+        max_norm: Upper end.
+        symmetric: Whether the lower end is -max_norm instead of 0.
+        clip: Whether values are limited to the two ends, `clip_norm`.
+
+    Raises:
+        ModelConfigError: `min_level_db` is not below 0, or `max_norm` not above 0.
+    """
+    require(
+        min_level_db < 0 < max_norm,
+        "min_level_db must be below 0 and max_norm above",
+        (min_level_db, max_norm),
+    )
+    width = 2.0 * max_norm if symmetric else max_norm
+    low = -max_norm if symmetric else 0.0
+    # Rounded, so that decimal numbers give the decimal numbers of a published convention.
+    return {
+        "scale": round(gain * width / -min_level_db, _DECIMALS),
+        "offset": round(width * (1.0 + ref_level_db / min_level_db) + low, _DECIMALS),
+        "limits": (low, max_norm) if clip else None,
+    }
 
 
 def _explained(text: str, values: Mapping[str, object], model: str) -> str:

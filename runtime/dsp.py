@@ -46,11 +46,20 @@ def butterworth(kind: str, frequency_hz: float, order: int, sample_rate: int) ->
     return sections
 
 
-def hann_window(win_length: int, n_fft: int) -> NDArray[np.float64]:
-    """A periodic Hann window of `win_length` samples, centered between zeros: [n_fft]."""
+def hann_window(win_length: int, n_fft: int, *, symmetric: bool = False) -> NDArray[np.float64]:
+    """A Hann window of `win_length` samples, centered between zeros: [n_fft].
+
+    Args:
+        win_length: Length of the window in samples.
+        n_fft: Length of the result in samples.
+        symmetric: True makes first and last samples 0; False makes the window periodic.
+    """
     window = np.zeros(n_fft)
     left = (n_fft - win_length) // 2
-    window[left : left + win_length] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(win_length) / win_length)
+    # A window of one sample is 1 in both forms.
+    period = max(1, win_length - 1) if symmetric else win_length
+    cosine = np.cos(2 * np.pi * np.arange(win_length) / period) if win_length > 1 else -np.ones(1)
+    window[left : left + win_length] = 0.5 - 0.5 * cosine
     return window
 
 

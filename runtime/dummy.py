@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ from voirs_vocoder.runtime.artifact.metadata import VocoderFeature, VocoderMetad
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.drivers.driver import Driver
 from voirs_vocoder.runtime.drivers.window import MelReader, synthesize_windows
+from voirs_vocoder.runtime.mel.compression import compressed, nepers_per_unit
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.streaming import ChunkStream, StreamingConfig
 from voirs_vocoder.runtime.vocoder import Vocoder
@@ -44,8 +46,10 @@ class _SineDriver(Driver):
         del config
         hop_length = self._convention.hop_length
         loudness = mel.mean(axis=0)
-        if self._convention.compression == "ln":
-            loudness = np.exp(np.minimum(loudness - _FULL_SCALE_LN, 0.0))
+        if self._convention.compression != "db-unit":
+            full_scale = float(compressed(math.exp(_FULL_SCALE_LN), self._convention))
+            below = np.minimum(loudness - full_scale, 0.0)
+            loudness = np.exp(below * nepers_per_unit(self._convention))
         samples = first_frame * hop_length + np.arange(mel.shape[1] * hop_length)
         tone = np.sin(2 * np.pi * _TONE_HZ / self._convention.sample_rate * samples)
         return (np.repeat(np.clip(loudness, 0.0, 1.0), hop_length) * tone).astype(np.float32)

@@ -19,6 +19,7 @@ from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.diffusion.samplers import FAST
 from voirs_vocoder.runtime.drivers.registry import driver_roles
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel.compression import compressed
 from voirs_vocoder.runtime.metrics import tolerance_of
 from voirs_vocoder.runtime.providers import AUTO, Provider, get_provider
 from voirs_vocoder.runtime.vocoder import Vocoder
@@ -214,8 +215,9 @@ def _sampling(artifact: Artifact, quality: QualityLevel) -> tuple[str | None, in
 
 
 def _quiet(artifact: Artifact) -> float:
+    """Value of a mel band halfway, on a logarithmic scale, between the floor and magnitude 1."""
     mel = artifact.manifest.mel
-    return 0.3 if mel.compression == "db-unit" else 0.5 * float(np.log(mel.floor))
+    return 0.3 if mel.compression == "db-unit" else float(compressed(mel.floor**0.5, mel))
 
 
 def _resident_bytes() -> int:

@@ -18,6 +18,7 @@ from voirs_vocoder.export.validation.candidates import Candidate
 from voirs_vocoder.runtime import Artifact, MelConvention, SessionConfig, Vocoder
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.machine import this_machine
+from voirs_vocoder.runtime.mel.compression import compressed
 from voirs_vocoder.runtime.progress import Progress, silent
 from voirs_vocoder.runtime.providers import measurable_providers
 
@@ -98,9 +99,9 @@ def bench_mel(convention: MelConvention, frames: int) -> NDArray[np.float32]:
     shape = (convention.n_mels, frames)
     if convention.compression == "db-unit":
         return rng.uniform(0.0, 1.0, shape).astype(np.float32)
-    # About what the log mels of speech are; the floor is hit now and then, as in pauses.
-    floor = float(np.log(convention.floor))
-    return np.clip(rng.normal(-5.0, 2.5, shape), floor, 1.0).astype(np.float32)
+    # About what the log mels of speech are; a floor of 1e-5 is hit now and then, as in pauses.
+    nepers = np.clip(rng.normal(-5.0, 2.5, shape), np.log(convention.floor), 1.0)
+    return compressed(np.exp(nepers), convention).astype(np.float32)
 
 
 def bytes_in_hand(mel: NDArray[np.float32], hop_length: int) -> int:

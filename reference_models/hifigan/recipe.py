@@ -15,7 +15,7 @@ from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.discriminators import Discriminators, Verdict
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
 from voirs_vocoder.reference_models.training.losses import stft_loss
-from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
+from voirs_vocoder.reference_models.training.mel import TorchMel, pad_ends
 from voirs_vocoder.reference_models.training.settings import PlayerSettings, Preset, Recipe, TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, Turn
 
@@ -66,7 +66,6 @@ class HifiGanTask:
             f_max_hz=own.sampling_rate / 2,
         )
         self._mel = TorchMel(convention)
-        self._padding = mel_padding(convention)
 
     def players(self) -> Mapping[str, nn.Module]:
         """Name the generator and the discriminators."""
@@ -108,8 +107,7 @@ class HifiGanTask:
         return [(score.float(), [x.float() for x in activations]) for score, activations in verdicts]
 
     def _loss_mel(self, audio: Tensor) -> Tensor:
-        padded = functional.pad(audio, (self._padding, self._padding), "reflect")
-        mel: Tensor = self._mel(padded[:, 0])
+        mel: Tensor = self._mel(pad_ends(audio, self._mel.convention)[:, 0])
         return mel
 
 

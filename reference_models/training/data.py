@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
+from voirs_vocoder.reference_models.training.mel import TorchMel
 from voirs_vocoder.reference_models.training.settings import TrainingSettings
 from voirs_vocoder.reference_models.training.task import Batch, on_device
 from voirs_vocoder.runtime.audio import read_mono, recordings_in, resample
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention import MelConvention
+from voirs_vocoder.runtime.mel.transform import mel_padding
 
 __all__ = ["Segments", "Utterance", "load_speech"]
 
@@ -99,10 +101,9 @@ class Segments:
                 f"no recording has {settings.segment_frames} frames of speech above {_SILENCE_DB:g} dB; "
                 "give longer or louder ones, or a shorter segment"
             )
-        # Both ends reflected as the mel's are; a gain scales a reflection like everything else.
-        padded = [
-            np.pad(u.samples, (self._padding, self._padding + convention.n_fft), "reflect") for u in speech
-        ]
+        # Both ends padded as the mel's are; a gain scales a reflection like everything else.
+        mode: Literal["reflect", "constant"] = "reflect" if convention.padding == "reflect" else "constant"
+        padded = [np.pad(u.samples, (self._padding, self._padding + convention.n_fft), mode) for u in speech]
         self._offset = np.cumsum([0, *(own.size for own in padded[:-1])])
         self._speech = torch.from_numpy(np.concatenate(padded)).to(device)
         self._positions = torch.arange(self._reach, device=device)

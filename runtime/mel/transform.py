@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.audio import AudioBuffer, array_blocks, mono, resampled_blocks
 from voirs_vocoder.runtime.dsp import frame_power, hann_window
 from voirs_vocoder.runtime.errors import InputError, TooShortError
+from voirs_vocoder.runtime.mel.compression import compressed
 from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
 from voirs_vocoder.runtime.mel.values import MelSpectrogram
 
-__all__ = ["frame_count", "mel_blocks", "mel_filters", "mel_spectrogram"]
+__all__ = ["frame_count", "mel_blocks", "mel_filters", "mel_padding", "mel_spectrogram", "mel_window"]
 
 
 def mel_spectrogram(
@@ -28,7 +29,8 @@ def mel_spectrogram(
         convention: Name of a published convention, or its parameters.
 
     Returns:
-        Values [n_mels, frames]: samples / hop_length frames, one more where the framing is `centered`.
+        Values [n_mels, frames]: samples / hop_length frames, one more where the framing is `centered`; without padding
+        (samples - n_fft) / hop_length + 1.
 
     Raises:
         InputError: The audio is not finite, not float32, of another shape or too short, or the convention is unknown.
@@ -41,21 +43,34 @@ def mel_spectrogram(
     return MelSpectrogram(np.concatenate(list(mel_blocks(blocks, chosen)), axis=1), chosen)
 
 
+def mel_padding(convention: MelConvention) -> int:
+    """Samples that frame 0 reaches before the recording: length of the padding at both ends."""
+    if convention.padding == "none":
+        return 0
+    hop_aligned = convention.framing == "hop-aligned"
+    return (convention.n_fft - (convention.hop_length if hop_aligned else 0)) // 2
+
+
+def mel_window(convention: MelConvention) -> NDArray[np.float64]:
+    """The Hann window of a convention, centered between zeros: float64 [n_fft]."""
+    return hann_window(convention.win_length, convention.n_fft, symmetric=convention.window_symmetric)
+
+
 def frame_count(samples: int, convention: MelConvention) -> int:
     """Number of mel frames for a number of samples at the convention's sample rate.
 
     Raises:
         TooShortError: The samples are too few for the reflect padding, or for one frame.
     """
-    smallest = max(
-        _padding(convention) + 1, convention.hop_length if convention.framing == "hop-aligned" else 1
-    )
+    padding = mel_padding(convention)
+    inside = convention.n_fft - 2 * padding
+    smallest = max(padding + 1 if convention.padding == "reflect" else 1, inside)
     if samples < smallest:
         raise TooShortError(
             f"audio must have at least {smallest} samples at {convention.sample_rate} Hz for convention "
             f"{convention.id!r}, got {samples}; give more audio"
         )
-    return samples // convention.hop_length + (convention.framing == "centered")
+    return (samples - inside) // convention.hop_length + 1
 
 
 def mel_blocks(
@@ -74,10 +89,11 @@ def mel_blocks(
     Raises:
         InputError: The samples are too few for the reflect padding, or for one frame.
     """
-    window = hann_window(convention.win_length, convention.n_fft)
+    window = mel_window(convention)
     hop_length = convention.hop_length
     pending = np.empty(0, np.float32)
-    for block in _reflect_padded(samples, convention):
+    padded = _reflect_padded if convention.padding == "reflect" else _zero_padded
+    for block in padded(samples, convention):
         pending = np.concatenate((pending, block))
         frames = (len(pending) - convention.n_fft) // hop_length + 1
         if frames < 1:
@@ -116,15 +132,10 @@ def mel_filters(convention: MelConvention) -> NDArray[np.float64]:
     return filters
 
 
-def _padding(convention: MelConvention) -> int:
-    hop_aligned = convention.framing == "hop-aligned"
-    return (convention.n_fft - (convention.hop_length if hop_aligned else 0)) // 2
-
-
 def _reflect_padded(
     blocks: Iterable[NDArray[np.float32]], convention: MelConvention
 ) -> Iterator[NDArray[np.float32]]:
-    padding = _padding(convention)
+    padding = mel_padding(convention)
     total = 0
     tail = np.empty(0, np.float32)
     started = False
@@ -142,13 +153,26 @@ def _reflect_padded(
     yield tail[-2 : -padding - 2 : -1]
 
 
+def _zero_padded(
+    blocks: Iterable[NDArray[np.float32]], convention: MelConvention
+) -> Iterator[NDArray[np.float32]]:
+    """The blocks between zeros, of which there are none without padding."""
+    zeros = np.zeros(mel_padding(convention), np.float32)
+    total = 0
+    yield zeros
+    for block in blocks:
+        total += len(block)
+        yield block
+    frame_count(total, convention)
+    yield zeros
+
+
 def _mel_from_power(
     power: NDArray[np.float64], window: NDArray[np.float64], convention: MelConvention
 ) -> NDArray[np.float32]:
-    magnitude = np.sqrt(power + convention.magnitude_epsilon)
+    spectrum = power + convention.magnitude_epsilon
     if convention.window_energy_normalized:
-        magnitude /= np.sqrt(np.sum(window**2))
-    mel = np.maximum(mel_filters(convention) @ magnitude.T, convention.floor)
-    if convention.compression == "ln":
-        return np.log(mel).astype(np.float32)
-    return np.clip((20.0 * np.log10(mel) - 20.0 + 100.0) / 100.0, 0.0, 1.0).astype(np.float32)
+        spectrum /= np.sum(window**2)
+    if convention.spectrum == "magnitude":
+        spectrum = np.sqrt(spectrum)
+    return compressed(mel_filters(convention) @ spectrum.T, convention).astype(np.float32)

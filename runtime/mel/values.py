@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel.compression import compressed, least_value, nepers_per_unit
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = [
@@ -23,8 +25,19 @@ __all__ = [
 ]
 
 # Natural-log mels of speech lie between ln(floor) and 2; the slack is for acoustic models, which overshoot.
+_LOUDEST_LN = 2.0
 _LN_MAX = 2.5
+# Filters of unit height give more than those of unit area.
+_WIDE_FILTERS_LN = 4.0
+_LOG10_MAX = 1.2
 _SLACK = 1.0
+# Natural logarithm of the smallest floor that a trainer uses, 1e-10, and the slack.
+_LN_LEAST = -24.1
+# Decimal logarithm of the usual floor, 1e-5.
+_LOG10_LEAST = -5.01
+_SYMMETRIC = 4.1
+_UNIT = "a mel scaled to [0, 1], such as lmnt DiffWave's"
+_LINEAR = "linear magnitudes or another scale"
 # Fewer frames than these may, by chance, hold no quiet band at all.
 _LOG10_MIN_FRAMES = 50
 
@@ -174,7 +187,7 @@ def range_hint(values: NDArray[np.float32], convention: MelConvention) -> str | 
     """Warn when the range of the values looks like another convention.
 
     Natural-log mels lie in [ln(floor), about 2], linear magnitudes above 0; lmnt DiffWave mels in [0, 1]; symmetric
-    Tacotron mels in [-4, 4]; log10 mels of speech stop at log10(floor), the natural ones of nearly all speech go below.
+    Tacotron mels in [-4, 4]; log10 mels of speech stop at -5, the natural ones of nearly all speech go below.
 
     Args:
         values: Float32 [n_mels, frames], finite.
@@ -184,30 +197,82 @@ def range_hint(values: NDArray[np.float32], convention: MelConvention) -> str | 
         A message of one line; None when the range is that of the convention.
     """
     low, high = float(values.min()), float(values.max())
-    if convention.compression == "db-unit":
-        if low >= -0.01 and high <= 1.01:
-            return None
-        expected = "[0, 1]"
-        guess = "a natural-log mel, such as HiFi-GAN's" if low < -1 else "another scale"
+    lowest, highest = _expected_range(convention)
+    bounded = convention.limits is not None or convention.compression == "db-unit"
+    plain = (convention.scale, convention.offset, convention.spectrum) == (1.0, 0.0, "magnitude")
+    long_enough = values.shape[1] >= _LOG10_MIN_FRAMES
+    if bounded:
+        guess = _bounded_guess(low, high, lowest, highest)
+    elif not plain:
+        slack = _SLACK / nepers_per_unit(convention)
+        guess = None if lowest - slack <= low and high <= highest + slack else "another scale"
+    elif convention.compression == "ln":
+        guess = _ln_guess(low, high, lowest, convention, long_enough=long_enough)
     else:
-        lowest = float(np.log(convention.floor))
-        expected = f"[{lowest:.1f}, 2]"
-        if low < lowest - _SLACK:
-            guess = "decibels or another floor"
-        elif low >= 0 and high <= 1:
-            guess = "a mel scaled to [0, 1], such as lmnt DiffWave's"
-        elif low >= 0 or high > 4.1:
-            guess = "linear magnitudes or another scale"
-        elif high > _LN_MAX and low >= -4.1:
-            guess = "a symmetric Tacotron mel, in [-4, 4]"
-        elif low >= np.log10(convention.floor) - 0.01 and values.shape[1] >= _LOG10_MIN_FRAMES:
-            guess = "a log10 mel"
-        else:
-            return None
+        guess = _log10_guess(low, high, lowest)
+    if guess is None:
+        return None
     return (
-        f"mel values lie in [{low:.2f}, {high:.2f}], convention {convention.id!r} gives {expected}; this looks like "
-        f"{guess}; if the audio is noise, compute the mel in that convention"
+        f"mel values lie in [{low:.2f}, {high:.2f}], convention {convention.id!r} gives [{_short(lowest)}, "
+        f"{_short(highest)}]; this looks like {guess}; if the audio is noise, compute the mel in that convention"
     )
+
+
+def _has_wide_filters(convention: MelConvention) -> bool:
+    """Whether magnitudes are not divided by the widths of the filters, which are tens to hundreds of Hz."""
+    return convention.mel_norm == "none" and not convention.window_energy_normalized
+
+
+def _expected_range(convention: MelConvention) -> tuple[float, float]:
+    nepers = _LOUDEST_LN + (_WIDE_FILTERS_LN if _has_wide_filters(convention) else 0.0)
+    nepers *= 1.0 if convention.spectrum == "magnitude" else 2.0
+    if convention.limits is not None:
+        highest = convention.limits[1]
+    elif convention.compression == "db-unit":
+        highest = 1.0
+    else:
+        highest = float(compressed(math.exp(nepers), convention))
+    return least_value(convention), highest
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _bounded_guess(low: float, high: float, lowest: float, highest: float) -> str | None:
+    slack = 0.01 * (highest - lowest)
+    if low >= lowest - slack and high <= highest + slack:
+        return None
+    return "a natural-log mel, such as HiFi-GAN's" if low < lowest - 1 else "another scale"
+
+
+def _ln_guess(
+    low: float, high: float, lowest: float, convention: MelConvention, *, long_enough: bool
+) -> str | None:
+    wide = _has_wide_filters(convention)
+    if low < lowest - _SLACK:
+        return "decibels or another floor"
+    if low >= 0 and high <= 1:
+        return _UNIT
+    if low >= 0 or high > _SYMMETRIC + (_WIDE_FILTERS_LN if wide else 0.0):
+        return _LINEAR
+    if high > _LN_MAX and low >= -_SYMMETRIC:
+        return "a symmetric Tacotron mel, in [-4, 4]"
+    if low >= _LOG10_LEAST and long_enough and not wide:
+        return "a log10 mel"
+    return None
+
+
+def _log10_guess(low: float, high: float, lowest: float) -> str | None:
+    if low < lowest - _SLACK:
+        return "a natural-log mel" if low > _LN_LEAST else "decibels or another floor"
+    if low >= 0 and high <= 1:
+        return _UNIT
+    if low >= 0 or high > _SYMMETRIC:
+        return _LINEAR
+    if high > _LOG10_MAX:
+        return "a symmetric Tacotron mel, in [-4, 4]" if low >= -_SYMMETRIC else "a natural-log mel"
+    return None
 
 
 class MelRangeWarning(UserWarning):

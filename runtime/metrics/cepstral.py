@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.mel import mel_spectrogram
+from voirs_vocoder.runtime.mel.compression import nepers_per_unit
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.metrics.pair import check_pair
 
 __all__ = ["mcd_db"]
 
 _COEFFICIENTS = 13
-_DB_PER_NEPER = 20.0 / math.log(10.0)
-# `db-unit` is (20 log10 - 20 + 100) / 100.
-_DB_PER_UNIT = 100.0
 
 
 def mcd_db(
@@ -52,9 +50,7 @@ def mcd_db(
 
 def _cepstra(mel: NDArray[np.float32], convention: MelConvention) -> NDArray[np.float64]:
     """[n_mels, frames] -> [coefficients, frames]."""
-    nepers = mel.astype(np.float64)
-    if convention.compression == "db-unit":
-        nepers *= _DB_PER_UNIT / _DB_PER_NEPER
+    nepers = mel.astype(np.float64) * nepers_per_unit(convention)
     bands = convention.n_mels
     order = np.arange(1, min(_COEFFICIENTS, bands - 1) + 1)[:, np.newaxis]
     basis = np.sqrt(2.0 / bands) * np.cos(np.pi * order * (np.arange(bands) + 0.5) / bands)

@@ -19,7 +19,7 @@ from voirs_vocoder.reference_models import ModelConfigError, ReferenceModelError
 from voirs_vocoder.reference_models.training import RECIPES, PlayerSettings, TrainingSettings, get_recipe
 from voirs_vocoder.reference_models.training.data import Segments, Utterance, load_speech
 from voirs_vocoder.reference_models.training.loop import Run, train
-from voirs_vocoder.reference_models.training.mel import TorchMel, mel_padding
+from voirs_vocoder.reference_models.training.mel import TorchMel, pad_ends
 from voirs_vocoder.reference_models.training.state import MovingAverage
 from voirs_vocoder.runtime import mel_spectrogram
 from voirs_vocoder.runtime.errors import InputError
@@ -303,11 +303,10 @@ def test_the_mel_in_torch_is_that_of_the_runtime(name, sample_recordings):
     import soundfile
 
     convention = CONVENTIONS[name]
-    audio, rate = soundfile.read(sample_recordings[0], dtype="float32")
-    padding = mel_padding(convention)
-    padded = np.pad(audio, padding, "reflect")
-    ours = TorchMel(convention)(torch.from_numpy(padded)[None])[0].numpy()
-    expected = mel_spectrogram(audio, rate, convention).values
+    audio, _ = soundfile.read(sample_recordings[0], dtype="float32")
+    padded = pad_ends(torch.from_numpy(audio)[None, None], convention)
+    ours = TorchMel(convention)(padded[:, 0])[0].numpy()
+    expected = mel_spectrogram(audio, convention.sample_rate, convention).values
     assert ours.shape == expected.shape
     assert np.abs(ours - expected).max() < 2e-3
 

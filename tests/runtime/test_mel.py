@@ -123,7 +123,7 @@ def test_channels_are_averaged_and_other_rates_resampled():
 
 @settings(deadline=None, max_examples=30)
 @given(
-    samples=st.integers(600, 9_000),
+    samples=st.integers(1_100, 9_000),
     cuts=st.lists(st.integers(0, 9_000), max_size=8),
     name=st.sampled_from(sorted(CONVENTIONS)),
 )
@@ -132,13 +132,15 @@ def test_mel_does_not_depend_on_the_blocks(samples, cuts, name):
     audio = noise(samples)
     blocks = np.split(audio, sorted(min(cut, samples) for cut in cuts))
     streamed = np.concatenate(list(mel_blocks(blocks, convention)), axis=1)
-    np.testing.assert_allclose(streamed, mel_spectrogram(audio, 22050, convention).values, atol=1e-6)
+    np.testing.assert_allclose(
+        streamed, mel_spectrogram(audio, convention.sample_rate, convention).values, atol=1e-6
+    )
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rate=st.sampled_from([22050, 24000, 48000, 44100, 16000]),
-    samples=st.integers(2_000, 150_000),
+    samples=st.integers(3_500, 150_000),
     ending=st.sampled_from(["wav", "flac", "ogg", "mp3"]),
     window=st.integers(1, 400),
     before=st.integers(0, 30),
@@ -155,7 +157,7 @@ def test_windowed_mel_of_a_file_equals_whole_mel(tmp_path, rate, samples, ending
         first = max(0, start - before)
         values = source.read(first, start + window)
         np.testing.assert_allclose(values, whole[:, first : start + window], atol=1e-6)
-    assert source.read(source.frames, source.frames + 9).shape == (80, 0)
+    assert source.read(source.frames, source.frames + 9).shape == (CONVENTIONS[name].n_mels, 0)
     np.testing.assert_allclose(source.read(0, 2), whole[:, :2], atol=1e-6)
 
 
@@ -195,7 +197,7 @@ def test_unusable_audio_is_refused():
         mel_spectrogram(noise(4000).reshape(2, 2, 1000), 22050)
     with pytest.raises(InputError, match="rate"):
         mel_spectrogram(noise(4000), 0)
-    with pytest.raises(InputError, match="known: hifigan-22k"):
+    with pytest.raises(InputError, match=r"known: .*hifigan-22k"):
         mel_spectrogram(noise(4000), 22050, "melodic")
 
 
