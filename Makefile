@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-EXTRAS := cpu,openvino,export,tensorrt-rtx,dsp,codecs,eval
+EXTRAS := cpu,openvino,export,hdf5,tensorrt-rtx,dsp,codecs,eval
 PACKAGES := calibration export reference_models runtime
 LINKS := $(PACKAGES:%=.typing/voirs_vocoder/%)
 

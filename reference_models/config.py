@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -23,6 +24,7 @@ from voirs_vocoder.runtime.structured import json_value
 
 __all__ = [
     "Betas",
+    "ConfigSection",
     "Count",
     "FrequencyHz",
     "ModelConfig",
@@ -58,6 +60,7 @@ Betas = Annotated[
 """Variances of a noise schedule, one per step."""
 
 _SOURCE = "$source"
+_MAX_LISTED = 6
 
 _BOUND = re.compile(r"Expected `\w+` (of length )?(>=|<=|>|<) (\S+)")
 _BOUND_WORDS = {">=": "at least", "<=": "at most", ">": "above", "<": "below"}
@@ -78,15 +81,17 @@ _PLACE = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the configurations of all families.
 
-    Keys that a subclass does not declare are ignored, since official files also hold what only training needs. A
+    A key that a subclass neither declares nor names in `ignored` is refused, since it may change what is computed. A
     subclass checks rules between keys in `__post_init__`, with `require`.
 
     Attributes:
         title: Name of the model in errors.
+        ignored: Keys of official files that only training needs, as shell-style patterns.
         source: Mapping that the configuration was read from, with all its keys.
     """
 
     title: ClassVar[str]
+    ignored: ClassVar[tuple[str, ...]] = ()
     source: dict[str, object] = msgspec.field(default_factory=dict, name=_SOURCE)
 
     @classmethod
@@ -121,20 +126,42 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ModelConfigError(f"{path}: {error}") from error
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, object]) -> Self:
+    def from_mapping(
+        cls, values: Mapping[str, object], *, published: Mapping[str, object] | None = None
+    ) -> Self:
         """Build a configuration from the keys of an official file.
 
         Args:
             values: Keys and values as `json.loads` returns them.
+            published: Keys and values of the file that `values` were made from, which `source` keeps; None keeps
+                `values`.
 
         Raises:
-            ModelConfigError: A key is missing, has the wrong type or lies outside of its bounds, or the values do not
-                fit each other. The message names the place, such as `$.resblock_kernel_sizes[1]`.
+            ModelConfigError: A key is missing, unknown, has the wrong type or lies outside of its bounds, or the values
+                do not fit each other. The message names the place, such as `$.resblock_kernel_sizes[1]`.
         """
+        source = dict(values if published is None else published)
         try:
-            return msgspec.convert({**values, _SOURCE: dict(values)}, cls)
+            config = msgspec.convert({**values, _SOURCE: source}, cls)
         except msgspec.ValidationError as error:
             raise ModelConfigError(_explained(str(error), values, cls.title)) from error
+        if unknown := list(_unknown(cls, values)):
+            names = ", ".join(reprlib.repr(key) for key in unknown[:_MAX_LISTED])
+            raise ModelConfigError(
+                f"keys that are not known of a {cls.title} may change what is computed, got {names}; remove them if "
+                "they concern training alone"
+            )
+        return config
+
+
+class ConfigSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the sections of a configuration; its keys follow the rule of `ModelConfig`.
+
+    Attributes:
+        ignored: Keys of official files that only training needs, as shell-style patterns.
+    """
+
+    ignored: ClassVar[tuple[str, ...]] = ()
 
 
 def require(condition: bool, rule: str, value: object) -> None:
@@ -221,6 +248,18 @@ def normalized_range(
         "offset": round(width * (1.0 + ref_level_db / min_level_db) + low, _DECIMALS),
         "limits": (low, max_norm) if clip else None,
     }
+
+
+def _unknown(kind: type[ModelConfig | ConfigSection], values: Mapping[str, object]) -> Iterator[str]:
+    """Places of the keys that a type neither declares nor ignores."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    for key, each in values.items():
+        if key not in fields:
+            if not any(fnmatchcase(key, pattern) for pattern in kind.ignored):
+                yield key
+        elif isinstance(section := fields[key], type) and issubclass(section, ConfigSection):
+            inner: Any = each
+            yield from (f"{key}.{place}" for place in _unknown(section, inner))
 
 
 def _explained(text: str, values: Mapping[str, object], model: str) -> str:

@@ -40,7 +40,17 @@ from voirs_vocoder.reference_models.errors import CheckpointError, CheckpointWar
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import read_bounded
 
-__all__ = ["Checkpoint", "fitted_model", "load_into", "read_checkpoint", "save_safetensors"]
+__all__ = [
+    "Checkpoint",
+    "OpenedCheckpoint",
+    "fitted_model",
+    "load_into",
+    "open_checkpoint",
+    "opened_checkpoint",
+    "read_checkpoint",
+    "read_checkpoint_bytes",
+    "save_safetensors",
+]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -74,36 +84,104 @@ class Checkpoint:
         return dataclasses.replace(self, tensors=tensors)
 
 
-def read_checkpoint(
-    path: Path, *, weights_keys: tuple[str, ...] = (), module_classes: frozenset[str] | None = None
-) -> Checkpoint:
-    """Read a checkpoint.
+@dataclass(frozen=True)
+class OpenedCheckpoint:
+    """A checkpoint that was read, before it is decided which of its tensors are the model.
+
+    Attributes:
+        path: File that the content was read from.
+        content: What the file holds: dictionaries, lists, numbers, tensors and `ModuleShell`s.
+        content_bytes: Size of the content without compression, in bytes.
+        sha256: SHA-256 of the file's bytes, in lower-case hex.
+        format: `safetensors`, `torch-zip` or `torch-pickle`.
+    """
+
+    path: Path
+    content: object
+    content_bytes: int
+    sha256: str
+    format: str
+
+    def weights(self, weights_keys: tuple[str, ...] = ()) -> Checkpoint:
+        """Take the weights of the model out of the content.
+
+        Args:
+            weights_keys: Keys under which the family's official pickles hold the weights, the first that is there; a
+                file without them is itself the state dict.
+
+        Returns:
+            The weights by the names of the family; a `module.` before every name, left by parallel training, and every
+            `_orig_mod.`, left by compilation, is dropped.
+
+        Raises:
+            CheckpointError: The content holds no weights, or several models' weights.
+        """
+        try:
+            state, choice = find_state_dict(self.content, weights_keys)
+            named, selection = plain_names(state, weights_keys)
+            tensors = weights_of(named, self.content_bytes)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}{_generator_beside(self.path)}") from error
+        remarks = "; ".join(filter(None, (choice, selection)))
+        return Checkpoint(self.path, tensors, self.sha256, self.format, remarks or None)
+
+
+def open_checkpoint(path: Path, *, module_classes: frozenset[str] | None = None) -> OpenedCheckpoint:
+    """Read a checkpoint's file without executing anything in it.
 
     Args:
         path: The file.
-        weights_keys: Keys under which the family's official pickles hold the weights, the first that is there; a file
-            without them is itself the state dict.
-        module_classes: Full names of the classes in the family's published pickles of whole modules; None where it
-            publishes none.
-
-    Returns:
-        The weights by the names of the family; a `module.` before every name, left by parallel training, and every
-        `_orig_mod.`, left by compilation, is dropped.
+        module_classes: Full names of the classes that published pickles of whole modules hold; None refuses pickled
+            modules.
 
     Raises:
-        CheckpointError: The file cannot be read, would execute code, is broken, or holds no weights.
+        CheckpointError: The file cannot be read, would execute code, or is broken.
     """
-    data = _read(path)
+    data = read_checkpoint_bytes(path)
+    return opened_checkpoint(path, data, hashlib.sha256(data).hexdigest(), module_classes=module_classes)
+
+
+def opened_checkpoint(
+    path: Path, data: bytes, sha256: str, *, module_classes: frozenset[str] | None = None
+) -> OpenedCheckpoint:
+    """Read a checkpoint's bytes, such as those of a member of an archive.
+
+    Args:
+        path: File that the bytes came from.
+        data: Content of the checkpoint.
+        sha256: SHA-256 of the file, in lower-case hex.
+        module_classes: Full names of the classes that published pickles of whole modules hold; None refuses pickled
+            modules.
+
+    Raises:
+        CheckpointError: The bytes would execute code, or are broken.
+    """
     try:
         form = _recognized_format(data)
-        loaded, content_bytes = _loaded(data, form, module_classes)
-        state, choice = find_state_dict(loaded, weights_keys)
-        named, selection = plain_names(state, weights_keys)
-        tensors = weights_of(named, content_bytes)
+        content, content_bytes = _loaded(data, form, module_classes)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}{_generator_beside(path)}") from error
-    remarks = "; ".join(filter(None, (choice, selection)))
-    return Checkpoint(path, tensors, hashlib.sha256(data).hexdigest(), form, remarks or None)
+    return OpenedCheckpoint(path, content, content_bytes, sha256, form)
+
+
+def read_checkpoint(
+    path: Path, *, weights_keys: tuple[str, ...] = (), module_classes: frozenset[str] | None = None
+) -> Checkpoint:
+    """Read a checkpoint and take its weights; see `open_checkpoint` and `OpenedCheckpoint.weights`."""
+    return open_checkpoint(path, module_classes=module_classes).weights(weights_keys)
+
+
+def read_checkpoint_bytes(path: Path) -> bytes:
+    """Content of a checkpoint's file, of at most 4 GiB.
+
+    Raises:
+        CheckpointError: The file is missing, larger, not a regular file, or cannot be read.
+    """
+    try:
+        return read_bounded(path, _MAX_CHECKPOINT_BYTES)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise CheckpointError(f"{path}: cannot read the checkpoint: {reason}") from error
 
 
 def fitted_model(make: Callable[[], Model], checkpoint: Checkpoint) -> Model:
@@ -196,14 +274,6 @@ def _without_prefix(model: nn.Module, checkpoint: Checkpoint) -> Checkpoint:
     selection = left_out(len(own), prefixes[0], len(names) - len(own))
     remarks = "; ".join(filter(None, (checkpoint.choice, selection)))
     return dataclasses.replace(checkpoint, tensors=own, choice=remarks)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_bounded(path, _MAX_CHECKPOINT_BYTES)
-    except InputError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise CheckpointError(f"{path}: cannot read the checkpoint: {reason}") from error
 
 
 def _generator_beside(path: Path) -> str:

@@ -35,8 +35,7 @@ _VARIANTS = {(30, 64, 10): "base", (30, 128, 10): "large"}
 class DiffWaveConfig(ModelConfig, frozen=True, kw_only=True):
     """A DiffWave and the mel spectrogram that it was trained on.
 
-    Field names are those of `params.py` in github.com/lmnt-com/diffwave at 0594106; keys that only training needs are
-    ignored.
+    Field names are those of `params.py` in github.com/lmnt-com/diffwave at 0594106.
 
     Attributes:
         sample_rate: Sampling rate in Hz.
@@ -52,6 +51,13 @@ class DiffWaveConfig(ModelConfig, frozen=True, kw_only=True):
     """
 
     title: ClassVar[str] = "DiffWave"
+    ignored: ClassVar[tuple[str, ...]] = (
+        "batch_size",
+        "learning_rate",
+        "max_grad_norm",
+        "crop_mel_frames",
+        "audio_len",
+    )
 
     sample_rate: SamplingRateHz
     n_mels: Count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voirs_vocoder.reference_models.checkpoints.reading import fitted_model, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.reading import fitted_model
 from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
 from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
@@ -12,6 +12,7 @@ from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet
 from voirs_vocoder.reference_models.diffusion.unet_config import CONDITIONER_REACH_FRAMES, UNetConfig
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule
+from voirs_vocoder.reference_models.layouts.table import read_model
 
 __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffWaveFamily", "UNetFamily"]
 
@@ -21,11 +22,10 @@ class DiffWaveFamily:
 
     def load(self, checkpoint: Path, config: Path | None) -> DiffWave:
         """Read the official file, with the weights under `model` and `params.json` beside it; see `Family.load`."""
-        path = checkpoint.with_name("params.json") if config is None else config
-        values = DiffWaveConfig.from_json(path)
-        source = read_checkpoint(checkpoint, weights_keys=("model",))
-        model = fitted_model(lambda: DiffWave(values), source)
-        model.checkpoint_sha256 = source.sha256
+        read = read_model(checkpoint, config, "diffwave")
+        values = read.family_config(DiffWaveConfig)
+        model = fitted_model(lambda: DiffWave(values), read.checkpoint)
+        model.checkpoint_sha256 = read.checkpoint.sha256
         return model.eval().requires_grad_(False)
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
@@ -58,11 +58,10 @@ class UNetFamily:
 
     def load(self, checkpoint: Path, config: Path | None) -> DiffWaveUNet:
         """Read a state dict, alone or under `model`; see `Family.load`."""
-        path = checkpoint.with_name("config.json") if config is None else config
-        values = UNetConfig.from_json(path)
-        source = read_checkpoint(checkpoint, weights_keys=("model",))
-        model = fitted_model(lambda: DiffWaveUNet(values), source)
-        model.checkpoint_sha256 = source.sha256
+        read = read_model(checkpoint, config, "diffwave-unet")
+        values = read.family_config(UNetConfig)
+        model = fitted_model(lambda: DiffWaveUNet(values), read.checkpoint)
+        model.checkpoint_sha256 = read.checkpoint.sha256
         return model.eval().requires_grad_(False)
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:

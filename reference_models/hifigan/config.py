@@ -19,7 +19,27 @@ from voirs_vocoder.reference_models.config import (
 )
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
-__all__ = ["HifiGanConfig"]
+__all__ = ["TRAINING_KEYS", "HifiGanConfig"]
+
+TRAINING_KEYS = (
+    "num_gpus",
+    "batch_size",
+    "learning_rate",
+    "adam_*",
+    "lr_decay",
+    "seed",
+    "segment_size",
+    "num_freq",
+    "fmax_for_loss",
+    "num_workers",
+    "dist_config",
+    "*_interval",
+    "training_epochs",
+    "clip_grad_norm",
+    "discriminator_*",
+    "_comment*",
+)
+"""Keys of the official JSON files and of their forks that only training reads, as shell-style patterns."""
 
 # (resblock, upsample_rates, upsample_kernel_sizes, upsample_initial_channel) of the published variants,
 # github.com/jik876/hifi-gan at 4769534, config_v1.json to config_v3.json.
@@ -38,7 +58,7 @@ _Sizes = Annotated[tuple[Annotated[int, Meta(ge=1, le=255)], ...], Meta(min_leng
 class HifiGanConfig(ModelConfig, frozen=True, kw_only=True):
     """A HiFi-GAN generator and the mel spectrogram that it was trained on.
 
-    Field names are those of the official JSON files; keys that only training needs are ignored.
+    Field names are those of the official JSON files.
 
     Attributes:
         resblock: `"1"` (three pairs of convolutions) or `"2"` (single convolutions).
@@ -57,6 +77,7 @@ class HifiGanConfig(ModelConfig, frozen=True, kw_only=True):
     """
 
     title: ClassVar[str] = "HiFi-GAN"
+    ignored: ClassVar[tuple[str, ...]] = TRAINING_KEYS
 
     resblock: str | int
     upsample_rates: _Sizes

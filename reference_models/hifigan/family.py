@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voirs_vocoder.reference_models.checkpoints.reading import fitted_model, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.reading import fitted_model
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
+from voirs_vocoder.reference_models.layouts.table import read_model
 
 __all__ = ["HIFIGAN", "HifiGanFamily"]
 
@@ -17,13 +18,12 @@ class HifiGanFamily:
     """HiFi-GAN V1, V2, V3 and any custom official configuration."""
 
     def load(self, checkpoint: Path, config: Path | None) -> HifiGan:
-        """Read the official pickle, with the weights under `generator`, or safetensors; see `Family.load`."""
-        path = checkpoint.with_name("config.json") if config is None else config
-        values = HifiGanConfig.from_json(path)
-        source = read_checkpoint(checkpoint, weights_keys=("generator",))
-        model = fitted_model(lambda: HifiGan(values), source)
+        """Read the files of any trainer in `layouts`; see `Family.load`."""
+        read = read_model(checkpoint, config, "hifigan")
+        values = read.family_config(HifiGanConfig)
+        model = fitted_model(lambda: HifiGan(values), read.checkpoint)
         fold_weight_norm(model)
-        model.checkpoint_sha256 = source.sha256
+        model.checkpoint_sha256 = read.checkpoint.sha256
         return model.eval().requires_grad_(False)
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from voirs_vocoder.reference_models.config import (
+    ConfigSection,
     Count,
     FrequencyHz,
     ModelConfig,
@@ -33,7 +34,7 @@ _MAX_LAYERS = 256
 _PUBLISHED = (12, 8, 4, 2, 8, 3)
 
 
-class CouplingKeys(msgspec.Struct, frozen=True, kw_only=True):
+class CouplingKeys(ConfigSection, frozen=True, kw_only=True):
     """Section `WN_config`: the network inside each coupling.
 
     Attributes:
@@ -47,7 +48,7 @@ class CouplingKeys(msgspec.Struct, frozen=True, kw_only=True):
     kernel_size: Annotated[int, Meta(ge=1, le=63)]
 
 
-class FlowKeys(msgspec.Struct, frozen=True, kw_only=True):
+class FlowKeys(ConfigSection, frozen=True, kw_only=True):
     """Section `waveglow_config`: the network.
 
     Attributes:
@@ -67,7 +68,7 @@ class FlowKeys(msgspec.Struct, frozen=True, kw_only=True):
     coupling: CouplingKeys = msgspec.field(name="WN_config")
 
 
-class MelKeys(msgspec.Struct, frozen=True, kw_only=True):
+class MelKeys(ConfigSection, frozen=True, kw_only=True):
     """Section `data_config`: the mel spectrogram that the network was trained on.
 
     Attributes:
@@ -78,6 +79,8 @@ class MelKeys(msgspec.Struct, frozen=True, kw_only=True):
         mel_fmin: Lower edge of the mel filters, in Hz.
         mel_fmax: Upper edge of the mel filters, in Hz.
     """
+
+    ignored: ClassVar[tuple[str, ...]] = ("training_files", "segment_length", "max_wav_value")
 
     sampling_rate: SamplingRateHz
     filter_length: SampleCount
@@ -90,7 +93,7 @@ class MelKeys(msgspec.Struct, frozen=True, kw_only=True):
 class WaveGlowConfig(ModelConfig, frozen=True, kw_only=True):
     """A WaveGlow and the mel spectrogram that it was trained on.
 
-    Names below the sections are those of the official JSON file; keys that only training needs are ignored.
+    Names below the sections are those of the official JSON file.
 
     Attributes:
         flow: Section `waveglow_config`.
@@ -98,6 +101,7 @@ class WaveGlowConfig(ModelConfig, frozen=True, kw_only=True):
     """
 
     title: ClassVar[str] = "WaveGlow"
+    ignored: ClassVar[tuple[str, ...]] = ("train_config", "dist_config")
 
     flow: FlowKeys = msgspec.field(name="waveglow_config")
     mel: MelKeys = msgspec.field(name="data_config")

@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from voirs_vocoder.reference_models.checkpoints.reading import fitted_model, read_checkpoint
+from voirs_vocoder.reference_models.checkpoints.reading import fitted_model
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm, folded_state_dict
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
+from voirs_vocoder.reference_models.layouts.table import read_model
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.reference_models.waveglow.synthesis import WaveGlowSynthesis
 
 __all__ = ["WAVEGLOW", "WaveGlowFamily", "present_layout"]
 
-_PUBLISHED_CLASSES = frozenset({"glow.WaveGlow", "glow.WN", "glow.Invertible1x1Conv"})
 _FORMER_LAYER = re.compile(r"(WN\.\d+)\.(res|skip|cond)_layers\.(\d+)\.(weight|bias)")
 
 
@@ -32,12 +32,9 @@ class WaveGlowFamily:
         A state dict, or the pickled module under `model` that NVIDIA publishes, in the layout of today's official code
         or in that from before its `convert_model.py`.
         """
-        path = checkpoint.with_name("config.json") if config is None else config
-        values = WaveGlowConfig.from_json(path)
-        source = read_checkpoint(
-            checkpoint, weights_keys=("model", "state_dict"), module_classes=_PUBLISHED_CLASSES
-        )
-        source = source.with_tensors(present_layout(source.tensors))
+        read = read_model(checkpoint, config, "waveglow")
+        values = read.family_config(WaveGlowConfig)
+        source = read.checkpoint.with_tensors(present_layout(read.checkpoint.tensors))
         model = fitted_model(lambda: WaveGlow(values), source)
         fold_weight_norm(model)
         model.checkpoint_sha256 = source.sha256

@@ -44,6 +44,7 @@ LAYERS = {
     "reference_models": f"""
         errors
         config family layers checkpoints published
+        layouts
         {" ".join(FAMILY_FOLDERS)}
         training.task training.settings training.mel training.losses
         {" ".join(f"{folder}.recipe" for folder in FAMILY_FOLDERS)}

@@ -1,0 +1,183 @@
+"""The contract of a layout: how one trainer writes a model, and how that becomes a family's model."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+from voirs_vocoder.reference_models.checkpoints.pickled_module import ModuleShell
+from voirs_vocoder.reference_models.checkpoints.reading import Checkpoint, OpenedCheckpoint
+from voirs_vocoder.reference_models.config import ModelConfig
+from voirs_vocoder.reference_models.errors import CheckpointError, ModelConfigError
+from voirs_vocoder.reference_models.layouts.package import Package
+
+__all__ = ["Layout", "ReadModel", "Seen", "renamed", "section"]
+
+Config = TypeVar("Config", bound=ModelConfig)
+
+_MAX_LEVELS = 4
+_COMPILED = "_orig_mod."
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What lies at the place that a user named, before it is known what it is.
+
+    Attributes:
+        package: Files of the model.
+        opened: Content of the weights' file.
+    """
+
+    package: Package
+    opened: OpenedCheckpoint
+
+    @cached_property
+    def config(self) -> Mapping[str, object]:
+        """Keys and values of the configuration's file; empty where there is none that can be read."""
+        return {} if self.package.config_problem is not None else self.package.config()
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of all tensors in the file, each behind the keys of the dictionaries that it lies in, with points."""
+        return frozenset(_names(self.opened.content))
+
+    @cached_property
+    def text(self) -> str:
+        """All of `names` in one text, one name a line, each behind a point."""
+        return "".join(f".{name}\n" for name in sorted(self.names))
+
+    def has(self, pattern: str) -> bool:
+        """Whether the last parts of a tensor's name match a regular expression."""
+        return re.search(rf"\.(?:{pattern})\n", self.text) is not None
+
+    def weights(self, *keys: str) -> Checkpoint:
+        """The weights of the model, without a remark about those that the layout is known to hold besides.
+
+        Args:
+            *keys: Keys, or beginnings of names, under which the layout keeps the weights.
+
+        Raises:
+            CheckpointError: The file holds no weights, or several models' weights.
+        """
+        return dataclasses.replace(self.opened.weights(keys), choice=None)
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """A model in the terms of a family.
+
+    Attributes:
+        layout: Name of the layout that was recognized, for people.
+        family: Name of the family.
+        config: Configuration in the family's own keys.
+        published: Configuration as the trainer wrote it, which the manifest keeps.
+        config_name: Name of the configuration's file, for errors.
+        checkpoint: Weights under the family's own names.
+    """
+
+    layout: str
+    family: str
+    config: Mapping[str, object]
+    published: Mapping[str, object]
+    config_name: str
+    checkpoint: Checkpoint
+
+    def family_config(self, kind: type[Config]) -> Config:
+        """The configuration of the family.
+
+        Args:
+            kind: Type of the family's configuration.
+
+        Raises:
+            ModelConfigError: The values do not describe a model of the family.
+        """
+        try:
+            return kind.from_mapping(self.config, published=self.published)
+        except ModelConfigError as error:
+            raise ModelConfigError(f"{self.config_name}: {error}") from error
+
+
+class Layout(Protocol):
+    """How one trainer writes a model."""
+
+    @property
+    def name(self) -> str:
+        """Name for people, such as `SpeechT5HifiGan of transformers`."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """Name of the family that the model belongs to; empty where it is refused."""
+        ...
+
+    def recognizes(self, seen: Seen) -> bool:
+        """Whether the files are of this layout. What several layouts share must not suffice."""
+        ...
+
+    def read(self, seen: Seen) -> ReadModel:
+        """Read a model that was recognized.
+
+        Raises:
+            CheckpointError: The weights cannot be used.
+            ModelConfigError: The configuration is malformed, or has a value that the family cannot honor.
+        """
+        ...
+
+
+def section(values: Mapping[str, object], key: str, where: str) -> Mapping[str, object]:
+    """A section of a configuration.
+
+    Args:
+        values: The configuration.
+        key: Key of the section.
+        where: Name of the file, for errors.
+
+    Raises:
+        ModelConfigError: The section is missing, or is no mapping.
+    """
+    found = values.get(key)
+    if not isinstance(found, Mapping):
+        got = "nothing" if key not in values else type(found).__name__
+        raise ModelConfigError(f"{where}: key {key!r} must hold a section of keys, got {got}; check the file")
+    return found
+
+
+def renamed(checkpoint: Checkpoint, rename: Callable[[str], str | None]) -> Checkpoint:
+    """A checkpoint with other names.
+
+    Args:
+        checkpoint: Weights under the names of a trainer.
+        rename: Gives the family's name for a trainer's; None leaves the tensor out.
+
+    Raises:
+        CheckpointError: Two tensors would have the same name.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in checkpoint.tensors.items():
+        new = rename(name)
+        if new is None:
+            continue
+        if new in tensors:
+            raise CheckpointError(
+                f"{checkpoint.path}: two tensors would both be {new!r}, one of them {name!r}"
+            )
+        tensors[new] = tensor
+    return checkpoint.with_tensors(tensors)
+
+
+def _names(content: object, prefix: str = "", level: int = 0) -> Iterator[str]:
+    if isinstance(content, ModuleShell):
+        content = content.state_dict()
+    if not isinstance(content, Mapping):
+        return
+    for key, each in content.items():
+        if isinstance(each, Tensor):
+            yield f"{prefix}{key}".replace(_COMPILED, "")
+        elif level < _MAX_LEVELS:
+            yield from _names(each, f"{prefix}{key}.", level + 1)
