@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from voirs_vocoder.export.graphs.sampler import kept_float, sampler_graph
 from voirs_vocoder.export.precisions import get_precision, precision_names
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule, manifest_of
+from voirs_vocoder.reference_models.layouts.table import read_model
 from voirs_vocoder.runtime.artifact.effects import EFFECTS_PATH
 from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
@@ -46,7 +47,10 @@ from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.progress import Progress, silent
 from voirs_vocoder.runtime.providers import Session
 
-__all__ = ["ExportRequest", "export_artifact"]
+__all__ = ["AUTO", "ExportRequest", "export_artifact"]
+
+AUTO = "auto"
+"""Stands for the family that is recognized from the files."""
 
 # Length of the random mel that reduced precisions are tried with where there are no recordings.
 _TRIAL_FRAMES = 200
@@ -57,9 +61,9 @@ class ExportRequest:
     """What to export.
 
     Attributes:
-        family: Name of the model family, such as `hifigan`.
-        checkpoint: File of the trained weights.
-        config: File of the family's official configuration; None takes the one beside the checkpoint.
+        family: Name of the model family, such as `hifigan`; `auto` takes the one that is recognized.
+        checkpoint: File of the trained weights, or a folder or tar archive that holds it with its configuration.
+        config: File of the model's configuration as published; None takes the one beside the checkpoint.
         output: Directory of the artifact.
         precisions: Precisions of the graphs; FP32 graphs are always made, and the others from them.
         calibration: Folder of recordings or mels to calibrate on; None without a precision that needs calibration.
@@ -115,6 +119,10 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     """
     refuse_existing(request.output, force=request.force)
     progress("reading the checkpoint", 0, 0)
+    if request.family == AUTO:
+        found = read_model(request.checkpoint, request.config)
+        progress(f"recognized {found.layout}, family {found.family}", 0, 0)
+        request = replace(request, family=found.family)
     family = get_family(request.family)
     module = family.load(request.checkpoint, request.config)
     convention, diffusion = module.description.mel, module.description.diffusion

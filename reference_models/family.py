@@ -135,10 +135,12 @@ class VocoderModule(nn.Module):
         description: What an artifact of the model states about it.
         checkpoint_sha256: SHA-256 of the file that the weights came from, in lower-case hex; None for a model made in
             memory.
+        layout: Name of the trainer's layout that the weights were read in, for people; None for a model made in memory.
     """
 
     description: ModelDescription
     checkpoint_sha256: str | None = None
+    layout: str | None = None
 
 
 class Family(Protocol):
@@ -148,8 +150,8 @@ class Family(Protocol):
         """Read a checkpoint without executing any code in it.
 
         Args:
-            checkpoint: A file in one of the family's published formats.
-            config: The family's official configuration; None looks for `config.json` beside the checkpoint.
+            checkpoint: A file in one of the family's published formats, or a folder or archive that holds it.
+            config: The configuration as published; None looks for it beside the checkpoint.
 
         Returns:
             The model in evaluation mode, on the CPU, in FP32, free of weight norm.
@@ -186,7 +188,11 @@ def manifest_of(family: str, module: VocoderModule, specs: Sequence[GraphSpec]) 
         context_frames=max(spec.context_frames for spec in windowed),
         look_ahead_frames=max(spec.look_ahead_frames for spec in windowed),
         look_ahead_samples=description.look_ahead_samples,
-        source=Source(checkpoint_sha256=module.checkpoint_sha256, config=dict(description.config)),
+        source=Source(
+            checkpoint_sha256=module.checkpoint_sha256,
+            config=dict(description.config),
+            layout=module.layout,
+        ),
         licence=None,
         diffusion=description.diffusion,
         graphs=(),

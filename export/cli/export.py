@@ -28,11 +28,14 @@ __all__ = ["command"]
     short_help="Make an artifact from a checkpoint.",
     help=(
         "Export a checkpoint of FAMILY to an artifact.\n\n"
-        f"FAMILY is {', '.join(f'{row.name} ({row.title})' for row in FAMILIES.values())}, or one that an installed "
-        "package brings.\n\n"
+        f"FAMILY is {', '.join(f'{row.name} ({row.title})' for row in FAMILIES.values())}, one that an installed "
+        "package brings, or auto, which recognizes the family from the files.\n\n"
+        "MODEL is a checkpoint as its trainer wrote it, or a folder or tar archive of the checkpoint and its "
+        "configuration; it may be given by --checkpoint instead.\n\n"
         "Every graph is compared with PyTorch before anything is written. The artifact appears complete or not at all."
     ),
     examples=(
+        "voirs-vocoder export auto speecht5_hifigan/ --output speecht5",
         "voirs-vocoder export hifigan --checkpoint g_02500000 --config config_v1.json --output hifigan-v1",
         "voirs-vocoder export hifigan --checkpoint g_02500000 --output hifigan-v1 --precision fp32 \\",
         "    --precision fp16 --precision int8 --calibration speech/train --speech speech/held-out",
@@ -43,7 +46,10 @@ __all__ = ["command"]
     ),
 )
 @click.argument("family")
-@options.checkpoint_options(required=True, help_text="Trained weights in the official format of the family.")
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@options.checkpoint_options(
+    required=False, help_text="Trained weights, in place of MODEL: a file, a folder or a tar archive."
+)
 @option(
     "-o",
     "--output",
@@ -96,7 +102,8 @@ __all__ = ["command"]
 @options.force_option("Replace an existing artifact.")
 def command(
     family: str,
-    checkpoint: Path,
+    model: Path | None,
+    checkpoint: Path | None,
     config: Path | None,
     output: Path,
     precisions: tuple[Precision, ...],
@@ -112,6 +119,9 @@ def command(
     force: bool,
 ) -> None:
     """Run `voirs-vocoder export`."""
+    source = checkpoint or model
+    if source is None or (model is not None and checkpoint is not None):
+        raise click.UsageError("give the checkpoint once, as MODEL or by --checkpoint")
     if compute_capabilities and backend is None:
         raise click.UsageError("--compute-capability needs the --backend that builds engines; give both")
     needing = [name for name in precisions if get_precision(name).needs_calibration]
@@ -127,7 +137,7 @@ def command(
 
     request = ExportRequest(
         family=family,
-        checkpoint=checkpoint,
+        checkpoint=source,
         config=config,
         output=output,
         precisions=tuple(dict.fromkeys(precisions)),
@@ -148,4 +158,4 @@ def command(
     print_summary(artifact)
     if speech is not None:
         click.echo()
-        judge_artifact(output, speech, checkpoint=checkpoint, config=config, json_file=None)
+        judge_artifact(output, speech, checkpoint=source, config=config, json_file=None)

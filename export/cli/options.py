@@ -78,16 +78,16 @@ def speech_option(*, required: bool, help_text: str) -> _Decorator:
 
 
 def checkpoint_options(*, required: bool, help_text: str) -> _Decorator:
-    """`--checkpoint FILE` and `--config JSON`."""
+    """`--checkpoint FILE` and `--config FILE`."""
 
     def decorate(function: _Function) -> _Function:
         config = option(
             "--config",
-            metavar="JSON",
+            metavar="FILE",
             type=_PATH,
-            show_default="config.json beside the checkpoint, params.json for diffwave",
+            show_default="the one beside the checkpoint, such as config.json, config.yml or params.json",
             group=MODEL,
-            help="Official configuration of the model.",
+            help="Configuration of the model as its trainer wrote it: JSON or YAML.",
         )
         checkpoint = option(
             "--checkpoint", metavar="FILE", type=_PATH, required=required, group=MODEL, help=help_text

@@ -42,6 +42,7 @@ def print_summary(artifact: Artifact) -> None:
             f"{look_ahead_ms(manifest):.0f} ms); {manifest.context_frames} frames of past"
         ),
         **({} if manifest.diffusion is None else {"sampling": sampling_text(manifest.diffusion)}),
+        **({} if manifest.source.layout is None else {"layout": manifest.source.layout}),
         "checkpoint": f"SHA-256 {manifest.source.checkpoint_sha256 or 'unknown'}",
         "calibration": _calibration(manifest),
         "size": f"{_megabytes(sum(entry.size_bytes for entry in manifest.all_files()))} MB",

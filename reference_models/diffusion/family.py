@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voirs_vocoder.reference_models.checkpoints.reading import fitted_model
 from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
 from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffusion.graphs import diffusion_graphs
@@ -24,9 +23,7 @@ class DiffWaveFamily:
         """Read the official file, with the weights under `model` and `params.json` beside it; see `Family.load`."""
         read = read_model(checkpoint, config, "diffwave")
         values = read.family_config(DiffWaveConfig)
-        model = fitted_model(lambda: DiffWave(values), read.checkpoint)
-        model.checkpoint_sha256 = read.checkpoint.sha256
-        return model.eval().requires_grad_(False)
+        return read.module(lambda: DiffWave(values))
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
         """Describe the conditioner, which runs once, and the network, which runs at every step."""
@@ -60,9 +57,7 @@ class UNetFamily:
         """Read a state dict, alone or under `model`; see `Family.load`."""
         read = read_model(checkpoint, config, "diffwave-unet")
         values = read.family_config(UNetConfig)
-        model = fitted_model(lambda: DiffWaveUNet(values), read.checkpoint)
-        model.checkpoint_sha256 = read.checkpoint.sha256
-        return model.eval().requires_grad_(False)
+        return read.module(lambda: DiffWaveUNet(values))
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
         """Describe the conditioner, which runs once, and the network, which runs at every step."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voirs_vocoder.reference_models.checkpoints.reading import fitted_model
-from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
@@ -21,10 +19,7 @@ class HifiGanFamily:
         """Read the files of any trainer in `layouts`; see `Family.load`."""
         read = read_model(checkpoint, config, "hifigan")
         values = read.family_config(HifiGanConfig)
-        model = fitted_model(lambda: HifiGan(values), read.checkpoint)
-        fold_weight_norm(model)
-        model.checkpoint_sha256 = read.checkpoint.sha256
-        return model.eval().requires_grad_(False)
+        return read.module(lambda: HifiGan(values))
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
         """Describe the one graph, mel to audio."""

@@ -12,14 +12,21 @@ from typing import Protocol, TypeVar
 from torch import Tensor
 
 from voirs_vocoder.reference_models.checkpoints.pickled_module import ModuleShell
-from voirs_vocoder.reference_models.checkpoints.reading import Checkpoint, OpenedCheckpoint
+from voirs_vocoder.reference_models.checkpoints.reading import (
+    Checkpoint,
+    OpenedCheckpoint,
+    fitted_model,
+)
+from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.config import ModelConfig
 from voirs_vocoder.reference_models.errors import CheckpointError, ModelConfigError
+from voirs_vocoder.reference_models.family import VocoderModule
 from voirs_vocoder.reference_models.layouts.package import Package
 
 __all__ = ["Layout", "ReadModel", "Seen", "renamed", "section"]
 
 Config = TypeVar("Config", bound=ModelConfig)
+Model = TypeVar("Model", bound=VocoderModule)
 
 _MAX_LEVELS = 4
 _COMPILED = "_orig_mod."
@@ -101,6 +108,21 @@ class ReadModel:
             return kind.from_mapping(self.config, published=self.published)
         except ModelConfigError as error:
             raise ModelConfigError(f"{self.config_name}: {error}") from error
+
+    def module(self, make: Callable[[], Model]) -> Model:
+        """The model with the weights, in evaluation mode, free of weight norm.
+
+        Args:
+            make: Makes the model that the configuration describes.
+
+        Raises:
+            CheckpointError: Weights are missing, unexpected or of another shape.
+        """
+        model = fitted_model(make, self.checkpoint)
+        fold_weight_norm(model)
+        model.checkpoint_sha256 = self.checkpoint.sha256
+        model.layout = self.layout
+        return model.eval().requires_grad_(False)
 
 
 class Layout(Protocol):

@@ -92,7 +92,10 @@ def _all(*tests: Test) -> Test:
     return lambda seen: all(test(seen) for test in tests)
 
 
-_DYNAMIC_KERNELS = "its convolutions change their kernels with every frame, for which there is no INT8 and no exact stream; run it"
+_DYNAMIC_KERNELS = (
+    "its convolutions change their kernels with every frame, for which there is neither INT8 nor an exact "
+    "stream; run it"
+)
 _WHOLE_MODEL = "it turns a latent of its own text model into audio, and takes no mel; export the whole model"
 
 REFUSED = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from voirs_vocoder.reference_models.checkpoints.reading import fitted_model
-from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm, folded_state_dict
+from voirs_vocoder.reference_models.checkpoints.weight_norm import folded_state_dict
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.reference_models.layouts.table import read_model
@@ -34,11 +34,8 @@ class WaveGlowFamily:
         """
         read = read_model(checkpoint, config, "waveglow")
         values = read.family_config(WaveGlowConfig)
-        source = read.checkpoint.with_tensors(present_layout(read.checkpoint.tensors))
-        model = fitted_model(lambda: WaveGlow(values), source)
-        fold_weight_norm(model)
-        model.checkpoint_sha256 = source.sha256
-        return model.eval().requires_grad_(False)
+        present = read.checkpoint.with_tensors(present_layout(read.checkpoint.tensors))
+        return replace(read, checkpoint=present).module(lambda: WaveGlow(values))
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
         """Describe the one graph, noise and mel to audio."""

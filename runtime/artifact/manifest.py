@@ -190,10 +190,12 @@ class Source(Record, frozen=True, kw_only=True):
     Attributes:
         checkpoint_sha256: SHA-256 of the checkpoint, in lower-case hex; None for a model made in memory.
         config: Model configuration as it was read.
+        layout: Name of the trainer's layout that was recognized, for people; None where none was.
     """
 
     checkpoint_sha256: str | None
     config: dict[str, object]
+    layout: str | None = None
 
 
 class Diffusion(Record, frozen=True, kw_only=True):

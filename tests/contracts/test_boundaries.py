@@ -57,7 +57,8 @@ RULES = {
         "ours.reference_models ours.runtime.mel.convention ours.runtime.artifact.manifest "
         # How files of others are opened and parsed has one home.
         "ours.runtime.errors ours.runtime.files ours.runtime.structured ours.runtime.text "
-        "numpy msgspec torch safetensors"
+        "numpy msgspec torch safetensors",
+        "yaml h5py",
     ),
     "reference_models.training": rule(
         "ours.reference_models ours.runtime numpy msgspec torch soundfile click", "matplotlib"
