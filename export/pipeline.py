@@ -71,6 +71,8 @@ class ExportRequest:
         sampler_graph: Whether the default sampling of a diffusion model is made as one graph too.
         stream: Whether a stream graph is made of every graph that can have one.
         batch: Whether a batch graph is made of every graph that can have one; see `BATCH_ROLES`.
+        mel_convention: Mel convention of the model's input, in place of the one that the configuration says; None keeps
+            that one.
         effects: Chain of audio effects to keep in the artifact; None keeps none.
         force: Whether an artifact that is there is replaced.
     """
@@ -85,6 +87,7 @@ class ExportRequest:
     sampler_graph: bool = False
     stream: bool = True
     batch: bool = True
+    mel_convention: MelConvention | None = None
     effects: EffectChain | None = None
     force: bool = False
 
@@ -125,6 +128,10 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
         request = replace(request, family=found.family)
     family = get_family(request.family)
     module = family.load(request.checkpoint, request.config)
+    configured_mel = module.description.mel
+    if request.mel_convention is not None:
+        require_fitting(request.mel_convention, configured_mel)
+        module.description = replace(module.description, mel=request.mel_convention)
     convention, diffusion = module.description.mel, module.description.diffusion
     specs = _specs(request, family.graphs(module), diffusion, convention.hop_length)
     calibration = None
@@ -140,6 +147,9 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
         batch=request.batch,
     )
     manifest = _manifest(request, module, specs, calibration)
+    if convention != configured_mel:
+        source = msgspec.structs.replace(manifest.source, configured_mel=configured_mel)
+        manifest = msgspec.structs.replace(manifest, source=source)
     by_role = {graph.entry.role: graph for graph in fp32}
 
     def open_fp32(role: str) -> Session:
@@ -154,6 +164,25 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
         manifest = with_files(manifest, effects)
     manifest, card = with_model_card(manifest)
     return create_artifact(request.output, manifest, {**files, **card}, force=request.force)
+
+
+def require_fitting(convention: MelConvention, configured: MelConvention) -> None:
+    """Refuse a mel convention that a model's graphs cannot have.
+
+    Args:
+        convention: Convention to give the model.
+        configured: Convention that the model's configuration says.
+
+    Raises:
+        InputError: Number of bands, hop length or sample rate are not the model's.
+    """
+    for name in ("n_mels", "hop_length", "sample_rate"):
+        wanted, got = getattr(configured, name), getattr(convention, name)
+        if wanted != got:
+            raise InputError(
+                f"the mel convention must have the model's {name}, {wanted}, got {got} of {convention.id!r}; give a "
+                "convention that fits the checkpoint"
+            )
 
 
 def _specs(

@@ -9,10 +9,19 @@ import msgspec
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, GraphEntry, Manifest
 from voirs_vocoder.runtime.diffusion.samplers import FAST
+from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 from voirs_vocoder.runtime.text import printable
 
-__all__ = ["CARD_FIGURES", "MODEL_CARD_NAME", "card_cells", "model_card", "sampling_text", "with_model_card"]
+__all__ = [
+    "CARD_FIGURES",
+    "MODEL_CARD_NAME",
+    "card_cells",
+    "mel_text",
+    "model_card",
+    "sampling_text",
+    "with_model_card",
+]
 
 MODEL_CARD_NAME = "MODEL_CARD.md"
 
@@ -39,10 +48,8 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Input",
         "",
-        f"`mel`: float32 [batch, {mel.n_mels}, frames], convention {_code(mel.id)}: FFT {mel.n_fft}, window "
-        f"{mel.win_length}, hop {mel.hop_length}, {mel.n_mels} {mel.mel_scale} bands from {mel.f_min_hz:g} to "
-        f"{mel.f_max_hz:g} Hz, compression {_code(mel.compression)}, floor {mel.floor:g}. A mel of another convention "
-        "gives noise.",
+        f"`mel`: float32 [batch, {mel.n_mels}, frames], convention {_code(mel.id)}: {mel_text(mel)}. "
+        f"{_override_text(manifest)}A mel of another convention gives noise.",
         "",
         "## Behaviour",
         "",
@@ -105,6 +112,34 @@ def card_cells(graph: GraphEntry) -> list[str]:
     """
     measured = graph.validation or {}
     return [figure_text(name, measured.get(name)) for name in CARD_FIGURES]
+
+
+def mel_text(mel: MelConvention) -> str:
+    """Parameters of a mel convention in words, without its id.
+
+    Args:
+        mel: Convention to describe.
+    """
+    window = f"{'symmetric ' if mel.window_symmetric else ''}window {mel.win_length}"
+    padding = "no padding" if mel.padding == "none" else f"{mel.framing} frames, {mel.padding} padding"
+    parts = [
+        f"FFT {mel.n_fft}, {window}, hop {mel.hop_length}, {padding}",
+        f"{mel.n_mels} bands from {mel.f_min_hz:g} to {mel.f_max_hz:g} Hz, scale {mel.mel_scale}, norm {mel.mel_norm}",
+        *(["powers"] if mel.spectrum == "power" else []),
+        f"compression {mel.compression}, floor {mel.floor:g}{' added' if mel.floor_mode == 'add' else ''}",
+    ]
+    if (mel.scale, mel.offset) != (1.0, 0.0):
+        parts.append(f"times {mel.scale:g} plus {mel.offset:g}")
+    if mel.limits is not None:
+        parts.append(f"limited to {mel.limits[0]:g} to {mel.limits[1]:g}")
+    return ", ".join(parts)
+
+
+def _override_text(manifest: Manifest) -> str:
+    configured = manifest.source.configured_mel
+    if configured is None:
+        return ""
+    return f"The export was given this convention; the model's configuration says {_code(configured.id)}. "
 
 
 def sampling_text(diffusion: Diffusion) -> str:

@@ -17,6 +17,7 @@ from voirs_vocoder.reference_models.registry import FAMILIES
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.effects import load_chain
 from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.mel.convention_file import load_convention
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
 __all__ = ["command"]
@@ -41,6 +42,8 @@ __all__ = ["command"]
         "    --precision fp16 --precision int8 --calibration speech/train --speech speech/held-out",
         "voirs-vocoder export waveglow --checkpoint waveglow_256channels_universal_v5.pt \\",
         "    --config config.json --output waveglow",
+        "voirs-vocoder export hifigan --checkpoint generator.pth --output hifigan-coqui \\",
+        "    --mel-convention coqui-22k",
         "voirs-vocoder export diffwave --checkpoint diffwave-ljspeech-22kHz.pt --config params.json \\",
         "    --output diffwave --sampler-graph",
     ),
@@ -58,6 +61,10 @@ __all__ = ["command"]
     required=True,
     group=options.OUTPUT,
     help="Directory of the artifact to make.",
+)
+@options.mel_convention_option(
+    "Mel convention of the model's input, in place of the one that its configuration says: an id, or a .json or .toml "
+    "file of the fields of MelConvention."
 )
 @options.precisions_option(
     "Precision of the graphs to make. Repeat it for more. FP32 is always made; INT8 is made for CPUs and for TensorRT."
@@ -106,6 +113,7 @@ def command(
     checkpoint: Path | None,
     config: Path | None,
     output: Path,
+    mel_convention: str | None,
     precisions: tuple[Precision, ...],
     calibration: Path | None,
     licence: str | None,
@@ -146,6 +154,7 @@ def command(
         sampler_graph=sampler_graph,
         stream=stream,
         batch=batch,
+        mel_convention=None if mel_convention is None else load_convention(mel_convention),
         effects=None if effects is None else load_chain(effects),
         force=force,
     )

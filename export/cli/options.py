@@ -32,6 +32,7 @@ __all__ = [
     "gpu_tuning_option",
     "json_file_option",
     "json_flag",
+    "mel_convention_option",
     "precision_option",
     "precisions_option",
     "provider_option",
@@ -70,6 +71,11 @@ def calibration_option(*, required: bool) -> _Decorator:
         group=SPEECH,
         help="Folder of recordings, or of mels in .npy format, that INT8 is calibrated on.",
     )
+
+
+def mel_convention_option(help_text: str) -> _Decorator:
+    """`--mel-convention FILE|ID`."""
+    return option("--mel-convention", metavar="FILE|ID", group=MODEL, help=help_text)
 
 
 def speech_option(*, required: bool, help_text: str) -> _Decorator:

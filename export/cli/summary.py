@@ -6,7 +6,7 @@ import textwrap
 
 import click
 
-from voirs_vocoder.export.artifact.model_card import CARD_FIGURES, card_cells, sampling_text
+from voirs_vocoder.export.artifact.model_card import CARD_FIGURES, card_cells, mel_text, sampling_text
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.runtime.artifact.axes import axis_frames
 from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
@@ -27,16 +27,14 @@ def look_ahead_ms(manifest: Manifest) -> float:
 def print_summary(artifact: Artifact) -> None:
     """Print the content of the manifest for people."""
     manifest = artifact.manifest
-    mel = manifest.mel
+    mel, configured = manifest.mel, manifest.source.configured_mel
     frame_ms = 1000 * manifest.hop_length / manifest.sample_rate
     facts = {
         "model": f"{manifest.family} {manifest.variant}, driver {manifest.driver}",
         "licence": manifest.licence or "not stated",
         "audio": f"{manifest.sample_rate:,} Hz, {manifest.hop_length} samples ({frame_ms:.2f} ms) per frame",
-        "mel": (
-            f"{mel.id}: {mel.n_mels} bands, {mel.f_min_hz:g} to {mel.f_max_hz:g} Hz, "
-            f"FFT {mel.n_fft}, window {mel.win_length}, {mel.compression}"
-        ),
+        "mel": f"{mel.id}: {mel_text(mel)}",
+        **({} if configured is None else {"": f"set by the export; the configuration says {configured.id}"}),
         "look-ahead": (
             f"{manifest.look_ahead_frames} frames ({manifest.look_ahead_samples:,} samples, "
             f"{look_ahead_ms(manifest):.0f} ms); {manifest.context_frames} frames of past"

@@ -29,7 +29,8 @@ from voirs_vocoder.runtime.audio.write import AudioWriter
 from voirs_vocoder.runtime.config import SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import MelSource, RangeWatch
-from voirs_vocoder.runtime.mel.convention import MelConvention, get_convention
+from voirs_vocoder.runtime.mel.convention import MelConvention
+from voirs_vocoder.runtime.mel.convention_file import load_convention
 from voirs_vocoder.runtime.quality import PerformanceMode, QualityLevel, estimate_cost, quality_plan
 from voirs_vocoder.runtime.vocoder import Vocoder
 
@@ -71,11 +72,8 @@ _DITHER_SEED = 0
 @options.tf32_option
 @options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
 @window_options
-@option(
-    "--mel-convention",
-    metavar="ID",
-    group=options.MODEL,
-    help="Mel convention that IN is known to have; refused unless the artifact takes it.",
+@options.mel_convention_option(
+    "Mel convention that IN is known to have, as for `export`; refused unless the artifact takes it."
 )
 @quality_options
 @vocoding_options
@@ -178,8 +176,7 @@ class _WatchedSource:
 
 
 def _require_convention(name: str, convention: MelConvention) -> None:
-    if name != convention.id:
-        get_convention(name)
+    if name != convention.id and load_convention(name) != convention:
         raise InputError(
             f"the artifact takes mel convention {convention.id!r}, got --mel-convention {name}; "
             "compute the mel in its convention, or use an artifact of that one"

@@ -191,11 +191,14 @@ class Source(Record, frozen=True, kw_only=True):
         checkpoint_sha256: SHA-256 of the checkpoint, in lower-case hex; None for a model made in memory.
         config: Model configuration as it was read.
         layout: Name of the trainer's layout that was recognized, for people; None where none was.
+        configured_mel: Mel convention that the configuration says, where the export was given another one, which is
+            that of the manifest; None where the configuration decided.
     """
 
     checkpoint_sha256: str | None
     config: dict[str, object]
     layout: str | None = None
+    configured_mel: MelConvention | None = None
 
 
 class Diffusion(Record, frozen=True, kw_only=True):

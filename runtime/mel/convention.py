@@ -80,32 +80,43 @@ class MelConvention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         """Check the relations between the parameters that the computation relies on."""
         sizes = (self.sample_rate, self.n_fft, self.win_length, self.hop_length, self.n_mels)
+        lengths = f"n_fft {self.n_fft}, win_length {self.win_length}, hop_length {self.hop_length}"
         if min(sizes) < 1 or self.win_length > self.n_fft or self.hop_length > self.n_fft:
-            raise ValueError(f"a mel convention needs 1 <= win_length, hop_length <= n_fft, got {self!r}")
+            raise ValueError(
+                f"a mel convention needs 1 <= win_length, hop_length <= n_fft, and n_mels and sample_rate of at least "
+                f"1, got {lengths}, n_mels {self.n_mels}, sample_rate {self.sample_rate}"
+            )
         if self.n_fft > _MAX_N_FFT or self.n_mels > _MAX_N_MELS or self.sample_rate > _MAX_SAMPLE_RATE:
             raise ValueError(
                 f"a mel convention needs n_fft <= {_MAX_N_FFT}, n_mels <= {_MAX_N_MELS} and sample_rate <= "
-                f"{_MAX_SAMPLE_RATE}, got {self!r}"
+                f"{_MAX_SAMPLE_RATE}, got {self.n_fft}, {self.n_mels} and {self.sample_rate}"
             )
         if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate / 2:
-            raise ValueError(f"a mel convention needs 0 <= f_min_hz < f_max_hz <= nyquist, got {self!r}")
+            raise ValueError(
+                f"a mel convention needs 0 <= f_min_hz < f_max_hz <= nyquist, {self.sample_rate / 2:g}, got f_min_hz "
+                f"{self.f_min_hz:g}, f_max_hz {self.f_max_hz:g}"
+            )
         if not (0 < self.floor < math.inf and 0 <= self.magnitude_epsilon < math.inf):
-            raise ValueError(f"a mel convention needs floor > 0 and magnitude_epsilon >= 0, got {self!r}")
+            raise ValueError(
+                f"a mel convention needs floor > 0 and magnitude_epsilon >= 0, got {self.floor:g} and "
+                f"{self.magnitude_epsilon:g}"
+            )
         if self.padding == "none":
             if self.framing != "hop-aligned":
-                raise ValueError(f"a mel without padding needs hop-aligned framing, got {self!r}")
+                raise ValueError(f"padding none needs hop-aligned framing, got {self.framing}")
         elif self.framing == "hop-aligned" and (self.n_fft - self.hop_length) % 2:
-            raise ValueError(f"hop-aligned framing needs n_fft - hop_length to be even, got {self!r}")
+            raise ValueError(f"hop-aligned framing needs n_fft - hop_length to be even, got {lengths}")
         self._check_range()
 
     def _check_range(self) -> None:
         ranged = (self.scale, self.offset, self.limits) != (1.0, 0.0, None)
+        got = f"scale {self.scale:g}, offset {self.offset:g}, limits {self.limits}"
         if self.compression == "db-unit" and ranged:
-            raise ValueError(f"compression db-unit needs scale 1, offset 0 and no limits, got {self!r}")
+            raise ValueError(f"compression db-unit needs scale 1, offset 0 and no limits, got {got}")
         if not (0 < self.scale < math.inf and math.isfinite(self.offset)):
-            raise ValueError(f"a mel convention needs scale > 0 and a finite offset, got {self!r}")
+            raise ValueError(f"a mel convention needs scale > 0 and a finite offset, got {got}")
         if self.limits is not None and not -math.inf < self.limits[0] < self.limits[1] < math.inf:
-            raise ValueError(f"a mel convention needs finite limits, the lower one first, got {self!r}")
+            raise ValueError(f"a mel convention needs finite limits, the lower one first, got {got}")
 
 
 # github.com/jik876/hifi-gan at 4769534, meldataset.mel_spectrogram and config_v1.json. DeepLearningExamples' HiFi-GAN,

@@ -175,7 +175,7 @@ def test_ids_and_parameters_are_one_to_one():
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"padding": "none", "framing": "centered"}, "without padding needs hop-aligned"),
+        ({"padding": "none", "framing": "centered"}, "padding none needs hop-aligned"),
         ({"hop_length": 255}, "to be even"),
         ({"compression": "db-unit", "scale": 2.0}, "scale 1, offset 0 and no limits"),
         ({"compression": "db-unit", "limits": (0.0, 1.0)}, "scale 1, offset 0 and no limits"),
