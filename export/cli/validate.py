@@ -12,6 +12,7 @@ from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.failure import GATE_FAILED
 from voirs_vocoder.export.cli.recordings_options import recordings_options
+from voirs_vocoder.export.validation.convention import convention_lines
 from voirs_vocoder.export.validation.gates import gate_lines
 from voirs_vocoder.export.validation.report import Report, encode_report, report_table
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
@@ -119,6 +120,8 @@ def _print_report(report: Report) -> None:
     )
     for note in report.notes:
         click.echo(note)
+    for line in convention_lines(report.convention):
+        click.echo(line)
     for row in report.rows:
         for line in gate_lines(row.title, row.gates):
             click.echo(line)

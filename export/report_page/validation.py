@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from voirs_vocoder.export.report_page import PageClip, PageColumn, PageContent, PageRow, PageUtterance
 from voirs_vocoder.export.report_page.columns import figure_column, figure_texts, gate_reasons, this_place
+from voirs_vocoder.export.validation.convention import convention_lines
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.export.validation.report import REFERENCE, Report, Row
 from voirs_vocoder.runtime.artifact.manifest import Manifest
@@ -42,6 +43,7 @@ def validation_page(report: Report, manifest: Manifest, kept_audio: KeptAudio) -
         notes=(
             f"SNR is against {model}; PESQ, STOI, LSD, M-STFT and mel L1 are against the recordings.",
             "PESQ lost is the PESQ of the reference minus the PESQ of the graph.",
+            *convention_lines(report.convention),
             *report.notes,
         ),
         rtf=tuple((row.title, rtf) for row in report.rows if (rtf := row.figures.get("rtf")) is not None),
@@ -53,6 +55,8 @@ def validation_page(report: Report, manifest: Manifest, kept_audio: KeptAudio) -
 def _sentence(report: Report) -> str:
     verdicts = [row.verdict for row in report.rows]
     failed, missing = verdicts.count("failed"), verdicts.count("not run")
+    if report.convention is not None and report.convention.status == "failed":
+        return "The mel convention is not that of the weights."
     if failed:
         return f"{failed} of {len(verdicts)} graphs miss a gate."
     tail = f"; for {missing} of them a figure could not be measured" if missing else ""

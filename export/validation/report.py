@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from voirs_vocoder.export.validation.candidates import candidate_title
+from voirs_vocoder.export.validation.convention import ConventionReport
 from voirs_vocoder.export.validation.gates import GateResult, Status, verdict_of
 from voirs_vocoder.export.validation.means import undefined_lines
 from voirs_vocoder.runtime.artifact.manifest import Precision, Recording, Target
@@ -92,6 +93,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         recordings: Recordings that were measured on.
         speech_s: Total length of the recordings, in seconds.
         rows: One per graph and backend.
+        convention: Whether the mel convention fits the weights; None where it was not checked.
     """
 
     family: str
@@ -103,6 +105,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     recordings: tuple[Recording, ...]
     speech_s: float
     rows: tuple[Row, ...]
+    convention: ConventionReport | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -117,7 +120,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def passed(self) -> bool:
         """Whether no gate failed."""
-        return all(row.verdict != "failed" for row in self.rows)
+        misfit = self.convention is not None and self.convention.status == "failed"
+        return not misfit and all(row.verdict != "failed" for row in self.rows)
 
 
 def encode_report(report: Report) -> bytes:

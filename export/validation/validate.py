@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.export.validation.candidates import Candidate, cpu_candidates
+from voirs_vocoder.export.validation.convention import check_convention
 from voirs_vocoder.export.validation.gates import gates_of, judged
 from voirs_vocoder.export.validation.kept_audio import KeptAudio
 from voirs_vocoder.export.validation.means import mean_figures, too_seldom_defined
@@ -79,6 +80,7 @@ def validate_artifact(
     with reference:
         references = [_vocode(reference, utterance)[0] for utterance in utterances]
         backend = reference.metadata.backend
+        convention = check_convention(reference, manifest, utterances, progress)
     if kept_audio is not None:
         for utterance, audio in zip(utterances, references, strict=True):
             kept_audio.keep_recording(utterance.recording.name, utterance.samples, manifest.sample_rate)
@@ -118,6 +120,7 @@ def validate_artifact(
         recordings=tuple(utterance.recording for utterance in utterances),
         speech_s=sum(utterance.samples.size for utterance in utterances) / manifest.sample_rate,
         rows=tuple(rows),
+        convention=convention,
     )
 
 

@@ -18,6 +18,7 @@ import torch
 
 from voirs_vocoder.runtime import AudioBuffer
 from voirs_vocoder.runtime.audio.write import write_audio
+from voirs_vocoder.runtime.mel.convention import CONVENTIONS
 
 __all__ = [
     "ARTIFACT",
@@ -132,6 +133,16 @@ def tiny_weights() -> bytes:
 
 
 @cache
+def conventions() -> list[bytes]:
+    """Published mel conventions as files of users, under ids of their own: JSON and TOML."""
+    found = []
+    for convention in CONVENTIONS.values():
+        fields = {**msgspec.to_builtins(convention), "id": f"my-{convention.id}"}
+        lines = (f"{name} = {json.dumps(value)}" for name, value in fields.items() if value is not None)
+        found += [json.dumps(fields).encode(), "\n".join(lines).encode()]
+    return found
+
+
 def configurations() -> list[bytes]:
     """Official configurations of all families."""
     return [

@@ -49,7 +49,8 @@ from voirs_vocoder.runtime.audio import read_audio
 from voirs_vocoder.runtime.effects.chain_toml import chain_from_toml, toml_from_chain
 from voirs_vocoder.runtime.effects.presets import PRESETS
 from voirs_vocoder.runtime.errors import VoirsVocoderError
-from voirs_vocoder.runtime.mel import load_mel
+from voirs_vocoder.runtime.mel import load_mel, mel_spectrogram
+from voirs_vocoder.runtime.mel.convention_file import load_convention
 from voirs_vocoder.runtime.providers.tensorrt.profile import largest_batch, largest_frames
 
 __all__ = ["TARGETS"]
@@ -206,6 +207,18 @@ def _compare(make: Callable[[], Any], checkpoint: Any) -> None:
             raise
 
 
+def _convention(data: bytes, folder: Path) -> None:
+    """A mel convention as JSON or TOML, and the mel of a tone in it."""
+    path = folder / ("mel.json" if data.lstrip()[:1] in (b"{", b"[") else "mel.toml")
+    path.write_bytes(data)
+    convention = load_convention(path)
+    if convention.n_fft > 1 << 12 or convention.n_mels > 256 or convention.hop_length < 16:
+        return
+    tone = 0.5 * np.sin(np.arange(10_000, dtype=np.float32) / 9)
+    with np.errstate(all="ignore"):
+        mel_spectrogram(tone.astype(np.float32), convention.sample_rate, convention)
+
+
 def _chain(data: bytes, _: Path) -> None:
     chain = chain_from_toml(data, "chain.toml")
     chain_from_toml(toml_from_chain(chain), "again.toml")
@@ -356,6 +369,12 @@ _ALL = (
     Target("module-zip", seeds.module_pickles, _module, _PICKLE, _in_archive),
     Target("module-legacy", seeds.legacy_modules, _module, _PICKLE),
     Target("configuration", seeds.configurations, _configuration, _JSON, cost=4),
+    Target(
+        "mel-convention",
+        seeds.conventions,
+        _convention,
+        (b"n_fft", b"limits", b"scale", b"id", b"null", b"1e999", b"-1", b"0", b"1e-320", b"[0, 1]", *_JSON),
+    ),
     Target(
         "effects",
         lambda: [toml_from_chain(chain) for chain in PRESETS.values()],
