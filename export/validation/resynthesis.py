@@ -92,9 +92,11 @@ def _lag_frames(own: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     before, at, after = products[peak - 1 : peak + 2]
     # The vertex of the parabola through the largest product and its neighbors.
     curvature = before - 2.0 * at + after
-    return peak - reach + (0.5 * (before - after) / curvature if curvature else 0.0)
+    vertex: float = 0.5 * (before - after) / curvature if curvature else 0.0
+    return peak - reach + vertex
 
 
 def _standardized(values: NDArray[np.float32]) -> NDArray[np.float64]:
     centered = values.astype(np.float64) - values.mean(axis=1, keepdims=True, dtype=np.float64)
-    return centered / np.maximum(centered.std(axis=1, keepdims=True), 1e-6)
+    standardized: NDArray[np.float64] = centered / np.maximum(centered.std(axis=1, keepdims=True), 1e-6)
+    return standardized
