@@ -86,14 +86,14 @@ def _lag_frames(own: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     middle = a[:, reach : a.shape[1] - reach]
     places = range(2 * reach + 1)
     products = [float(np.mean(middle * b[:, at : at + middle.shape[1]])) for at in places]
-    peak = int(np.argmax(products))
+    peak: int = int(np.argmax(products))
     if not 0 < peak < 2 * reach:
         return float(peak - reach)
     before, at, after = products[peak - 1 : peak + 2]
     # The vertex of the parabola through the largest product and its neighbors.
     curvature = before - 2.0 * at + after
     vertex: float = 0.5 * (before - after) / curvature if curvature else 0.0
-    return peak - reach + vertex
+    return float(peak - reach) + vertex
 
 
 def _standardized(values: NDArray[np.float32]) -> NDArray[np.float64]:
