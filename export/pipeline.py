@@ -27,7 +27,7 @@ from voirs_vocoder.export.graphs.parity import activation_bytes_per_frame, parit
 from voirs_vocoder.export.graphs.sampler import kept_float, sampler_graph
 from voirs_vocoder.export.precisions import get_precision, precision_names
 from voirs_vocoder.reference_models import get_family
-from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule, manifest_of
+from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule, load_model, manifest_of
 from voirs_vocoder.reference_models.layouts.table import read_model
 from voirs_vocoder.runtime.artifact.effects import EFFECTS_PATH
 from voirs_vocoder.runtime.artifact.manifest import (
@@ -74,6 +74,8 @@ class ExportRequest:
         mel_convention: Mel convention of the model's input, in place of the one that the configuration says; None keeps
             that one.
         effects: Chain of audio effects to keep in the artifact; None keeps none.
+        normalize: Whether statistics that the trainer normalizes mels by are taken into the graphs; False takes the mels
+            as they are, and needs no statistics.
         force: Whether an artifact that is there is replaced.
     """
 
@@ -89,6 +91,7 @@ class ExportRequest:
     batch: bool = True
     mel_convention: MelConvention | None = None
     effects: EffectChain | None = None
+    normalize: bool = True
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -123,11 +126,11 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
     refuse_existing(request.output, force=request.force)
     progress("reading the checkpoint", 0, 0)
     if request.family == AUTO:
-        found = read_model(request.checkpoint, request.config)
+        found = read_model(request.checkpoint, request.config, normalize=request.normalize)
         progress(f"recognized {found.layout}, family {found.family}", 0, 0)
         request = replace(request, family=found.family)
     family = get_family(request.family)
-    module = family.load(request.checkpoint, request.config)
+    module = load_model(family, request.checkpoint, request.config, normalize=request.normalize)
     configured_mel = module.description.mel
     if request.mel_convention is not None:
         require_fitting(request.mel_convention, configured_mel)

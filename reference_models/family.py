@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import nn
 
+from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
     Diffusion,
@@ -27,8 +28,10 @@ __all__ = [
     "Family",
     "GraphSpec",
     "ModelDescription",
+    "NormalizingFamily",
     "TensorSpec",
     "VocoderModule",
+    "load_model",
     "manifest_of",
 ]
 
@@ -136,11 +139,22 @@ class VocoderModule(nn.Module):
         checkpoint_sha256: SHA-256 of the file that the weights came from, in lower-case hex; None for a model made in
             memory.
         layout: Name of the trainer's layout that the weights were read in, for people; None for a model made in memory.
+        normalizes: Whether statistics that the trainer normalizes mels by were to be taken into the network.
     """
 
     description: ModelDescription
     checkpoint_sha256: str | None = None
     layout: str | None = None
+    normalizes: bool = True
+
+
+@runtime_checkable
+class NormalizingFamily(Protocol):
+    """A family some of whose trainers normalize mels by statistics of their training set."""
+
+    def load_unnormalized(self, checkpoint: Path, config: Path | None) -> VocoderModule:
+        """Load a model that takes mels as they are; see `Family.load`."""
+        ...
 
 
 class Family(Protocol):
@@ -165,6 +179,33 @@ class Family(Protocol):
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
         """The graphs that an artifact of this model holds."""
         ...
+
+
+def load_model(
+    family: Family, checkpoint: Path, config: Path | None, *, normalize: bool = True
+) -> VocoderModule:
+    """Load a model, by default as its trainer ran it.
+
+    Args:
+        family: Family of the model.
+        checkpoint: As in `Family.load`.
+        config: As in `Family.load`.
+        normalize: Whether a network that its trainer feeds with normalized mels normalizes them itself, by the statistics
+            beside the weights; False takes the mels as they are, and needs no statistics.
+
+    Raises:
+        CheckpointError: As in `Family.load`.
+        ModelConfigError: As in `Family.load`.
+        ReferenceModelError: `normalize` is False, and no trainer of the family normalizes mels.
+    """
+    if normalize:
+        return family.load(checkpoint, config)
+    if not isinstance(family, NormalizingFamily):
+        raise ReferenceModelError(
+            "only a network that is fed with normalized mels can do without, and no trainer of this family feeds one so; "
+            "leave normalize=False out"
+        )
+    return family.load_unnormalized(checkpoint, config)
 
 
 def manifest_of(family: str, module: VocoderModule, specs: Sequence[GraphSpec]) -> Manifest:
@@ -192,6 +233,7 @@ def manifest_of(family: str, module: VocoderModule, specs: Sequence[GraphSpec]) 
             checkpoint_sha256=module.checkpoint_sha256,
             config=dict(description.config),
             layout=module.layout,
+            normalize=module.normalizes,
         ),
         licence=None,
         diffusion=description.diffusion,

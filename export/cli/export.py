@@ -72,6 +72,12 @@ __all__ = ["command"]
 @options.calibration_option(required=False)
 @recordings_options
 @option(
+    "--no-normalization",
+    is_flag=True,
+    group=options.MODEL,
+    help="Take mels as they are, though the trainer of the model normalizes them by statistics of its training set.",
+)
+@option(
     "--licence",
     metavar="SPDX",
     group=options.OUTPUT,
@@ -116,6 +122,7 @@ def command(
     mel_convention: str | None,
     precisions: tuple[Precision, ...],
     calibration: Path | None,
+    no_normalization: bool,
     licence: str | None,
     backend: str | None,
     compute_capabilities: tuple[int, ...],
@@ -151,6 +158,7 @@ def command(
         precisions=tuple(dict.fromkeys(precisions)),
         calibration=calibration,
         licence=licence,
+        normalize=not no_normalization,
         sampler_graph=sampler_graph,
         stream=stream,
         batch=batch,

@@ -7,6 +7,7 @@ from pathlib import Path
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.validation.candidates import driver_vocoder
 from voirs_vocoder.reference_models import get_family
+from voirs_vocoder.reference_models.family import load_model
 from voirs_vocoder.reference_models.training.torch_vocoder import TorchSession
 from voirs_vocoder.runtime import Artifact, Vocoder
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
@@ -32,7 +33,7 @@ def load_reference(artifact: Artifact, checkpoint: Path, config: Path | None) ->
         ModelConfigError: The configuration cannot be read.
     """
     family = get_family(artifact.manifest.family)
-    module = family.load(checkpoint, config)
+    module = load_model(family, checkpoint, config, normalize=artifact.manifest.source.normalize)
     expected = artifact.manifest.source.checkpoint_sha256
     if module.checkpoint_sha256 != expected:
         raise InputError(

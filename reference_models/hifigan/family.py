@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
@@ -17,14 +18,32 @@ class HifiGanFamily:
 
     def load(self, checkpoint: Path, config: Path | None) -> HifiGan:
         """Read the files of any trainer in `layouts`; see `Family.load`."""
-        read = read_model(checkpoint, config, "hifigan")
+        return self._loaded(checkpoint, config, normalize=True)
+
+    def load_unnormalized(self, checkpoint: Path, config: Path | None) -> HifiGan:
+        """Read a network that takes mels as they are, though its trainer normalizes them; see `NormalizingFamily`."""
+        return self._loaded(checkpoint, config, normalize=False)
+
+    def _loaded(self, checkpoint: Path, config: Path | None, *, normalize: bool) -> HifiGan:
+        read = read_model(checkpoint, config, "hifigan", normalize=normalize)
         values = read.family_config(HifiGanConfig)
-        return read.module(lambda: HifiGan(values))
+        model = read.module(lambda: HifiGan(values))
+        model.normalizes = normalize
+        return model
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
         """Describe the one graph, mel to audio."""
-        description = module.description
-        frames_of_context = -(-description.look_ahead_samples // description.hop_length)
+        if not isinstance(module, HifiGan):
+            raise ReferenceModelError(
+                f"the family hifigan makes graphs of HifiGan, got {type(module).__name__}"
+            )
+        description, config = module.description, module.config
+        # About what the log mels of speech are, or what the network was normalized for.
+        mean, std = (
+            (float(module.mean.mean()), float(module.scale.mean()))
+            if config.normalized_input
+            else (-5.0, 2.0)
+        )
         return [
             GraphSpec(
                 role="offline",
@@ -33,14 +52,13 @@ class HifiGanFamily:
                     TensorSpec(
                         "mel",
                         ("batch", description.mel.n_mels, "frames"),
-                        # About what the log mels of speech are.
-                        example_mean=-5.0,
-                        example_std=2.0,
+                        example_mean=mean,
+                        example_std=std,
                     ),
                 ),
                 outputs=(TensorSpec("audio", ("batch", 1, f"frames*{description.hop_length}")),),
-                context_frames=frames_of_context,
-                look_ahead_frames=frames_of_context,
+                context_frames=config.context_frames,
+                look_ahead_frames=config.look_ahead_frames,
                 # FP16 errors at the head pass through the whole network: on the shipped V2, leaving the first two
                 # layers in FP32 (1% of the arithmetic) raises the mean SNR from 46 to 56 dB. The first and last
                 # convolutions, 0.1% of the arithmetic, are also the ones that INT8 hurts most.

@@ -1,12 +1,14 @@
 """HiFi-GAN: the generator of Kong, Kim and Bae 2020 (arXiv 2010.05646), layer for layer.
 
 Names, shapes and outputs are those of github.com/jik876/hifi-gan at 4769534 (MIT), so that its checkpoints load
-and its golden vectors match; the code is our own.
+and its golden vectors match; the variations are those of other trainers' code. The code is our own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,48 +20,119 @@ from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 
 __all__ = ["HifiGan", "ResBlock1", "ResBlock2"]
 
-_SLOPE = 0.1
-# The official code calls the last activation without a slope and so gets torch's default.
+# The official code calls the last activation without a slope and so gets torch's default, as every trainer's does.
 _LAST_SLOPE = 0.01
+_TORCH_PADDING: dict[str, Literal["zeros", "replicate", "reflect"]] = {
+    "zero": "zeros",
+    "edge": "replicate",
+    "reflect": "reflect",
+}
 
 
-def _conv(channels: int, kernel: int, dilation: int) -> nn.Conv1d:
-    padding = (kernel - 1) * dilation // 2
-    return weight_normed(nn.Conv1d(channels, channels, kernel, dilation=dilation, padding=padding))
+class _CausalConv1d(nn.Conv1d):
+    """A convolution whose input is padded by zeros at the left alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: [batch, channels, steps] -> [batch, channels, steps]."""
+        reach = (self.kernel_size[0] - 1) * self.dilation[0]
+        return super().forward(functional.pad(x, (reach, 0)))
+
+
+class _CausalConvTranspose1d(nn.ConvTranspose1d):
+    """A transposed convolution without future: its first input is repeated at the left, and a stride cut at each end.
+
+    Source: parallel_wavegan 0.6.1, layers/causal_conv.py, CausalConvTranspose1d.
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Shapes: [batch, channels, steps] -> [batch, channels, steps * stride]."""
+        return super().forward(functional.pad(x, (1, 0), "replicate"), output_size)
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """Makes the layers of a variation.
+
+    Attributes:
+        config: Configuration that says what the layers are like.
+    """
+
+    config: HifiGanConfig
+
+    def conv(
+        self, inputs: int, outputs: int, kernel: int, dilation: int = 1, *, last: bool = False
+    ) -> nn.Conv1d:
+        """A convolution that keeps the number of steps."""
+        bias = self.config.bias == "all" or (self.config.bias == "not-last" and not last)
+        if self.config.causal:
+            return weight_normed(_CausalConv1d(inputs, outputs, kernel, dilation=dilation, bias=bias))
+        return weight_normed(
+            nn.Conv1d(
+                inputs,
+                outputs,
+                kernel,
+                dilation=dilation,
+                padding=(kernel - 1) * dilation // 2,
+                padding_mode=_TORCH_PADDING[self.config.padding],
+                bias=bias,
+            )
+        )
+
+    def upsampling(self, stage: int, channels: int) -> nn.ConvTranspose1d:
+        """The transposed convolution of a stage, which halves the channels."""
+        config = self.config
+        kind = _CausalConvTranspose1d if config.causal else nn.ConvTranspose1d
+        left, right = config.crops(stage)
+        return weight_normed(
+            kind(
+                channels,
+                channels // 2,
+                config.upsample_kernel_sizes[stage],
+                config.upsample_rates[stage],
+                padding=left,
+                output_padding=left - right,
+                bias=config.bias != "none",
+            )
+        )
 
 
 class ResBlock1(nn.Module):
-    """Three residual pairs: a dilated convolution and one of dilation 1."""
+    """Residual pairs: a dilated convolution and one of dilation 1."""
 
-    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]) -> None:
+    def __init__(self, layers: _Layers, channels: int, kernel: int, dilations: Sequence[int]) -> None:
         super().__init__()
-        self.convs1 = nn.ModuleList(_conv(channels, kernel, dilation) for dilation in dilations)
-        self.convs2 = nn.ModuleList(_conv(channels, kernel, 1) for _ in dilations)
+        self.slope = layers.config.leaky_relu_slope
+        self.convs1 = nn.ModuleList(layers.conv(channels, channels, kernel, each) for each in dilations)
+        self.convs2 = nn.ModuleList(layers.conv(channels, channels, kernel) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: [batch, channels, steps] -> the same."""
         for conv1, conv2 in zip(self.convs1, self.convs2, strict=True):
-            branch = conv1(functional.leaky_relu(x, _SLOPE))
-            x = x + conv2(functional.leaky_relu(branch, _SLOPE))
+            branch = conv1(functional.leaky_relu(x, self.slope))
+            x = x + conv2(functional.leaky_relu(branch, self.slope))
         return x
 
 
 class ResBlock2(nn.Module):
-    """Two residual dilated convolutions."""
+    """Residual dilated convolutions."""
 
-    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]) -> None:
+    def __init__(self, layers: _Layers, channels: int, kernel: int, dilations: Sequence[int]) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(_conv(channels, kernel, dilation) for dilation in dilations)
+        self.slope = layers.config.leaky_relu_slope
+        self.convs = nn.ModuleList(layers.conv(channels, channels, kernel, each) for each in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: [batch, channels, steps] -> the same."""
         for conv in self.convs:
-            x = x + conv(functional.leaky_relu(x, _SLOPE))
+            x = x + conv(functional.leaky_relu(x, self.slope))
         return x
 
 
 class HifiGan(VocoderModule):
     """The generator: transposed convolutions, each followed by the mean of parallel residual blocks."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, config: HifiGanConfig) -> None:
         super().__init__()
@@ -71,22 +144,25 @@ class HifiGan(VocoderModule):
             mel=config.mel_convention(),
             config=config.source,
         )
+        layers = _Layers(config)
         block = ResBlock1 if config.resblock == "1" else ResBlock2
         channels = config.upsample_initial_channel
-        self.conv_pre = weight_normed(nn.Conv1d(config.num_mels, channels, 7, padding=3))
+        if config.normalized_input:
+            self.register_buffer("mean", torch.zeros(config.num_mels))
+            self.register_buffer("scale", torch.ones(config.num_mels))
+        self.conv_pre = layers.conv(config.num_mels, channels, 7)
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
-        for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
-            up = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
-            self.ups.append(weight_normed(up))
+        for stage in range(len(config.upsample_rates)):
+            self.ups.append(layers.upsampling(stage, channels))
             channels //= 2
             self.resblocks.extend(
-                block(channels, size, dilations)
+                block(layers, channels, size, dilations)
                 for size, dilations in zip(
                     config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True
                 )
             )
-        self.conv_post = weight_normed(nn.Conv1d(channels, 1, 7, padding=3))
+        self.conv_post = layers.conv(channels, 1, 7, last=True)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Mel to audio.
@@ -97,13 +173,20 @@ class HifiGan(VocoderModule):
         Returns:
             Audio [batch, 1, frames * hop_length], in [-1, 1].
         """
-        x = self.conv_pre(mel)
+        x = mel
+        if self.config.normalized_input:
+            # Not folded into the first convolution, whose padding is zeros after the normalization.
+            x = (x - self.mean.unsqueeze(1)) / self.scale.unsqueeze(1)
+        x = self.conv_pre(x)
         branches = len(self.config.resblock_kernel_sizes)
         for stage, up in enumerate(self.ups):
-            x = up(functional.leaky_relu(x, _SLOPE))
+            x = up(functional.leaky_relu(x, self.config.leaky_relu_slope))
             blocks = self.resblocks[stage * branches : (stage + 1) * branches]
             total = blocks[0](x)
             for block in blocks[1:]:
                 total = total + block(x)
             x = total / branches
-        return torch.tanh(self.conv_post(functional.leaky_relu(x, _LAST_SLOPE)))
+        audio = torch.tanh(self.conv_post(functional.leaky_relu(x, _LAST_SLOPE)))
+        if self.config.excess_samples:
+            audio = audio[:, :, : mel.shape[2] * self.config.hop_size]
+        return audio

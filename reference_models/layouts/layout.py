@@ -23,7 +23,7 @@ from voirs_vocoder.reference_models.errors import CheckpointError, ModelConfigEr
 from voirs_vocoder.reference_models.family import VocoderModule
 from voirs_vocoder.reference_models.layouts.package import Package
 
-__all__ = ["Layout", "ReadModel", "Seen", "renamed", "section"]
+__all__ = ["Layout", "ReadModel", "Seen", "parsed", "renamed", "section"]
 
 Config = TypeVar("Config", bound=ModelConfig)
 Model = TypeVar("Model", bound=VocoderModule)
@@ -39,15 +39,24 @@ class Seen:
     Attributes:
         package: Files of the model.
         opened: Content of the weights' file.
+        normalize: Whether a network that its trainer feeds with normalized mels normalizes them itself; False takes the
+            mels as they are, and needs no statistics.
     """
 
     package: Package
     opened: OpenedCheckpoint
+    normalize: bool = True
 
     @cached_property
     def config(self) -> Mapping[str, object]:
         """Keys and values of the configuration's file; empty where there is none that can be read."""
         return {} if self.package.config_problem is not None else self.package.config()
+
+    @cached_property
+    def embedded(self) -> Mapping[str, object]:
+        """Keys and values of the configuration within the weights' file; empty where there is none."""
+        found = self.opened.content.get("config") if isinstance(self.opened.content, Mapping) else None
+        return found if isinstance(found, Mapping) else {}
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -150,6 +159,25 @@ class Layout(Protocol):
             ModelConfigError: The configuration is malformed, or has a value that the family cannot honor.
         """
         ...
+
+
+def parsed(kind: type[Config], values: Mapping[str, object], seen: Seen, place: str = "") -> Config:
+    """Typed keys of a trainer's configuration.
+
+    Args:
+        kind: Type whose fields are the keys.
+        values: The configuration, or a section of it.
+        seen: Files that the configuration is one of.
+        place: Place of the section in the file, for errors; empty for the whole file.
+
+    Raises:
+        ModelConfigError: A key is missing, unknown, has the wrong type or lies outside of its bounds.
+    """
+    try:
+        return kind.from_mapping(values)
+    except ModelConfigError as error:
+        within = f" {place}:" if place else ""
+        raise ModelConfigError(f"{seen.package.config_name}:{within} {error}") from error
 
 
 def section(values: Mapping[str, object], key: str, where: str) -> Mapping[str, object]:

@@ -193,12 +193,14 @@ class Source(Record, frozen=True, kw_only=True):
         layout: Name of the trainer's layout that was recognized, for people; None where none was.
         configured_mel: Mel convention that the configuration says, where the export was given another one, which is
             that of the manifest; None where the configuration decided.
+        normalize: Whether statistics that the trainer normalizes mels by, if it does, were taken into the graphs.
     """
 
     checkpoint_sha256: str | None
     config: dict[str, object]
     layout: str | None = None
     configured_mel: MelConvention | None = None
+    normalize: bool = True
 
 
 class Diffusion(Record, frozen=True, kw_only=True):

@@ -164,8 +164,8 @@ BROKEN = {
     ),
     "a branch without dilations": ({"resblock_dilation_sizes": [[1, 2, 3]]}, "one entry per resblock kernel"),
     "an even kernel": ({"resblock_kernel_sizes": [3, 4]}, "must be odd, got 4"),
-    "two dilations in block 1": ({"resblock_dilation_sizes": [[1, 2], [1, 3, 5]]}, "takes 3 dilations"),
-    "three dilations in block 2": ({"resblock": "2"}, "takes 2 dilations"),
+    "a branch of no dilation": ({"resblock_dilation_sizes": [[], [1, 3, 5]]}, "length of at least 1"),
+    "a key that nobody knows": ({"pqmf_bands": 4}, "may change what is computed, got 'pqmf_bands'"),
     "a dilation of zero": (
         {"resblock_dilation_sizes": [[1, 0, 3], [1, 3, 5]]},
         r"resblock_dilation_sizes\[0\]\[1\] must be at least 1, got 0",
