@@ -74,8 +74,8 @@ class ExportRequest:
         mel_convention: Mel convention of the model's input, in place of the one that the configuration says; None keeps
             that one.
         effects: Chain of audio effects to keep in the artifact; None keeps none.
-        normalize: Whether statistics that the trainer normalizes mels by are taken into the graphs; False takes the mels
-            as they are, and needs no statistics.
+        normalize: Whether statistics that the trainer normalizes mels by are taken into the graphs; False takes the
+            mels as they are, and needs no statistics.
         force: Whether an artifact that is there is replaced.
     """
 

@@ -190,8 +190,8 @@ def load_model(
         family: Family of the model.
         checkpoint: As in `Family.load`.
         config: As in `Family.load`.
-        normalize: Whether a network that its trainer feeds with normalized mels normalizes them itself, by the statistics
-            beside the weights; False takes the mels as they are, and needs no statistics.
+        normalize: Whether a network that its trainer feeds with normalized mels normalizes them itself, by the
+            statistics beside the weights; False takes the mels as they are, and needs no statistics.
 
     Raises:
         CheckpointError: As in `Family.load`.
@@ -202,8 +202,8 @@ def load_model(
         return family.load(checkpoint, config)
     if not isinstance(family, NormalizingFamily):
         raise ReferenceModelError(
-            "only a network that is fed with normalized mels can do without, and no trainer of this family feeds one so; "
-            "leave normalize=False out"
+            "only a network that is fed with normalized mels can do without, and no trainer of this family feeds one "
+            "so; leave normalize=False out"
         )
     return family.load_unnormalized(checkpoint, config)
 

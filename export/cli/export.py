@@ -72,10 +72,11 @@ __all__ = ["command"]
 @options.calibration_option(required=False)
 @recordings_options
 @option(
-    "--no-normalization",
-    is_flag=True,
+    "--normalization/--no-normalization",
+    "normalize",
+    default=True,
     group=options.MODEL,
-    help="Take mels as they are, though the trainer of the model normalizes them by statistics of its training set.",
+    help="Take the statistics that the model's trainer normalizes mels by into the graphs, or take mels as they are.",
 )
 @option(
     "--licence",
@@ -122,7 +123,7 @@ def command(
     mel_convention: str | None,
     precisions: tuple[Precision, ...],
     calibration: Path | None,
-    no_normalization: bool,
+    normalize: bool,
     licence: str | None,
     backend: str | None,
     compute_capabilities: tuple[int, ...],
@@ -158,7 +159,7 @@ def command(
         precisions=tuple(dict.fromkeys(precisions)),
         calibration=calibration,
         licence=licence,
-        normalize=not no_normalization,
+        normalize=normalize,
         sampler_graph=sampler_graph,
         stream=stream,
         batch=batch,

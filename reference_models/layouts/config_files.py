@@ -131,6 +131,8 @@ def _require_small(data: bytes, yaml: Any) -> None:
 def _resolved(value: object, root: object) -> object:
     """Replace references by the plain values that they name, and refuse what is no plain value."""
     count = 0
+    # A reference that leads back to itself stays text.
+    resolving: set[str] = set()
 
     def visit(each: object, depth: int) -> object:
         nonlocal count
@@ -159,8 +161,14 @@ def _resolved(value: object, root: object) -> object:
         match = _REFERENCE.fullmatch(text.removeprefix(f"{_REF_TAG} ").strip())
         if match is None or not text.startswith((_REF_TAG, "${")):
             return text
-        found = _looked_up(root, match[1] or match[2])
-        return text if found is None or found is root else visit(found, depth + 1)
+        place = match[1] or match[2]
+        found = _looked_up(root, place)
+        if found is None or place in resolving:
+            return text
+        resolving.add(place)
+        resolved = visit(found, depth + 1)
+        resolving.remove(place)
+        return resolved
 
     return visit(value, 0)
 
