@@ -52,13 +52,17 @@ class SessionConfig:
             memory, 512 MiB at most.
         device_budget_bytes: Memory of a GPU, at least 1 MiB, that all prepared shapes of one graph may take; those that
             were not used for longest are dropped beyond it.
-        cuda_graphs: Whether the provider `cuda` records the kernels of each prepared shape and plays them back at once,
-            which is several times faster. Turn it off where other threads of the process use CUDA on their own, such as
-            PyTorch: while kernels are recorded, no other thread may allocate memory on a GPU.
+        cuda_graphs: Whether the providers `cuda`, `tensorrt` and `tensorrt-rtx` record the kernels of each prepared
+            shape and play them back at once, which is several times faster. Turn it off where other threads of the
+            process use CUDA on their own, such as PyTorch: while kernels are recorded, no other thread may allocate
+            memory on a GPU.
         tf32: Whether the provider `cuda` may round the factors of FP32 graphs to TF32, which has 10 bits of mantissa
             and is faster. False computes in FP32; providers without TF32 refuse True.
         gpu_tuning: File of the fastest choices per shape on this kind of GPU, which `voirs-vocoder tune --only gpu`
             writes, for the provider `cuda`; None takes the defaults.
+        engine_cache: Folder in which the providers `tensorrt` and `tensorrt-rtx` keep what they compile for each graph
+            and shape, so that loading it again takes seconds; made where it is missing. It holds machine code of this
+            GPU: use a folder that nobody else can write to. None keeps nothing.
         device: Index of the GPU, at least 0; ignored on a CPU.
         batching: How `vocode_batch` runs utterances: `together` in the artifact's batch graph, or `alone`, one after
             the other. `auto` uses what is faster: `alone` on a CPU, where a run of eight utterances takes as long as
@@ -91,6 +95,7 @@ class SessionConfig:
     buckets: tuple[int, ...] | None = None
     warm: bool | tuple[int, ...] = False
     stream_rows: int = 1
+    engine_cache: Path | str | None = None
 
     def __post_init__(self) -> None:
         """Check that each value is in its range."""

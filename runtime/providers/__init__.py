@@ -22,7 +22,7 @@ from voirs_vocoder.runtime.providers.openvino import OPENVINO
 from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.providers.tensorrt import TENSORRT_ENGINE
-from voirs_vocoder.runtime.providers.tensorrt_execution import TENSORRT
+from voirs_vocoder.runtime.providers.tensorrt_execution import TENSORRT, TENSORRT_RTX
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -46,7 +46,7 @@ __all__ = [
     "target_of",
 ]
 
-PROVIDERS: tuple[Provider, ...] = (CPU, OPENVINO, CUDA, TENSORRT, TENSORRT_ENGINE)
+PROVIDERS: tuple[Provider, ...] = (CPU, OPENVINO, CUDA, TENSORRT, TENSORRT_RTX, TENSORRT_ENGINE)
 """The providers built in, in the order in which they are listed."""
 
 AUTO = "auto"

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from voirs_vocoder.runtime.artifact.manifest import STREAM_ROLES, GraphEntry
+from voirs_vocoder.runtime.artifact.manifest import GraphEntry
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.providers.cuda_tuning import (
@@ -21,11 +21,10 @@ from voirs_vocoder.runtime.providers.device_memory import CPU_DEVICE, Device, de
 from voirs_vocoder.runtime.providers.ort_library import (
     CPU_EXECUTION,
     Execution,
-    load_session,
+    load_fixed,
     ort_backend,
     ort_problem,
     require_ort,
-    session_options,
 )
 from voirs_vocoder.runtime.providers.provider import Provider
 from voirs_vocoder.runtime.providers.session import Session
@@ -34,8 +33,6 @@ from voirs_vocoder.runtime.providers.shaped_session import FixedDimensions, Shap
 __all__ = ["CUDA", "open_shaped"]
 
 _CUDA_EXECUTION = Execution("cuda", "CUDAExecutionProvider", "cuda")
-# The shape that a graph is prepared for when it is loaded: the shortest bucket, or a usual chunk of a stream.
-_FIRST_FRAMES, _FIRST_STREAM_FRAMES = 32, 16
 
 
 def open_shaped(
@@ -80,10 +77,7 @@ def open_shaped(
             tf32=config.tf32,
             cuda_graphs=config.cuda_graphs,
         )
-        settings = session_options(ort, execution, config)
-        for name, size in dimensions.items():
-            settings.add_free_dimension_override_by_name(name, size)
-        return load_session(ort, graph, entry, execution, settings, {} if on_cpu else chosen)
+        return load_fixed(ort, graph, entry, execution, config, {} if on_cpu else chosen, dimensions)
 
     # For some lengths cuDNN has no kernel for an FP16 convolution with channels last, but one with channels first.
     other = None
@@ -104,9 +98,7 @@ def open_shaped(
 def _opened(graph: bytes, entry: GraphEntry, config: SessionConfig, hop_length: int) -> Session:
     """A session that is prepared for one shape, so that a graph that does not run is refused when it is loaded."""
     session = open_shaped(graph, entry, config, hop_length)
-    is_stream = entry.role in STREAM_ROLES.values()
-    frames = _FIRST_STREAM_FRAMES if is_stream else min(config.buckets or (_FIRST_FRAMES,))
-    session.prepare(1, frames)
+    session.prepare_first(config.buckets)
     return session
 
 

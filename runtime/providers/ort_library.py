@@ -7,7 +7,7 @@ load, when it does not take a node, and when it fails while running. Each is clo
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CPU_EXECUTION",
     "Execution",
+    "driver_problem",
     "import_onnxruntime",
+    "load_fixed",
     "load_session",
     "ort_backend",
     "ort_problem",
@@ -102,10 +104,9 @@ def ort_problem(execution: Execution) -> str | None:
         )
     if execution.library is None:
         return None
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "there is no NVIDIA driver on this machine (libcuda.so.1 is missing); use provider cpu"
+    problem = driver_problem()
+    if problem is not None:
+        return problem
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     name = f"libonnxruntime_providers_{execution.library}.so"
@@ -113,6 +114,15 @@ def ort_problem(execution: Execution) -> str | None:
         ctypes.CDLL(str(Path(ort.__file__).parent / "capi" / name))
     except OSError as error:
         return f"{explained(error)}: {name} does not load"
+    return None
+
+
+def driver_problem() -> str | None:
+    """Why no NVIDIA GPU can be used on this machine, with the remedy; None where its driver is installed."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver on this machine (libcuda.so.1 is missing); use provider cpu"
     return None
 
 
@@ -159,6 +169,8 @@ def load_session(
     execution: Execution,
     options: onnxruntime.SessionOptions,
     provider_options: Mapping[str, str],
+    *,
+    devices: Sequence[Any] = (),
 ) -> Any:
     """Load a graph all of whose nodes run on one execution provider.
 
@@ -169,6 +181,8 @@ def load_session(
         execution: The execution provider.
         options: Options of the session.
         provider_options: Options of the execution provider.
+        devices: Devices of an execution provider that was registered as a plugin, each an `onnxruntime.OrtEpDevice`;
+            empty for one that ONNX Runtime was built with.
 
     Returns:
         An `onnxruntime.InferenceSession`.
@@ -177,17 +191,21 @@ def load_session(
         ProviderError: The execution provider does not take every node, or ONNX Runtime failed.
     """
     try:
+        if devices:
+            options.add_provider_for_devices(list(devices), dict(provider_options))
         session = ort.InferenceSession(
             graph.skeleton if isinstance(graph, SplitGraph) else graph,
             options,
-            providers=[(execution.ort_name, dict(provider_options))],
+            providers=None if devices else [(execution.ort_name, dict(provider_options))],
             enable_fallback=0,
             disabled_optimizers=_disabled_optimizers(graph, entry),
         )
     except Exception as error:  # pybind11 raises classes of its own below Exception
         left = ""
         if isinstance(graph, bytes) and leaves_nodes_to_cpu(error):
-            left = _nodes_left_to_cpu(ort, graph, execution, options, provider_options)
+            unrecorded = {name: value for name, value in provider_options.items() if "cuda_graph" not in name}
+            named = None if devices else [(execution.ort_name, unrecorded)]
+            left = _nodes_left_to_cpu(ort, graph, execution, options, named)
         raise provider_error(
             error, f"provider {execution.provider!r} does not load {entry.file.path}{left}"
         ) from error
@@ -201,19 +219,54 @@ def load_session(
     return session
 
 
+def load_fixed(
+    ort: Any,
+    graph: bytes,
+    entry: GraphEntry,
+    execution: Execution,
+    config: SessionConfig,
+    provider_options: Mapping[str, str],
+    dimensions: Mapping[str, int],
+    *,
+    devices: Sequence[Any] = (),
+) -> Any:
+    """Load a graph for one set of input shapes, all of whose nodes run on one execution provider.
+
+    Args:
+        ort: The module `onnxruntime`.
+        graph: The verified ONNX model.
+        entry: Manifest entry of the graph.
+        execution: The execution provider.
+        config: Threads and spinning of the session.
+        provider_options: Options of the execution provider.
+        dimensions: Sizes of the graph's dynamic axes by their names, such as `{"batch": 1, "frames": 256}`.
+        devices: Devices of an execution provider that was registered as a plugin, each an `onnxruntime.OrtEpDevice`;
+            empty for one that ONNX Runtime was built with.
+
+    Returns:
+        An `onnxruntime.InferenceSession`.
+
+    Raises:
+        ProviderError: The execution provider does not take every node, or ONNX Runtime failed.
+    """
+    options = session_options(ort, execution, config)
+    for name, size in dimensions.items():
+        options.add_free_dimension_override_by_name(name, size)
+    return load_session(ort, graph, entry, execution, options, provider_options, devices=devices)
+
+
 def _nodes_left_to_cpu(
     ort: Any,
     graph: bytes,
     execution: Execution,
     options: onnxruntime.SessionOptions,
-    provider_options: Mapping[str, str],
+    providers: Sequence[tuple[str, Mapping[str, str]]] | None,
 ) -> str:
     """Name the nodes that a provider does not take, which ONNX Runtime's error does not; empty where it fails again."""
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    unrecorded = {name: value for name, value in provider_options.items() if name != "enable_cuda_graph"}
     try:
-        session = ort.InferenceSession(graph, options, providers=[(execution.ort_name, unrecorded)])
+        session = ort.InferenceSession(graph, options, providers=providers)
         nodes = [
             f"{node.op_type} {node.name}"
             for part in session.get_provider_graph_assignment_info()

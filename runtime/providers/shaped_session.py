@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.declared_shapes import DeclaredShapes
-from voirs_vocoder.runtime.artifact.manifest import GraphEntry
-from voirs_vocoder.runtime.errors import DeviceMemoryError, ProviderError
+from voirs_vocoder.runtime.artifact.manifest import STREAM_ROLES, GraphEntry
+from voirs_vocoder.runtime.errors import DeviceMemoryError, ProviderError, VoirsVocoderError
 from voirs_vocoder.runtime.providers.bound_session import BoundSession
 from voirs_vocoder.runtime.providers.device_memory import (
     CudaError,
@@ -39,6 +39,8 @@ FixedDimensions = Mapping[str, int]
 
 # The first run plans, the second one is recorded.
 _FIRST_RUNS = 2
+# The shape that a graph is prepared for when it is loaded: the shortest bucket, or a usual chunk of a stream.
+_FIRST_FRAMES, _FIRST_STREAM_FRAMES = 32, 16
 
 # Loading a graph allocates on the device, which fails while another thread records a CUDA graph.
 _loading = threading.RLock()
@@ -55,8 +57,8 @@ class ShapedSession:
     Attributes:
         provider: Name of the provider, such as `cuda`.
         backend: Library and version, such as `onnxruntime 1.31.1`.
-        max_frames: Longest input in mel frames; None for any.
-        max_batch: Most rows of one run; None for any number.
+        max_frames: None, since the session takes inputs of any length.
+        max_batch: None, since the session takes any number of rows.
     """
 
     def __init__(
@@ -69,8 +71,6 @@ class ShapedSession:
         open_fixed: Callable[[FixedDimensions], Any],
         budget_bytes: int,
         *,
-        max_frames: int | None = None,
-        max_batch: int | None = None,
         open_otherwise: Callable[[FixedDimensions], Any] | None = None,
     ) -> None:
         """Prepare nothing yet.
@@ -81,16 +81,13 @@ class ShapedSession:
             entry: Manifest entry of the graph.
             hop_length: Audio samples per mel frame.
             device: Device that inputs and outputs stay on.
-            open_fixed: Loads the graph with fixed dimensions, as an `onnxruntime.InferenceSession`; or returns one
-                that is loaded for all dimensions.
+            open_fixed: Loads the graph with fixed dimensions, as an `onnxruntime.InferenceSession`.
             budget_bytes: Memory of the device that all prepared shapes together may take; one is always kept.
-            max_frames: Longest input in mel frames; None for any.
-            max_batch: Most rows of one run; None for any number.
             open_otherwise: Loads the graph with fixed dimensions in another memory layout, for shapes that the device
                 has no kernel for in the usual one; None where there is none.
         """
-        self.max_frames = max_frames
-        self.max_batch = max_batch
+        self.max_frames: int | None = None
+        self.max_batch: int | None = None
         self.provider = provider
         self.backend = f"onnxruntime {ort.__version__}"
         self._ort = ort
@@ -136,6 +133,19 @@ class ShapedSession:
         }
         with self._prepared.using(tuple(sorted(shapes.items()))):
             return
+
+    def prepare_first(self, buckets: Sequence[int] | None) -> None:
+        """Prepare the shape that is likely to come first, so that a graph that does not run is refused when it loads.
+
+        Args:
+            buckets: `SessionConfig.buckets`.
+
+        Raises:
+            DeviceMemoryError: The device has too little memory.
+            ProviderError: The graph does not load or run in this shape.
+        """
+        is_stream = self._entry.role in STREAM_ROLES.values()
+        self.prepare(1, _FIRST_STREAM_FRAMES if is_stream else min(buckets or (_FIRST_FRAMES,)))
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph once; see `Session.run` for arguments, result and errors."""
@@ -323,7 +333,7 @@ class ShapedSession:
             for _ in range(_FIRST_RUNS):
                 self._device.call(prepared.execute)
             free_after = free_bytes(self._device)
-        except ProviderError:
+        except VoirsVocoderError:
             raise
         except Exception as error:  # as above
             if prepared is not None:

@@ -15,6 +15,7 @@ from voirs_vocoder.runtime import Artifact, ProviderError, SessionConfig, Stream
 from voirs_vocoder.runtime.providers import cuda, device_memory, open_session, tensorrt_execution
 from voirs_vocoder.runtime.providers.device_memory import Device, DeviceTensor, device_name, free_bytes_of_gpu
 from voirs_vocoder.runtime.providers.onnxruntime import CPU
+from voirs_vocoder.runtime.providers.ort_library import CPU_EXECUTION
 from voirs_vocoder.runtime.providers.tensorrt_execution import TENSORRT
 
 DEVICE = Device("cuda", 1, has_own_thread=True)
@@ -191,36 +192,40 @@ def test_streams_that_run_together_keep_their_states_on_the_device(
     assert not runtime.copied_bytes.count(4 * state_bytes)
 
 
-def test_tensorrt_loads_a_graph_once_for_all_shapes_and_keeps_states_on_the_device(
+def test_tensorrt_builds_an_engine_per_shape_and_keeps_states_on_the_device(
     tiny_artifact, runtime, monkeypatch
 ):
-    monkeypatch.setattr(tensorrt_execution, "CPU_DEVICE", DEVICE)
-    monkeypatch.setattr(tensorrt_execution, "require_ort", lambda execution: FakeOrt())
     loaded = []
-    load = tensorrt_execution.load_session
-    monkeypatch.setattr(
-        tensorrt_execution, "load_session", lambda *arguments: loaded.append(1) or load(*arguments)
-    )
+    load = tensorrt_execution.load_fixed
+
+    def recorded(ort, graph, entry, execution, config, options, dimensions, *, devices):
+        loaded.append(dict(dimensions))
+        return load(ort, graph, entry, execution, config, {}, dimensions, devices=devices)
+
+    monkeypatch.setattr(tensorrt_execution, "load_fixed", recorded)
 
     def open_artifact(artifact, entry, config):
-        hop_length = artifact.manifest.hop_length
-        return tensorrt_execution.open_in_engine(artifact.read_graph(entry), entry, config, hop_length, "cpu")
+        graph, hop_length = artifact.read_graph(entry), artifact.manifest.hop_length
+        options = tensorrt_execution._tensorrt_options
+        return tensorrt_execution.open_in_engines(
+            FakeOrt(), CPU_EXECUTION, options, graph, entry, config, hop_length, device=DEVICE
+        )
 
     mel = mel_of(80)
     wanted = wanted_audio(tiny_artifact, mel, monkeypatch)
     row = dataclasses.replace(TENSORRT, name="cpu", open_artifact=open_artifact, int8_target="cpu")
     monkeypatch.setattr("voirs_vocoder.runtime.providers.PROVIDERS", (row,))
     with Vocoder.load(tiny_artifact) as vocoder:
-        for frames in (80, 30, 5):
-            audio = vocoder.vocode(mel[:, :frames]).samples
-        assert audio.shape[1] * 16 == wanted.shape[1]
+        for frames in (80, 30, 5, 100):
+            audio = vocoder.vocode(np.resize(mel, (10, frames))).samples
+        assert audio.shape[1] * 16 == wanted.shape[1] * 20
         np.testing.assert_allclose(vocoder.vocode(mel).samples, wanted, atol=1e-5)
-        assert len(loaded) == 1
+        assert loaded == [{"batch": 1, "frames": 32}, {"batch": 1, "frames": 128}]
         with vocoder.open_stream(streaming=StreamingConfig(chunk_frames=16)) as stream:
             pieces = [stream.push(mel[:, start : start + 16]).samples for start in range(0, 80, 16)]
             pieces.append(stream.flush().samples)
         np.testing.assert_allclose(np.concatenate(pieces, axis=1), wanted, atol=1e-5)
-    assert len(loaded) == 2
+    assert len(loaded) == 3
     assert runtime.copied_bytes
 
 
