@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from voirs_vocoder.runtime.errors import ProviderError, VoirsVocoderError
+from voirs_vocoder.runtime.scarcity import scarce_resource
 
 __all__ = ["import_optional", "install_command", "missing_package"]
 
@@ -61,5 +62,8 @@ def import_optional(
 
 
 def _not_loading(purpose: str, package: str, extra: str, cause: Exception) -> str:
+    scarce = scarce_resource(cause)
+    if scarce is not None:
+        return f"{purpose} needs {package}, which does not load: {scarce}"
     reason = " ".join(str(cause).split())
     return f"{purpose} needs {package}, which does not load ({reason}); {install_command(extra)}"

@@ -10,7 +10,7 @@ import click
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import print_table
-from voirs_vocoder.export.cli.failure import GATE_FAILED
+from voirs_vocoder.export.cli.process import GATE_FAILED
 from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME
 from voirs_vocoder.runtime.errors import InputError

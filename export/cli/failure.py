@@ -10,25 +10,13 @@ from contextlib import suppress
 
 import click
 
+from voirs_vocoder.export.cli.process import BAD_INPUT, GATE_FAILED, INTERNAL, signal_status
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.optional import missing_package
+from voirs_vocoder.runtime.scarcity import scarce_resource
 
-__all__ = [
-    "BAD_INPUT",
-    "GATE_FAILED",
-    "INTERNAL",
-    "INTERRUPTED",
-    "PIPE_CLOSED",
-    "report_failure",
-    "with_flags",
-]
-
-GATE_FAILED = 1
-BAD_INPUT = 2
-INTERNAL = 70  # EX_SOFTWARE of sysexits.h
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-PIPE_CLOSED = 141  # 128 + SIGPIPE
+__all__ = ["report_failure", "with_flags"]
 
 _TRACEBACK_VARIABLE = "VOIRS_VOCODER_TRACEBACK"
 
@@ -65,8 +53,12 @@ def report_failure(error: Exception, command: click.Command | None = None) -> in
         command: Command that ran, whose options replace the Python arguments in the message; None if there was none.
 
     Returns:
-        The exit status.
+        The exit status. After a signal it is that of the signal, and nothing is printed: what fails then, fails because
+        libraries turn the exception of the signal into one of their own.
     """
+    by_signal = signal_status()
+    if by_signal is not None:
+        return by_signal
     status, message = _judged(error, command)
     # Standard error may be closed or full; the status is what is left then.
     with suppress(OSError, ValueError):
@@ -77,12 +69,18 @@ def report_failure(error: Exception, command: click.Command | None = None) -> in
 
 
 def _judged(error: Exception, command: click.Command | None) -> tuple[int, str]:
+    if isinstance(error, click.ClickException):
+        return BAD_INPUT, f"error: {_usage_message(error)}"
+    if isinstance(error, VoirsVocoderError):
+        return BAD_INPUT, f"error: {with_flags(str(error), command)}"
+    scarce = scarce_resource(error)
+    if scarce is not None:
+        return BAD_INPUT, f"error: {scarce}"
+    # Imported when there is memory for it.
     from voirs_vocoder.calibration.errors import GraphEditError
     from voirs_vocoder.reference_models.errors import ReferenceModelError
 
-    if isinstance(error, click.ClickException):
-        return BAD_INPUT, f"error: {_usage_message(error)}"
-    if isinstance(error, VoirsVocoderError | ReferenceModelError):
+    if isinstance(error, ReferenceModelError):
         return BAD_INPUT, f"error: {with_flags(str(error), command)}"
     if isinstance(error, ExportError | GraphEditError):
         return GATE_FAILED, f"error: {with_flags(str(error), command)}"

@@ -6,7 +6,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.export.cli.failure import GATE_FAILED
+from voirs_vocoder.export.cli.process import GATE_FAILED
 from voirs_vocoder.runtime.analysis import OutputChecker
 from voirs_vocoder.runtime.artifact.effects import chosen_chain
 from voirs_vocoder.runtime.artifact.reading import Artifact

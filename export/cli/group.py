@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,12 +11,8 @@ from typing import Any
 import click
 
 from voirs_vocoder.export.cli.console import console_messages
-from voirs_vocoder.export.cli.failure import INTERRUPTED, PIPE_CLOSED, report_failure
-from voirs_vocoder.export.cli.process import (
-    TerminatedError,
-    open_standard_streams,
-    orderly_signals,
-)
+from voirs_vocoder.export.cli.failure import report_failure
+from voirs_vocoder.export.cli.process import INTERRUPTED, PIPE_CLOSED
 
 __all__ = ["main"]
 
@@ -84,8 +79,7 @@ class _Group(click.Group):
 
         if not standalone_mode:
             return run()
-        open_standard_streams()
-        with orderly_signals(), console_messages():
+        with console_messages():
             try:
                 result = run()
                 status = result if isinstance(result, int) else 0
@@ -93,11 +87,7 @@ class _Group(click.Group):
                 with suppress(OSError, ValueError):
                     click.echo("interrupted", err=True)
                 status = INTERRUPTED
-            except TerminatedError as terminated:
-                status = terminated.status
             except _PipeClosedError:
-                # Python flushes once more when it exits.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 status = PIPE_CLOSED
             except Exception as error:  # the last resort: status 70 and one line
                 status = report_failure(error, self._command)

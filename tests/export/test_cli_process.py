@@ -27,6 +27,28 @@ with orderly_signals():
     library.pthread_mutex_lock(mutex)
 """
 
+# A signal that arrives when a module begins to be imported; the exception of the handler comes as another one where
+# argument 3 asks for that, as some libraries do it.
+SIGNAL_AT_IMPORT = """
+import os, sys
+module, number, kind = sys.argv.pop(1), int(sys.argv.pop(1)), sys.argv.pop(1)
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name != module:
+            return
+        sys.meta_path.remove(self)
+        try:
+            os.kill(os.getpid(), number)
+        except BaseException as error:
+            if kind == "raised":
+                raise
+            if kind == "converted":
+                raise ImportError("cannot be initialized") from error
+sys.meta_path.insert(0, Finder())
+from voirs_vocoder.export.cli import main
+main()
+"""
+
 
 def started(*arguments, **options):
     return subprocess.Popen(
@@ -68,6 +90,52 @@ def test_a_command_whose_library_swallows_signals_ends_all_the_same(number, sign
     process.communicate(timeout=20)
     assert process.returncode == 128 + number
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "number", "kind"),
+    [
+        ("click", signal.SIGINT, "raised"),
+        ("click", signal.SIGTERM, "converted"),
+        ("voirs_vocoder.export.cli.failure", signal.SIGHUP, "raised"),
+        ("numpy", signal.SIGINT, "converted"),
+        ("onnxruntime", signal.SIGINT, "converted"),
+        ("onnxruntime", signal.SIGHUP, "converted"),
+        ("onnxruntime", signal.SIGTERM, "raised"),
+    ],
+)
+def test_a_signal_during_an_import_is_the_status(number, module, kind, tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 50), -5.0, np.float32))
+    arguments = ["vocode", tiny_artifact, tmp_path / "mel.npy", "--output", tmp_path / "a.wav"]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AT_IMPORT, module, str(int(number)), kind, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 128 + number
+    assert done.stderr.strip() in ("", "interrupted")
+    assert not (tmp_path / "a.wav").exists()
+
+
+def test_a_signal_that_a_library_swallows_leaves_a_right_result(tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 50), -5.0, np.float32))
+    arguments = ["vocode", tiny_artifact, tmp_path / "mel.npy", "--output", tmp_path / "a.wav"]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AT_IMPORT, "onnxruntime", "15", "swallowed", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.wav").read_bytes()[:4] == b"RIFF"
+
+
+def test_a_signal_after_the_work_changes_nothing(tmp_path):
+    at_exit = "import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGTERM)"
+    code = f"from voirs_vocoder.export.cli import main\n{at_exit}\nmain()"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def run(arguments, shell, cwd):
