@@ -109,6 +109,13 @@ def test_what_no_recording_can_tell_apart_passes(check, changes):
     assert check(changes).status == "passed"
 
 
+def test_a_lag_alone_names_the_other_framing(check, monkeypatch):
+    monkeypatch.setattr("voirs_vocoder.export.validation.convention._best_other", lambda *arguments: None)
+    report = check({"framing": "centered", "floor": 1e-6})
+    assert [result.gate.figure for result in report.gates if result.status == "failed"] == ["lag_ms"]
+    assert report.better == "changed with hop-aligned frames"
+
+
 def test_half_a_hop_of_delay_fails_whatever_else_fits(check):
     report = check({"framing": "centered"})
     failed = {result.gate.figure for result in report.gates if result.status == "failed"}
