@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from voirs_vocoder.runtime.audio.foreign_output import mpg123_errors
 from voirs_vocoder.runtime.content import HEAD_BYTES, content_remedy
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["Decoder", "SequentialSoundFile", "SndfileDecoder"]
+__all__ = ["Decoder", "RelayedFile", "SequentialSoundFile", "SndfileDecoder"]
 
 _UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's SF_COUNT_MAX, for streamed FLAC
 
@@ -67,6 +68,59 @@ class SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfi
         return False
 
 
+class RelayedFile:
+    """A file that libsndfile reads or writes through Python, with the exceptions that it raises.
+
+    libsndfile cannot pass on an exception, such as that of a full disk or a signal: it would be printed and forgotten.
+    """
+
+    def __init__(self, file: Any) -> None:
+        """Wrap a file.
+
+        Args:
+            file: File in binary mode.
+        """
+        self._file = file
+        self._error: BaseException | None = None
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; returns how many bytes, 0 at the end and after an exception."""
+        return self._kept(self._file.readinto, buffer)
+
+    def write(self, data: bytes) -> int:
+        """Write; returns how many bytes, 0 after an exception."""
+        return self._kept(self._file.write, data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Change the position; returns it, or 0 after an exception."""
+        return self._kept(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        """Position, or 0 after an exception."""
+        return self._kept(self._file.tell)
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """Context for calls of the library, which raises the first exception of the file instead of the library's.
+
+        Raises:
+            BaseException: The file raised it.
+        """
+        try:
+            yield
+        finally:
+            if self._error is not None:
+                raise self._error
+
+    def _kept(self, function: Callable[..., int], *arguments: Any) -> int:
+        try:
+            return function(*arguments)
+        except BaseException as error:
+            if self._error is None:
+                self._error = error
+            return 0
+
+
 class SndfileDecoder:
     """Decoder of WAV, FLAC, Ogg Vorbis, Opus, MP3 and the other formats of libsndfile."""
 
@@ -82,13 +136,17 @@ class SndfileDecoder:
             InputError: The file is no audio that libsndfile reads.
         """
         file: Any = container.file
+        self._relayed: Callable[[], AbstractContextManager[None]] = nullcontext
         if isinstance(file, io.BufferedReader):
             # A descriptor saves the calls back into Python, but takes no part in the reader's buffer.
             file = file.fileno()
             os.lseek(file, 0, os.SEEK_SET)
+        else:
+            file = RelayedFile(file)
+            self._relayed = file.raised
         try:
             # Whether the file is MPEG audio is only known when libmpg123 has looked at it.
-            with mpg123_errors():
+            with mpg123_errors(), self._relayed():
                 self._sound = SequentialSoundFile(file, closefd=False)
         except (soundfile.SoundFileError, TypeError, ValueError) as error:
             raise InputError(f"{where}: {_refusal(error, container, head)}") from error
@@ -106,7 +164,7 @@ class SndfileDecoder:
         buffer = np.empty((samples, self.channels), np.float32)
         reason = None
         try:
-            with self._errors() as errors:
+            with self._errors() as errors, self._relayed():
                 count = len(self._sound.read(samples, out=buffer))
             if errors:
                 # libmpg123 goes on, with noise or silence in the place of a damaged frame.

@@ -94,14 +94,16 @@ class AudioWriter:
     def __enter__(self) -> Self:
         self._temporary = draft_path(self._path)
         try:
-            self._file = _RecordingFile(self._temporary)
+            self._file = _WholeWrites(self._temporary)
         except OSError as error:
             raise self._failure(error) from error
         try:
             self._encoder.open(self._file, streamed=False)
-        except InputError:
+        except OSError as error:
             self._discard()
-            self._raise_recorded()
+            raise self._failure(error) from error
+        except BaseException:
+            self._discard()
             raise
         return self
 
@@ -124,21 +126,21 @@ class AudioWriter:
         except InputError:
             raise
         except Exception as error:  # libraries raise errors of their own when the disk is full
-            raise self._failure(self._file.error or error) from error
-        self._raise_recorded()
+            raise self._failure(error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
             # Ended first: collected later, it would write to a file that is no longer open.
-            with suppress(Exception):
-                self._encoder.finish()
-            self._discard()
+            try:
+                with suppress(Exception):
+                    self._encoder.finish()
+            finally:
+                self._discard()
             return
         try:
             self._encoder.finish()
-            self._raise_recorded()
             self._file.close_synced()
             self._temporary.replace(self._path)
             remove_draft(self._temporary)
@@ -147,14 +149,10 @@ class AudioWriter:
             raise
         except Exception as failure:  # as in `write`
             self._discard()
-            raise self._failure(self._file.error or failure) from failure
+            raise self._failure(failure) from failure
         except BaseException:
             self._discard()
             raise
-
-    def _raise_recorded(self) -> None:
-        if self._file.error is not None:
-            raise self._failure(self._file.error) from self._file.error
 
     def _failure(self, error: BaseException) -> InputError:
         cause = error.strerror if isinstance(error, OSError) else str(error)
@@ -165,24 +163,16 @@ class AudioWriter:
         remove_draft(self._temporary)
 
 
-class _RecordingFile:
-    """The file that encoders write to; it keeps an error that libsndfile would hide.
-
-    An exception in one of soundfile's callbacks is printed and forgotten, and a failed write at close goes unnoticed.
-    """
+class _WholeWrites:
+    """The file that encoders write to: unbuffered, so that a full disk is seen at once, but never written in part."""
 
     def __init__(self, path: Path) -> None:
-        self.error: OSError | None = None
         self._file = path.open("xb", buffering=0)
 
     def write(self, data: bytes) -> int:
         view = memoryview(data)
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            self.error = error
-            return 0
+        while view:
+            view = view[self._file.write(view) :]
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

@@ -27,6 +27,34 @@ with orderly_signals():
     library.pthread_mutex_lock(mutex)
 """
 
+# The signal arrives while libsndfile writes through Python.
+SIGNAL_IN_WRITE = """
+import os, sys
+from voirs_vocoder.runtime.audio import write
+number, calls, real = int(sys.argv.pop(1)), [], write._WholeWrites.write
+def stopped(self, data):
+    calls.append(len(data))
+    if len(calls) == 3:
+        os.kill(os.getpid(), number)
+    return real(self, data)
+write._WholeWrites.write = stopped
+from voirs_vocoder.export.cli import main
+main()
+"""
+# Python prints and forgets what a finalizer raises.
+SIGNAL_IN_FINALIZER = """
+import os, sys
+from pathlib import Path
+from voirs_vocoder.export.cli.process import orderly_signals
+from voirs_vocoder.runtime.files import draft_path
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), 15)
+with orderly_signals():
+    draft_path(Path(sys.argv[1]) / "a.wav").write_bytes(b"half")
+    Finalized()
+    print("went on")
+"""
 # A signal that arrives when a module begins to be imported; the exception of the handler comes as another one where
 # argument 3 asks for that, as some libraries do it.
 SIGNAL_AT_IMPORT = """
@@ -129,6 +157,35 @@ def test_a_signal_that_a_library_swallows_leaves_a_right_result(tiny_artifact, t
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.wav").read_bytes()[:4] == b"RIFF"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_a_signal_within_a_write_of_libsndfile_ends_the_command(number, name, tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 3000), -5.0, np.float32))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    arguments = ["vocode", tiny_artifact, tmp_path / "mel.npy", "--output", folder / name]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_IN_WRITE, str(int(number)), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 128 + number
+    assert done.stderr.strip() in ("", "interrupted")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_signal_whose_exception_python_only_prints_ends_the_process_at_once(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_IN_FINALIZER, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_signal_after_the_work_changes_nothing(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from voirs_vocoder.runtime.audio import AudioBuffer, read_audio, resample, resampled_blocks, resampled_length
 from voirs_vocoder.runtime.audio import write as audio_write
+from voirs_vocoder.runtime.audio.decoder import RelayedFile, SequentialSoundFile
 from voirs_vocoder.runtime.audio.write import AudioWriter, write_audio
 from voirs_vocoder.runtime.errors import InputError
 
@@ -274,3 +276,37 @@ def test_audio_buffers_are_checked():
     ):
         with pytest.raises(InputError, match=message):
             AudioBuffer(samples, rate)
+
+
+def test_an_interrupt_within_a_write_of_libsndfile_is_raised(tmp_path, monkeypatch, capfd):
+    def interrupted(file: object, data: bytes) -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), AudioWriter(tmp_path / "a.flac", 22_050) as writer:
+        monkeypatch.setattr(audio_write._WholeWrites, "write", interrupted)
+        for _ in range(100):
+            writer.write(tone())
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(5, "Input/output error"), MemoryError()])
+def test_what_a_file_raises_while_libsndfile_reads_it_is_raised(tmp_path, error, capfd):
+    class Failing(io.BytesIO):
+        calls = 0
+
+        def readinto(self, buffer: memoryview) -> int:
+            self.calls += 1
+            if self.calls > 4:
+                raise error
+            return super().readinto(buffer)
+
+    write_audio(tmp_path / "a.flac", AudioBuffer(tone(200_000), 22_050))
+    file = RelayedFile(Failing((tmp_path / "a.flac").read_bytes()))
+    with pytest.raises(type(error)):
+        with file.raised():
+            sound = SequentialSoundFile(file)
+        for _ in range(100):
+            with file.raised():
+                sound.read(10_000)
+    assert capfd.readouterr().err == ""

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.audio.decoder import SequentialSoundFile
+from voirs_vocoder.runtime.audio.decoder import RelayedFile, SequentialSoundFile
 from voirs_vocoder.runtime.audio.encoders.backend import AudioTags, ByteTarget
 from voirs_vocoder.runtime.audio.formats import AudioFormat, SampleFormat
 from voirs_vocoder.runtime.errors import InputError
@@ -39,15 +39,18 @@ class SoundfileBackend:
         self._where = where
         written = "FLOAT" if samples == "float" else f"PCM_{samples}"
         subtype = audio_format.codec if samples is None else written
+        file = RelayedFile(target)
+        self._relayed = file.raised
         try:
-            self._sound = SequentialSoundFile(
-                target,
-                "w",
-                samplerate=rate,
-                channels=channels,
-                format=audio_format.container,
-                subtype=subtype,
-            )
+            with self._relayed():
+                self._sound = SequentialSoundFile(
+                    file,
+                    "w",
+                    samplerate=rate,
+                    channels=channels,
+                    format=audio_format.container,
+                    subtype=subtype,
+                )
         except (soundfile.SoundFileError, ValueError) as error:
             raise InputError(
                 f"{where}: {audio_format.name} cannot hold {channels} channels at {rate} Hz ({error}); "
@@ -65,8 +68,10 @@ class SoundfileBackend:
             values = np.left_shift(values, _INT_BITS - int(self._samples))
         # libsndfile's Vorbis encoder uses stack in proportion to the samples of one call.
         for start in range(0, values.shape[1], _BLOCK_SAMPLES):
-            self._sound.write(np.ascontiguousarray(values[:, start : start + _BLOCK_SAMPLES].T))
+            with self._relayed():
+                self._sound.write(np.ascontiguousarray(values[:, start : start + _BLOCK_SAMPLES].T))
 
     def close(self) -> None:
         """Encode the remaining samples and complete the header."""
-        self._sound.close()
+        with self._relayed():
+            self._sound.close()
