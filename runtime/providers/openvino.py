@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry
+from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig, default_threads
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.optional import import_optional
 from voirs_vocoder.runtime.providers.ort_errors import provider_error
 from voirs_vocoder.runtime.providers.prepared_shapes import PreparedShapes, Shapes, shapes_of
 from voirs_vocoder.runtime.providers.provider import Provider
-from voirs_vocoder.runtime.providers.session import bound_by_copying
+from voirs_vocoder.runtime.providers.session import Session, bound_by_copying
 
 __all__ = ["OPENVINO", "OpenVinoSession"]
 
@@ -46,13 +48,14 @@ class OpenVinoSession:
         max_batch: None, since the session takes any number of rows.
     """
 
-    def __init__(self, graph: bytes, entry: GraphEntry, config: SessionConfig) -> None:
+    def __init__(self, graph: bytes, entry: GraphEntry, config: SessionConfig, hop_length: int = 1) -> None:
         """Load a graph.
 
         Args:
             graph: The verified ONNX model.
             entry: Manifest entry of the graph.
             config: Number of threads; the session uses none of the other fields.
+            hop_length: Audio samples per mel frame. Where it is too small, some graphs over samples do not load.
 
         Raises:
             ProviderError: OpenVINO is not installed, or it does not take the graph.
@@ -78,6 +81,7 @@ class OpenVinoSession:
         try:
             self._core = openvino.Core()
             self._model = self._core.read_model(graph, b"")
+            _state_least_sizes(openvino, self._model, entry, hop_length)
             if not self._by_shape:
                 with self._requests.using(_ANY_SHAPES):
                     pass
@@ -122,6 +126,31 @@ class OpenVinoSession:
         return _Request(self._core.compile_model(model, "CPU", self._properties).create_infer_request())
 
 
+def _state_least_sizes(openvino: Any, model: Any, entry: GraphEntry, hop_length: int) -> None:
+    """Give every dynamic axis the size of one frame as its least one.
+
+    OpenVINO derives from it whether a convolution has any output, and compiles no graph in which one might have none,
+    such as a dilated one over an axis of unknown size.
+    """
+    axes = {tensor.name: tensor.shape for tensor in entry.inputs}
+    shapes = {}
+    for model_input in model.inputs:
+        name, shape = model_input.any_name, model_input.partial_shape
+        shapes[name] = openvino.PartialShape(
+            [
+                openvino.Dimension(axis_size(axis, batch=1, frames=1, hop_length=hop_length), -1)
+                if size.is_dynamic
+                else size
+                for axis, size in zip(axes[name], shape, strict=True)
+            ]
+        )
+    model.reshape(shapes)
+
+
+def _open_artifact(artifact: Artifact, entry: GraphEntry, config: SessionConfig) -> Session:
+    return OpenVinoSession(artifact.read_graph(entry), entry, config, artifact.manifest.hop_length)
+
+
 def _import_openvino() -> Any:
     return import_optional("openvino", purpose="provider 'openvino'", extra="openvino")
 
@@ -152,6 +181,7 @@ OPENVINO = Provider(
     problem=_problem,
     backend=_backend,
     open_graph=OpenVinoSession,
+    open_artifact=_open_artifact,
     int8_target="tensorrt",
     widens_to_fp32=True,
     prepares_shapes=True,

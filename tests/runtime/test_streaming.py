@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,25 @@ def test_openvino_streams_what_it_says_offline(tiny_artifact):
         np.testing.assert_allclose(
             streamed(vocoder, mel, [8, 3]), vocoder.vocode(mel).samples[0], rtol=0, atol=1e-5
         )
+
+
+def test_openvino_streams_a_network_whose_past_is_as_long_as_the_chunk_that_it_tries(data_dir, tmp_path):
+    """OpenVINO tries an axis of unknown size at 64: less a past of 2 * 32, no output is left."""
+    pytest.importorskip("openvino")
+    pytest.importorskip("torch")
+    from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+
+    tiny = data_dir / "diffwave" / "tiny"
+    params = json.loads((tiny / "params.json").read_text(encoding="utf-8"))
+    config = tmp_path / "params.json"
+    config.write_text(json.dumps(params | {"dilation_cycle_length": 6}), encoding="utf-8")
+    export_artifact(ExportRequest("diffwave", tiny / "weights.pt", config, tmp_path / "artifact"))
+    audio = {}
+    for provider in ("cpu", "openvino"):
+        with Vocoder.load(tmp_path / "artifact", provider=provider) as vocoder:
+            mel = np.random.default_rng(0).uniform(0.0, 1.0, (80, 6)).astype(np.float32)
+            audio[provider] = streamed(vocoder, mel, [4, 2])
+    np.testing.assert_allclose(audio["openvino"], audio["cpu"], rtol=0, atol=1e-5)
 
 
 def test_an_utterance_without_frames_has_no_audio(vocoder):
