@@ -33,6 +33,7 @@ def artifact_benchmark(
     seconds: float = 10.0,
     pairs: int = 15,
     threads: int | None = None,
+    warm: bool = False,
     progress: Progress = silent,
 ) -> BenchReport:
     """Measure every graph of an artifact on every provider that runs here and loads a graph within seconds.
@@ -45,6 +46,8 @@ def artifact_benchmark(
         seconds: Length of the utterance, in seconds.
         pairs: Number of rounds; each backend vocodes once per round.
         threads: Worker threads of every backend; None uses one per core.
+        warm: Whether loading prepares every shape, on providers that prepare shapes (`SessionConfig.warm`); the time
+            that it takes is a part of the time of loading.
         progress: Receives the step that is being done.
 
     Raises:
@@ -57,7 +60,7 @@ def artifact_benchmark(
     frames = round(seconds * manifest.sample_rate / manifest.hop_length)
     if frames < 1:
         raise InputError(f"seconds must be at least one mel frame, got {seconds:g}; give a longer duration")
-    session = SessionConfig(threads=threads or os.cpu_count() or 1)
+    session = SessionConfig(threads=threads or os.cpu_count() or 1, warm=warm)
     mel = bench_mel(manifest.mel, frames)
     candidates = _candidates(artifact, session)
     with contextlib.ExitStack() as stack:
@@ -138,7 +141,12 @@ def _row(
 ) -> BenchRow:
     manifest = artifact.manifest
     spoken = speak_fresh(
-        artifact.root, candidate.provider, candidate.precision, session.threads or 1, mel_path
+        artifact.root,
+        candidate.provider,
+        candidate.precision,
+        session.threads or 1,
+        mel_path,
+        warm=bool(session.warm),
     )
     graphs = [
         graph

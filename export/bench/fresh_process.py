@@ -28,8 +28,9 @@ import sys, time
 import numpy
 started = time.perf_counter()
 from voirs_vocoder.runtime import SessionConfig, Vocoder
-root, provider, precision, threads, mel = sys.argv[1:]
-vocoder = Vocoder.load(root, provider=provider, precision=precision, session=SessionConfig(threads=int(threads)))
+root, provider, precision, threads, warm, mel = sys.argv[1:]
+session = SessionConfig(threads=int(threads), warm=bool(int(warm)))
+vocoder = Vocoder.load(root, provider=provider, precision=precision, session=session)
 print(time.perf_counter() - started)
 vocoder.vocode(numpy.load(mel))
 """
@@ -87,7 +88,9 @@ def run_fresh(command: Sequence[str]) -> FreshRun:
     return FreshRun(output, int(peak))
 
 
-def speak_fresh(root: Path, provider: str, precision: str, threads: int, mel: Path) -> Spoken:
+def speak_fresh(
+    root: Path, provider: str, precision: str, threads: int, mel: Path, *, warm: bool = False
+) -> Spoken:
     """Load an artifact and vocode once, in a fresh process.
 
     Args:
@@ -96,9 +99,10 @@ def speak_fresh(root: Path, provider: str, precision: str, threads: int, mel: Pa
         precision: Precision of the graphs.
         threads: Worker threads of the session.
         mel: A .npy file, float32 [n_mels, frames].
+        warm: Whether loading prepares every shape (`SessionConfig.warm`).
 
     Raises:
         ExportError: The process failed.
     """
-    run = run_fresh(python_command(_SPEAK, root, provider, precision, threads, mel))
+    run = run_fresh(python_command(_SPEAK, root, provider, precision, threads, int(warm), mel))
     return Spoken(float(run.output), run.peak_bytes)

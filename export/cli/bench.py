@@ -73,6 +73,7 @@ def _moved_to_tune(flag: str, setting: str) -> Callable[[Callable[..., Any]], Ca
 @options.speech_option(required=False, help_text="Folder of recordings for --save-baseline and --against.")
 @recordings_options
 @options.threads_option
+@options.warm_option
 @options.json_file_option
 @_moved_to_tune("--sweep", "sampler")
 @_moved_to_tune("--look-ahead", "look-ahead")
@@ -84,6 +85,7 @@ def command(
     against: Path | None,
     speech: Path | None,
     threads: int | None,
+    warm: bool,
     json_file: Path | None,
 ) -> None:
     """Measure how fast the graphs of the artifact DIR run here, each against the FP32 graph. DIR is not changed.
@@ -98,6 +100,10 @@ def command(
         raise click.UsageError(
             "--save-baseline and --against need --speech DIR with recordings, and only they use it"
         )
+    if baseline and warm:
+        raise click.UsageError(
+            "--warm is for times, and --save-baseline and --against measure ratios; leave it out"
+        )
     for path in (json_file, save_baseline):
         if path is not None:
             require_writable_file(path)
@@ -109,7 +115,9 @@ def command(
     from voirs_vocoder.export.bench import artifact_benchmark, bench_table, encode_bench
 
     with ConsoleProgress() as progress:
-        report = artifact_benchmark(root, seconds=seconds, pairs=pairs, threads=threads, progress=progress)
+        report = artifact_benchmark(
+            root, seconds=seconds, pairs=pairs, threads=threads, warm=warm, progress=progress
+        )
     if json_file is not None:
         write_whole(json_file, encode_bench(report))
     print_table(bench_table(report))

@@ -38,6 +38,8 @@ __all__ = ["command"]
 
 _PIPE = Path("-")
 _STREAM = "Stream"
+# A stream prepares its chunks when it opens; of the buckets of `vocode`, which it does not run in, one is enough.
+_WARM = (1,)
 
 
 @click.command(
@@ -108,6 +110,7 @@ _STREAM = "Stream"
 @options.provider_option
 @options.precision_option
 @options.threads_option
+@options.warm_option
 @options.tf32_option
 @options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
 @vocoding_options
@@ -127,6 +130,7 @@ def command(
     provider: str,
     precision: str,
     threads: int | None,
+    warm: bool,
     tf32: bool,
     gpu_tuning: Path | None,
     **settings: Any,
@@ -163,7 +167,9 @@ def command(
             root,
             provider=provider,
             precision=precision,
-            session=SessionConfig(threads=threads, tf32=tf32, gpu_tuning=gpu_tuning),
+            session=SessionConfig(
+                threads=threads, warm=_WARM if warm else False, tf32=tf32, gpu_tuning=gpu_tuning
+            ),
         ) as vocoder,
         vocoder.open_stream(config, streaming) as stream,
         contextlib.ExitStack() as sinks,

@@ -220,7 +220,7 @@ def measured(monkeypatch, artifact_root):
     def times(calls, *, pairs, seed):
         return {name: np.full(pairs, 0.5 * (index + 1)) for index, name in enumerate(calls)}
 
-    def speak(root, provider, precision, threads, mel):
+    def speak(root, provider, precision, threads, mel, *, warm):
         return Spoken(load_s=0.25, peak_bytes=100_000_000 + bytes_in_hand(np.load(mel), 256))
 
     monkeypatch.setattr(bench_artifact.Vocoder, "load", load)

@@ -422,3 +422,25 @@ def test_long_help_is_grouped_by_what_options_are_about():
     places = [text.index(f"\n{title}:\n") for title in titles]
     assert places == sorted(places)
     assert text.index("--eta") > text.index("\nDiffusion models:\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("vocode", "mel.npy", "-o", "x.wav"), ("stream", "mel.npy", "-o", "x.wav"), ("bench",)]
+)
+@pytest.mark.parametrize("warm", [False, True])
+def test_warm_is_spelled_alike_wherever_shapes_are_prepared(
+    tiny_artifact, tmp_path, monkeypatch, arguments, warm
+):
+    sessions = []
+
+    def load(*_, session, **__):
+        sessions.append(session)
+        raise ProviderError("recorded")
+
+    monkeypatch.setattr(Vocoder, "load", load)
+    monkeypatch.chdir(tmp_path)
+    np.save("mel.npy", np.zeros((10, 20), np.float32))
+    command, *rest = arguments
+    result = CliRunner().invoke(main, [command, str(tiny_artifact), *rest, *(["--warm"] * warm)])
+    assert result.output.endswith("recorded\n")
+    assert bool(sessions[0].warm) == warm
