@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -88,8 +89,8 @@ class AsyncVocoder:
     """A vocoder for one event loop at a time. Close it, or use it as an async context manager.
 
     Thread safety: all methods are for the thread of one event loop. When that loop is closed, as at the end of
-    `asyncio.run`, another one may use this object; requests that the first one left behind are dropped. The wrapped
-    vocoder may serve other threads.
+    `asyncio.run`, another one may use this object; requests that the first one left behind are dropped. So does a loop
+    of a process that was forked from this one. The wrapped vocoder may serve other threads.
 
     Example:
         async with AsyncVocoder(vocoder) as aio:
@@ -107,12 +108,13 @@ class AsyncVocoder:
         """
         self._vocoder = vocoder
         self._config = config or AioConfig()
-        self._pool = ThreadPoolExecutor(self._config.workers, thread_name_prefix="voirs-vocoder")
+        self._pool = self._new_pool()
         self._queue: asyncio.Queue[_Request] = asyncio.Queue(self._config.max_pending)
         self._runners: list[asyncio.Task[None]] = []
         self._streams: set[asyncio.Task[None]] = set()
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = os.getpid()
 
     async def vocode(self, mel: _Mel, config: VocodingConfig | None = None) -> AudioBuffer:
         """Synthesize one utterance; requests that wait at the same time run as one batch. See `Vocoder.vocode`.
@@ -240,6 +242,12 @@ class AsyncVocoder:
         """
         self._require_open()
         loop = asyncio.get_running_loop()
+        if self._process != os.getpid():
+            # A fork has neither the threads of the pool nor the tasks of the loop.
+            self._process = os.getpid()
+            self._pool = self._new_pool()
+            self._drop_requests()
+            self._loop = None
         if self._loop is loop:
             return
         if self._loop is not None:
@@ -249,9 +257,15 @@ class AsyncVocoder:
                     "AsyncVocoder for each"
                 )
             # The tasks of a closed loop never run again, and what they hold belongs to it.
-            self._queue = asyncio.Queue(self._config.max_pending)
-            self._runners, self._streams = [], set()
+            self._drop_requests()
         self._loop = loop
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._config.workers, thread_name_prefix="voirs-vocoder")
+
+    def _drop_requests(self) -> None:
+        self._queue = asyncio.Queue(self._config.max_pending)
+        self._runners, self._streams = [], set()
 
     async def _threaded(self, call: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)

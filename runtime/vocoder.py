@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from voirs_vocoder.runtime.batch import BatchError
 from voirs_vocoder.runtime.config import OPTIONAL_SETTINGS, SessionConfig, VocodingConfig
 from voirs_vocoder.runtime.drivers.batch_graph import Request, run_batch
 from voirs_vocoder.runtime.drivers.driver import Driver
+from voirs_vocoder.runtime.drivers.fork import ForkSafeDriver
 from voirs_vocoder.runtime.drivers.registry import open_driver
 from voirs_vocoder.runtime.errors import InputError, ProviderError, VoirsVocoderError
 from voirs_vocoder.runtime.mel import (
@@ -32,7 +33,7 @@ from voirs_vocoder.runtime.mel import (
 )
 from voirs_vocoder.runtime.mel.values import require_convention
 from voirs_vocoder.runtime.prosody import Prosody
-from voirs_vocoder.runtime.providers import Session, open_session
+from voirs_vocoder.runtime.providers import Session, get_provider, open_session
 from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream
 
 if TYPE_CHECKING:
@@ -51,13 +52,21 @@ class Vocoder:
     returns is for one thread at a time. `aio` is for the thread of one event loop. `close` must not run while another
     call does.
 
+    Processes: a process that was forked after loading may use the vocoder on the provider `cpu`, which loads the graphs
+    again at the first use there; on the others, and in streams that were opened before, ProviderError is raised. A fork
+    must end by `os._exit`, as those of multiprocessing do: ONNX Runtime waits for its threads at an ordinary exit.
+
     Example:
         vocoder = Vocoder.load("artifacts/build/hifigan-v2", provider="cpu", precision="int8")
         audio = vocoder.vocode(mel)
     """
 
     def __init__(
-        self, metadata: VocoderMetadata, driver: Driver, features: frozenset[VocoderFeature]
+        self,
+        metadata: VocoderMetadata,
+        driver: Driver,
+        features: frozenset[VocoderFeature],
+        reopen: Callable[[], Driver] | None = None,
     ) -> None:
         """Use `Vocoder.load` or `Vocoder.from_driver`.
 
@@ -65,9 +74,10 @@ class Vocoder:
             metadata: Description of the loaded artifact.
             driver: Driver that turns mel into audio; the vocoder closes it.
             features: Features that the artifact supports.
+            reopen: Opens the driver in a fork of this process; None refuses to run there.
         """
         self._metadata = metadata
-        self._driver = driver
+        self._held_driver = ForkSafeDriver(driver, reopen)
         self._features = features
         self._aio: AsyncVocoder | None = None
         self._is_closed = False
@@ -101,18 +111,27 @@ class Vocoder:
         artifact = Artifact.open(path)
         config = session or SessionConfig()
         opener = partial(_opened, artifact, precision, provider, config)
-        driver = open_driver(artifact.manifest, opener, config)
+        open_own = partial(open_driver, artifact.manifest, opener, config)
+        driver = open_own()
         driver.warm()
-        return cls.from_driver(artifact.manifest, precision, driver)
+        reopens = get_provider(driver.provider).reopens_after_fork
+        return cls.from_driver(artifact.manifest, precision, driver, open_own if reopens else None)
 
     @classmethod
-    def from_driver(cls, manifest: Manifest, precision: Precision, driver: Driver) -> Self:
+    def from_driver(
+        cls,
+        manifest: Manifest,
+        precision: Precision,
+        driver: Driver,
+        reopen: Callable[[], Driver] | None = None,
+    ) -> Self:
         """Make a vocoder over a driver that is already open.
 
         Args:
             manifest: Manifest of the artifact that the driver runs.
             precision: Precision of the driver's graphs.
             driver: Driver that turns mel into audio; the vocoder closes it.
+            reopen: Opens the driver in a fork of this process, on first use; None refuses to run there.
         """
         metadata = VocoderMetadata(
             family=manifest.family,
@@ -127,7 +146,8 @@ class Vocoder:
             licence=manifest.licence,
         )
         roles = {graph.role for graph in manifest.graphs}
-        return cls(metadata, driver, frozenset(f for f in VocoderFeature if f.value in roles))
+        features = frozenset(f for f in VocoderFeature if f.value in roles)
+        return cls(metadata, driver, features, reopen)
 
     @property
     def metadata(self) -> VocoderMetadata:
@@ -311,7 +331,7 @@ class Vocoder:
         """
         if not self._is_closed:
             self._is_closed = True
-            self._driver.close()
+            self._held_driver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -320,6 +340,10 @@ class Vocoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def _driver(self) -> Driver:
+        return self._held_driver.get()
 
     def _windows(self, source: MelSource, config: VocodingConfig | None) -> Iterator[NDArray[np.float32]]:
         checked = self._checked_config(config)

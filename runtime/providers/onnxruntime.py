@@ -150,4 +150,5 @@ CPU = Provider(
     open_artifact=_open_artifact,
     int8_target="cpu",
     auto_rank=300,
+    reopens_after_fork=True,
 )

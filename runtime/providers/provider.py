@@ -41,6 +41,8 @@ class Provider:
         prepares_shapes: True when the provider prepares every new shape of inputs before it runs it, which takes longer
             than the run; inputs then run in buckets (`SessionConfig.buckets`).
         builds_engines: True when loading a graph builds an engine, which takes minutes; measurements leave it out.
+        reopens_after_fork: True when graphs can be loaded again in a fork of a process that ran some; False where the
+            library or its device does not survive a fork.
         has_tf32: True when the provider can compute FP32 graphs in TF32 (`SessionConfig.tf32`).
     """
 
@@ -56,6 +58,7 @@ class Provider:
     prepares_shapes: bool = False
     builds_engines: bool = False
     has_tf32: bool = False
+    reopens_after_fork: bool = False
 
     def __post_init__(self) -> None:
         """Check that the provider can open something.
