@@ -110,52 +110,6 @@ def test_two_event_loops_at_once_are_refused(vocoder):
     asyncio.run(asyncio.wait_for(first(), 20))
 
 
-def test_a_thousand_tasks_canceled_at_random_leave_nothing_behind(vocoder):
-    chance = np.random.default_rng(5)
-
-    async def use():
-        tasks = [asyncio.create_task(vocoder.aio.vocode(MEL)) for _ in range(1000)]
-        for index in chance.permutation(1000)[:600]:
-            tasks[index].cancel()
-            if index % 50 == 0:
-                await asyncio.sleep(0)
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        again = await vocoder.aio.vocode(MEL)
-        return results, again.samples, len(asyncio.all_tasks())
-
-    results, wanted, left = asyncio.run(asyncio.wait_for(use(), 60))
-    assert all(
-        isinstance(result, asyncio.CancelledError) or np.array_equal(result.samples, wanted)
-        for result in results
-    )
-    assert sum(isinstance(result, asyncio.CancelledError) for result in results) >= 500
-    # This task, the one that waits for it, and the runner that waits for requests.
-    assert left <= 3
-
-
-def test_sixty_four_streams_over_four_threads_equal_the_offline_pass(vocoder):
-    chance = np.random.default_rng(6)
-    mels = [chance.uniform(-10, 1, (10, int(chance.integers(1, 60)))).astype(np.float32) for _ in range(64)]
-    wanted = [vocoder.vocode(mel).samples for mel in mels]
-    streams = [vocoder.open_stream() for _ in mels]
-    made: list[list[np.ndarray]] = [[] for _ in mels]
-
-    def work(numbers):
-        for start in range(0, 60, 7):
-            for number in numbers:
-                made[number].append(streams[number].push(mels[number][:, start : start + 7]).samples)
-        for number in numbers:
-            made[number].append(streams[number].flush().samples)
-
-    threads = [threading.Thread(target=work, args=(range(first, 64, 4),)) for first in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for number, samples in enumerate(wanted):
-        np.testing.assert_allclose(np.concatenate(made[number], axis=1), samples, atol=1e-5)
-
-
 def in_fork(check):
     """Exit status of a fork that runs a check: 0 where it holds; a fork that hangs is ended by SIGALRM."""
     child = os.fork()
