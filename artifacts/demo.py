@@ -28,6 +28,7 @@ from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.registry import FAMILIES
 from voirs_vocoder.runtime.errors import VoirsVocoderError
+from voirs_vocoder.runtime.printing import say, write_control
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -293,44 +294,46 @@ def _print_outcome(family: str, outcome: _Outcome, *, full: bool) -> None:
 
     count = len(outcome.report.recordings)
     recordings = f"{count} recording{'s' * (count != 1)}"
-    _say(f"\n{FAMILIES[family].title}: copy synthesis of {recordings} from outside its training\n")
+    _say("", f"{FAMILIES[family].title}: copy synthesis of {recordings} from outside its training", "")
     print_table(report_table(outcome.report))
-    click.echo()
+    say()
     if full:
         for line in outcome.engines:
-            click.echo(f"engine    {line}")
+            say(f"engine    {line}")
 
 
 def _print_end(outcomes: dict[str, _Outcome], elapsed_s: float, *, full: bool) -> None:
     from voirs_vocoder.export.validation.report import PAGE_PATH
 
     passed = all(outcome.report.passed for outcome in outcomes.values())
-    click.echo(
-        "SNR is against PyTorch; PESQ, STOI, LSD, M-STFT and mel L1 are against the recording.\n\n"
-        f"Done in {elapsed_s:.0f} s; {'every gate passed' if passed else 'a gate failed'}.\n"
+    say(
+        "SNR is against PyTorch; PESQ, STOI, LSD, M-STFT and mel L1 are against the recording.",
+        "",
+        f"Done in {elapsed_s:.0f} s; {'every gate passed' if passed else 'a gate failed'}.",
+        "",
     )
     for shipped in SHIPPED:
-        click.echo(FAMILIES[shipped.family].title)
-        click.echo(f"  look at   {_relative(_BUILD / shipped.artifact / PAGE_PATH)}")
-        click.echo(f"  play      {_relative(outcomes[shipped.family].speech[0])}")
-    click.echo(f"\nAll audio: {_relative(_SPEECH)}; the recordings themselves: {_relative(SAMPLES)}")
+        say(FAMILIES[shipped.family].title)
+        say(f"  look at   {_relative(_BUILD / shipped.artifact / PAGE_PATH)}")
+        say(f"  play      {_relative(outcomes[shipped.family].speech[0])}")
+    say("", f"All audio: {_relative(_SPEECH)}; the recordings themselves: {_relative(SAMPLES)}")
     if not full:
-        click.echo("Every precision, TensorRT engines and OpenVINO: make demo-full")
+        say("Every precision, TensorRT engines and OpenVINO: make demo-full")
 
 
 def _print_timings(outcomes: dict[str, _Outcome]) -> None:
     rows = [["family", "step", "processor seconds"]]
     for family, outcome in outcomes.items():
         rows.extend([family, step, f"{seconds:.1f}"] for step, seconds in outcome.seconds.items())
-    click.echo()
+    say()
     print_table(rows)
 
 
-def _say(line: str) -> None:
-    """Print a line where the progress line stands."""
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", err=True, nl=False)
-    click.echo(line)
+def _say(*lines: str) -> None:
+    """Print lines where the progress line stands."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        write_control("\r\x1b[K")
+    say(*lines)
 
 
 def _relative(path: Path) -> str:

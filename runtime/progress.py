@@ -11,12 +11,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-import click
+from voirs_vocoder.runtime.printing import remark, write_control
+from voirs_vocoder.runtime.text import printable
 
 __all__ = ["ConsoleProgress", "Progress", "silent"]
 
 _BAR_WIDTH = 24
 _REDRAW_S = 0.5
+_WIPE = "\r\x1b[K"  # begin the line again
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many parts of it are done, and how many there are (0: unknown)."""
@@ -45,7 +47,9 @@ class ConsoleProgress:
 
     def __init__(self) -> None:
         """Look where stderr leads."""
-        self._on_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._on_terminal = (
+            sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        )
         self._said: set[str] = set()
         self._state = ("", 0, 0)
         self._started_s = time.monotonic()
@@ -60,7 +64,7 @@ class ConsoleProgress:
             self._draw()
         elif message not in self._said:
             self._said.add(message)
-            click.echo(message, err=True)
+            remark(message)
 
     def note(self, text: str) -> None:
         """Print a line that stays.
@@ -69,7 +73,9 @@ class ConsoleProgress:
             text: One line.
         """
         with self._drawing:
-            click.echo(f"\r\x1b[K{text}" if self._on_terminal else text, err=True)
+            if self._on_terminal:
+                write_control(_WIPE)
+            remark(text)
 
     def __enter__(self) -> Self:
         if self._on_terminal:
@@ -82,7 +88,7 @@ class ConsoleProgress:
         if self._on_terminal:
             self._ended.set()
             self._clock.join()
-            click.echo("\r\x1b[K", err=True, nl=False)
+            write_control(_WIPE)
 
     def _tick(self) -> None:
         # Keeps the elapsed time moving while a long step reports nothing.
@@ -100,4 +106,4 @@ class ConsoleProgress:
             line += f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done}/{total}  "
         columns = shutil.get_terminal_size().columns
         with self._drawing:
-            click.echo(f"\r\x1b[K{(line + message)[: columns - 1]}", err=True, nl=False)
+            write_control(f"{_WIPE}{printable(line + message)[: columns - 1]}")

@@ -14,6 +14,7 @@ from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.process import GATE_FAILED
 from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.runtime.files import indented_json, require_writable_file, write_whole
+from voirs_vocoder.runtime.printing import say
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
 __all__ = ["command"]
@@ -136,11 +137,11 @@ def _baseline(
         if path is not None:
             write_whole(path, data)
     if then is None:
-        click.echo(f"{save}: {now.model}, {len(now.graphs)} graphs, {len(now.recordings)} recordings")
+        say(f"{save}: {now.model}, {len(now.graphs)} graphs, {len(now.recordings)} recordings")
         return
     found = changes(then, now)
     worse = [change for change in found if change.worse]
     print_table(changes_table(worse or [change for change in found if change.recording is None]))
-    click.echo(f"\n{len(found)} figures, {len(worse)} of them worse than in {against}")
+    say("", f"{len(found)} figures, {len(worse)} of them worse than in {against}")
     if worse:
         raise click.exceptions.Exit(GATE_FAILED)

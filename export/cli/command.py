@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-__all__ = ["Command", "GroupedOption", "option"]
+from voirs_vocoder.runtime.printing import say
+
+__all__ = ["Command", "GroupedOption", "option", "printed_help"]
 
 _Function = Callable[..., Any]
 
@@ -53,6 +55,26 @@ def option(*names: str, group: str = _OTHER, **attributes: Any) -> Callable[[_Fu
     return click.option(*names, cls=GroupedOption, group=group, **attributes)
 
 
+def printed_help(option: click.Option | None) -> click.Option | None:
+    """Let the option `--help` print as every command does, so that a lost help text is an error.
+
+    Args:
+        option: The option; None for a command that has none.
+
+    Returns:
+        The same option.
+    """
+
+    def show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+        if wanted and not context.resilient_parsing:
+            say(*context.get_help().splitlines())
+            context.exit()
+
+    if option is not None:
+        option.callback = show
+    return option
+
+
 class Command(click.Command):
     """A command whose help lists options in groups, in the order of their first option, and ends with examples.
 
@@ -70,6 +92,10 @@ class Command(click.Command):
         """
         super().__init__(*args, **kwargs)
         self.examples = examples
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """The option `--help`; None if the command has none."""
+        return printed_help(super().get_help_option(ctx))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, in groups where there are many."""

@@ -15,6 +15,7 @@ from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
+from voirs_vocoder.runtime.printing import say
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -164,10 +165,10 @@ def _print(report: CompareReport, json_file: Path | None) -> None:
         write_whole(json_file, encode_comparison(report))
     print_table(compare_table(report))
     for note in report.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
     for comparison in report.comparisons:
         for line in gate_lines(f"{comparison.degraded} against {comparison.reference}", comparison.gates):
-            click.echo(line)
+            say(line)
 
 
 def _is_artifact(path: Path) -> bool:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import click
 
 from voirs_vocoder.export.cli.failure import with_flags
+from voirs_vocoder.runtime.printing import remark, say
 from voirs_vocoder.runtime.text import printable
 
 __all__ = ["console_messages", "print_table"]
@@ -40,7 +41,7 @@ def console_messages() -> Iterator[None]:
         text = with_flags(" ".join(str(message).split()), command)
         if category.__module__.startswith("voirs_vocoder.") and text not in shown:
             shown.add(text)
-            click.echo(printable(f"warning: {text}"), err=True)
+            remark(f"warning: {text}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -77,9 +78,9 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
         ]
         last = row[-1].rjust(widths[-1]) if numeric[-1] else row[-1]
         wrapped = [last] if len(last) <= widths[-1] else textwrap.wrap(last, widths[-1])
-        click.echo("  ".join([*cells, wrapped[0]]).rstrip())
+        say("  ".join([*cells, wrapped[0]]).rstrip())
         for line in wrapped[1:]:
-            click.echo(" " * indent + line)
+            say(" " * indent + line)
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
@@ -90,4 +91,4 @@ def _is_numeric(cells: Sequence[str]) -> bool:
 class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning" if record.levelno >= logging.WARNING else "note"
-        click.echo(printable(f"{prefix}: {' '.join(record.getMessage().split())}"), err=True)
+        remark(f"{prefix}: {' '.join(record.getMessage().split())}")

@@ -9,6 +9,7 @@ from voirs_vocoder.export.cli.command import Command
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.runtime.doctor import Diagnosis, Package, ProviderCheck, diagnose
 from voirs_vocoder.runtime.files import indented_json
+from voirs_vocoder.runtime.printing import say, say_json
 from voirs_vocoder.runtime.trial_graph import TRIAL_PRECISIONS
 
 __all__ = ["command"]
@@ -28,13 +29,13 @@ def command(as_json: bool) -> None:
     """
     diagnosis = diagnose()
     if as_json:
-        click.echo(indented_json(diagnosis), nl=False)
+        say_json(indented_json(diagnosis))
         return
     _print_machine(diagnosis)
-    click.echo("\nProviders, tried with a small convolution")
+    say("", "Providers, tried with a small convolution")
     rows = [_provider_row(check) for check in diagnosis.providers]
     print_table([["provider", "works", *TRIAL_PRECISIONS, "with, or why not"], *rows])
-    click.echo("\nTensorRT libraries, for build-engine")
+    say("", "TensorRT libraries, for build-engine")
     print_table(
         [
             ["backend", "version", "why not"],
@@ -44,10 +45,10 @@ def command(as_json: bool) -> None:
             ),
         ]
     )
-    click.echo("\nPackages")
+    say("", "Packages")
     print_table([["extra", "packages"], *_extras(diagnosis.packages)])
     for warning in diagnosis.warnings:
-        click.echo(f"\nwarning: {warning}")
+        say("", f"warning: {warning}")
 
 
 def _print_machine(diagnosis: Diagnosis) -> None:
@@ -65,7 +66,7 @@ def _print_machine(diagnosis: Diagnosis) -> None:
         "audio files": f"libsndfile {diagnosis.audio_library}: {', '.join(diagnosis.audio_formats)}",
     }
     for name, fact in facts.items():
-        click.echo(f"{name:<14} {fact}")
+        say(f"{name:<14} {fact}")
 
 
 def _gpu(diagnosis: Diagnosis) -> str:

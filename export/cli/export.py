@@ -18,6 +18,7 @@ from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.effects import load_chain
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel.convention_file import load_convention
+from voirs_vocoder.runtime.printing import say
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
 __all__ = ["command"]
@@ -175,5 +176,5 @@ def command(
             artifact = build_engines(output, engine_config, request.precisions, progress=progress)
     print_summary(artifact)
     if speech is not None:
-        click.echo()
+        say()
         judge_artifact(output, speech, checkpoint=source, config=config, json_file=None)

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import traceback
-from contextlib import suppress
 
 import click
 
@@ -14,6 +13,7 @@ from voirs_vocoder.export.cli.process import BAD_INPUT, GATE_FAILED, INTERNAL, s
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.optional import missing_package
+from voirs_vocoder.runtime.printing import remark
 from voirs_vocoder.runtime.scarcity import scarce_resource
 
 __all__ = ["report_failure", "with_flags"]
@@ -60,11 +60,9 @@ def report_failure(error: Exception, command: click.Command | None = None) -> in
     if by_signal is not None:
         return by_signal
     status, message = _judged(error, command)
-    # Standard error may be closed or full; the status is what is left then.
-    with suppress(OSError, ValueError):
-        if os.environ.get(_TRACEBACK_VARIABLE, "0") not in ("", "0"):
-            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-        click.echo(" ".join(message.split()), err=True)
+    if os.environ.get(_TRACEBACK_VARIABLE, "0") not in ("", "0"):
+        remark(*"".join(traceback.format_exception(error)).splitlines())
+    remark(" ".join(message.split()))
     return status
 
 

@@ -10,6 +10,7 @@ from voirs_vocoder.export.cli.process import GATE_FAILED
 from voirs_vocoder.runtime.analysis import OutputChecker
 from voirs_vocoder.runtime.artifact.effects import chosen_chain
 from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.printing import remark
 
 __all__ = ["Finishing"]
 
@@ -60,9 +61,7 @@ class Finishing:
         report = self._checker.finish()
         for check in report.checks:
             if not check.passed:
-                click.echo(
-                    f"failed: {check.name} is {check.measured:.4g}, the limit is {check.limit:g}", err=True
-                )
+                remark(f"failed: {check.name} is {check.measured:.4g}, the limit is {check.limit:g}")
         if not report.passed:
             raise click.exceptions.Exit(GATE_FAILED)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import click
 
+from voirs_vocoder.export.cli.command import printed_help
 from voirs_vocoder.export.cli.console import console_messages
 from voirs_vocoder.export.cli.failure import report_failure
 from voirs_vocoder.export.cli.process import INTERRUPTED, PIPE_CLOSED
+from voirs_vocoder.runtime.printing import OutputPipeClosedError, remark, say
 
 __all__ = ["main"]
 
@@ -30,10 +31,6 @@ _COMMANDS = {
     "inspect": "inspect",
     "doctor": "doctor",
 }
-
-
-class _PipeClosedError(Exception):
-    """The reader of the output has closed the pipe. Not an OSError, which click would turn into exit status 1."""
 
 
 class _Group(click.Group):
@@ -57,11 +54,8 @@ class _Group(click.Group):
         name, self._command, rest = super().resolve_command(ctx, args)
         return name, self._command, rest
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise _PipeClosedError from error
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return printed_help(super().get_help_option(ctx))
 
     def main(
         self,
@@ -84,14 +78,21 @@ class _Group(click.Group):
                 result = run()
                 status = result if isinstance(result, int) else 0
             except click.Abort:
-                with suppress(OSError, ValueError):
-                    click.echo("interrupted", err=True)
+                remark("interrupted")
                 status = INTERRUPTED
-            except _PipeClosedError:
+            except OutputPipeClosedError:
                 status = PIPE_CLOSED
             except Exception as error:  # the last resort: status 70 and one line
                 status = report_failure(error, self._command)
         sys.exit(status)
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        say(f"voirs-vocoder, version {version('voirs-vocoder')}")
+        context.exit()
 
 
 @click.group(
@@ -106,10 +107,17 @@ class _Group(click.Group):
     },
     epilog="Exit status: 0 success, 1 a gate failed, 2 wrong usage or bad input, 70 a bug in this program.",
 )
-@click.version_option(package_name="voirs-vocoder", prog_name="voirs-vocoder")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def main(context: click.Context) -> None:
     """Turn a trained neural vocoder into validated ONNX graphs and TensorRT engines, and synthesize with them."""
     if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
+        remark(*context.get_help().splitlines())
         context.exit(2)

@@ -1,4 +1,4 @@
-"""What commands read: recordings, mels, and raw PCM from a pipe; and the pipes themselves."""
+"""What commands read: recordings, mels, and raw PCM from a pipe, such as standard input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import AudioMelSource, MelSource, NpyMelSource
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
-__all__ = ["mel_source", "pcm_blocks", "standard_input", "standard_output"]
+__all__ = ["mel_source", "pcm_blocks", "standard_input"]
 
 _BYTES_PER_SAMPLE = 2
 _LARGEST_FRAMES_BYTES = 4096  # two MPEG frames
@@ -48,17 +48,6 @@ def standard_input() -> BinaryIO:
     if sys.stdin is None:
         raise InputError("standard input is closed, so - cannot be read; give the path of a file")
     return sys.stdin.buffer
-
-
-def standard_output() -> BinaryIO:
-    """Standard output.
-
-    Raises:
-        InputError: It is closed.
-    """
-    if sys.stdout is None:
-        raise InputError("standard output is closed, so - cannot be written; give the path of a file")
-    return sys.stdout.buffer
 
 
 def pcm_blocks(pipe: BinaryIO, block_samples: int) -> Iterator[NDArray[np.float32]]:

@@ -12,6 +12,7 @@ from voirs_vocoder.export.cli.summary import look_ahead_ms, print_summary
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.files import indented_json
+from voirs_vocoder.runtime.printing import say, say_json
 
 __all__ = ["command"]
 
@@ -38,10 +39,10 @@ def command(root: Path, verify: bool, as_json: bool) -> None:
             "damaged": [str(error) for error in damaged],
             "manifest": artifact.manifest,
         }
-        click.echo(indented_json(document), nl=False)
+        say_json(indented_json(document))
     else:
         print_summary(artifact)
         if checked and not damaged:
-            click.echo(f"\n{len(checked)} files verified: all as the manifest records them.")
+            say("", f"{len(checked)} files verified: all as the manifest records them.")
     if damaged:
         raise ArtifactError(f"{len(damaged)} of {len(checked)} files damaged: {'; '.join(map(str, damaged))}")

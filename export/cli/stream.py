@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.finishing import Finishing
-from voirs_vocoder.export.cli.input import mel_source, pcm_blocks, standard_input, standard_output
+from voirs_vocoder.export.cli.input import mel_source, pcm_blocks, standard_input
 from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.export.cli.vocoding_options import vocoding_options
 from voirs_vocoder.runtime.artifact.reading import Artifact
@@ -31,6 +31,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import MelRangeWarning
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.transform import mel_blocks
+from voirs_vocoder.runtime.printing import output_errors, remark, standard_output
 from voirs_vocoder.runtime.streaming import StreamingConfig, StreamStatistics
 from voirs_vocoder.runtime.vocoder import Vocoder
 
@@ -185,7 +186,7 @@ def command(
         _write(targets, finishing.finish())
         elapsed_s = time.perf_counter() - started_s
         delay_samples = stream.delay_samples + finishing.latency_samples
-        click.echo(_summary(stream.statistics, delay_samples, vocoder, precision, elapsed_s), err=True)
+        remark(_summary(stream.statistics, delay_samples, vocoder, precision, elapsed_s))
 
 
 class _Sink(Protocol):
@@ -221,8 +222,9 @@ class _Pipe:
             self._send(self._encoder.finish())
 
     def _send(self, data: bytes) -> None:
-        self._pipe.write(data)
-        self._pipe.flush()
+        with output_errors():
+            self._pipe.write(data)
+            self._pipe.flush()
 
 
 def _sinks(

@@ -12,6 +12,7 @@ from voirs_vocoder.runtime.artifact.axes import axis_frames
 from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.metrics import FIGURES
+from voirs_vocoder.runtime.printing import say
 from voirs_vocoder.runtime.text import printable
 
 __all__ = ["look_ahead_ms", "print_engines", "print_graphs", "print_summary"]
@@ -46,15 +47,13 @@ def print_summary(artifact: Artifact) -> None:
         "size": f"{_megabytes(sum(entry.size_bytes for entry in manifest.all_files()))} MB",
         "made with": ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())),
     }
-    click.echo(printable(click.format_filename(artifact.root)))
+    say(click.format_filename(artifact.root))
     for name, fact in facts.items():
-        click.echo(
-            textwrap.fill(printable(fact), 100, initial_indent=f"  {name:<12} ", subsequent_indent=" " * 15)
-        )
-    click.echo("\nGraphs")
+        say(*textwrap.wrap(printable(fact), 100, initial_indent=f"  {name:<12} ", subsequent_indent=" " * 15))
+    say("", "Graphs")
     print_graphs(manifest.graphs)
     if manifest.engines:
-        click.echo("\nEngines")
+        say("", "Engines")
         print_engines(manifest.engines)
 
 
@@ -68,8 +67,8 @@ def print_graphs(graphs: tuple[GraphEntry, ...]) -> None:
         rows.append([graph.name, str(graph.opset), _megabytes(graph.file.size_bytes), *measured])
     print_table(rows)
     if not validated:
-        click.echo("Not validated yet: voirs-vocoder validate measures the graphs on recordings.")
-    click.echo()
+        say("Not validated yet: voirs-vocoder validate measures the graphs on recordings.")
+    say()
     print_table([["graph", "found when it was made"], *([g.name, _details(g.details)] for g in graphs)])
 
 

@@ -17,6 +17,7 @@ from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import indented_json, require_writable_file, write_whole
+from voirs_vocoder.runtime.printing import remark, say
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _applicable(root: Path, manifest: Manifest, only: str | None) -> list[str]:
         raise InputError(f"{root}: nothing to tune ({reasons}); choose another artifact or setting")
     for name in wanted:
         if problems[name] is not None:
-            click.echo(f"skipped {name}: {problems[name]}", err=True)
+            remark(f"skipped {name}: {problems[name]}")
     return found
 
 
@@ -134,9 +135,10 @@ def _tune_sampler(root: Path, speech: Path, precision: Precision, threads: int |
     print_table(sweep_table(report))
     knee = report.points[report.knee]
     steps = "" if knee.steps is None else f" with {knee.steps} steps"
-    click.echo(
-        f"\n{report.recordings} recordings, {report.speech_s:.1f} s. The default is now {knee.sampler}{steps}; plot: "
-        f"{click.format_filename(root / SWEEP_PLOT_PATH)}"
+    say(
+        "",
+        f"{report.recordings} recordings, {report.speech_s:.1f} s. The default is now {knee.sampler}{steps}; plot: "
+        f"{click.format_filename(root / SWEEP_PLOT_PATH)}",
     )
     return report
 
@@ -156,9 +158,10 @@ def _tune_look_ahead(root: Path, speech: Path, precision: Precision, threads: in
     record_look_aheads(root, report)
     print_table(look_ahead_table(report))
     chosen = report.points[report.chosen].look_ahead_frames
-    click.echo(
-        f"\n{report.recordings} recordings, {report.speech_s:.1f} s, chunks of {report.chunk_frames} frame. Low "
-        f"latency now awaits {chosen} frames; plot: {click.format_filename(root / LOOK_AHEAD_PLOT_PATH)}"
+    say(
+        "",
+        f"{report.recordings} recordings, {report.speech_s:.1f} s, chunks of {report.chunk_frames} frame. Low "
+        f"latency now awaits {chosen} frames; plot: {click.format_filename(root / LOOK_AHEAD_PLOT_PATH)}",
     )
     return report
 
@@ -171,8 +174,9 @@ def _tune_gpu(root: Path, precision: Precision, file: Path | None) -> msgspec.St
         report = tune_gpu(root, precision, progress=progress)
     record_gpu_tuning(path, report)
     print_table(gpu_table(report))
-    click.echo(
-        f"\n{report.device}, {report.backend}. Use the choices with --gpu-tuning {click.format_filename(path)}"
+    say(
+        "",
+        f"{report.device}, {report.backend}. Use the choices with --gpu-tuning {click.format_filename(path)}",
     )
     return report
 

@@ -16,6 +16,7 @@ from voirs_vocoder.export.validation.convention import convention_lines
 from voirs_vocoder.export.validation.gates import gate_lines
 from voirs_vocoder.export.validation.report import Report, encode_report, report_table
 from voirs_vocoder.runtime.files import require_writable_file, write_whole
+from voirs_vocoder.runtime.printing import say
 from voirs_vocoder.runtime.progress import ConsoleProgress
 from voirs_vocoder.runtime.providers import all_providers
 
@@ -114,14 +115,15 @@ def _print_report(report: Report) -> None:
         "PyTorch" if report.reference == "pytorch" else "the FP32 graph, since no --checkpoint was given"
     )
     count = len(report.recordings)
-    click.echo(
-        f"\n{count} recording{'s' * (count != 1)}, {report.speech_s:.1f} s. SNR is against {reference}; "
-        "the rest against the recordings."
+    say(
+        "",
+        f"{count} recording{'s' * (count != 1)}, {report.speech_s:.1f} s. SNR is against {reference}; "
+        "the rest against the recordings.",
     )
     for note in report.notes:
-        click.echo(note)
+        say(note)
     for line in convention_lines(report.convention):
-        click.echo(line)
+        say(line)
     for row in report.rows:
         for line in gate_lines(row.title, row.gates):
-            click.echo(line)
+            say(line)

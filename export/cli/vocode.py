@@ -31,6 +31,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.mel import MelSource, RangeWatch
 from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.convention_file import load_convention
+from voirs_vocoder.runtime.printing import mention, remark
 from voirs_vocoder.runtime.quality import PerformanceMode, QualityLevel, estimate_cost, quality_plan
 from voirs_vocoder.runtime.vocoder import Vocoder
 
@@ -116,7 +117,7 @@ def command(
         if quality is not None:
             precision = plan.precision
             settings |= {"sampler": plan.sampler, "steps": plan.steps}
-            click.echo(f"quality {quality}: {'; '.join(plan.reasons)}", err=True)
+            remark(f"quality {quality}: {'; '.join(plan.reasons)}")
     finishing = Finishing(effects, artifact, check=check)
     writer = AudioWriter(
         output,
@@ -130,7 +131,7 @@ def command(
     with Vocoder.load(root, provider=provider, precision=precision, session=session) as vocoder:
         if quality is not None or estimate:
             cost = estimate_cost(vocoder, artifact, config, source.frames, session)
-            click.echo(f"expected: RTF {cost.rtf:.4f}, {cost.peak_bytes / 1e6:.0f} MB", err=True)
+            remark(f"expected: RTF {cost.rtf:.4f}, {cost.peak_bytes / 1e6:.0f} MB")
         if estimate:
             return
         started_s = time.perf_counter()
@@ -144,10 +145,10 @@ def command(
         metadata = vocoder.metadata
     hint = source.range.hint()
     if hint is not None and source_file.suffix.lower() == ".npy":
-        click.echo(f"warning: {hint}", err=True)
+        remark(f"warning: {hint}")
     duration_s = samples / metadata.sample_rate
     saturated = f", {writer.saturated_samples} samples saturated" if writer.saturated_samples else ""
-    click.echo(
+    mention(
         f"{click.format_filename(output)}: {duration_s:.2f} s of audio in {elapsed_s:.2f} s "
         f"(RTF {elapsed_s / duration_s:.4f}), {precision} on {metadata.provider} ({metadata.backend}){saturated}"
     )

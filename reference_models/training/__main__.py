@@ -17,6 +17,7 @@ from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.training.recipes import RECIPES, get_recipe
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.optional import missing_package
+from voirs_vocoder.runtime.printing import remark, say
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -126,16 +127,16 @@ def main(
         with _stop_requests() as requests, ConsoleProgress() as progress:
             train(recipe, run, report=lambda report: _show(progress, report), stop=lambda: bool(requests))
     except (ReferenceModelError, VoirsVocoderError) as error:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        remark(f"error: {' '.join(str(error).split())}")
         sys.exit(_BAD_INPUT)
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "safetensors"):
             raise
-        click.echo(f"error: {missing_package('training', error.name, 'training')}", err=True)
+        remark(f"error: {missing_package('training', error.name, 'training')}")
         sys.exit(_BAD_INPUT)
     if requests:
         sys.exit(128 + requests[0])
-    click.echo(output / "model.safetensors")
+    say(str(output / "model.safetensors"))
 
 
 def _show(progress: ConsoleProgress, report: TrainingReport) -> None:

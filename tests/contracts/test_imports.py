@@ -25,7 +25,7 @@ FAMILY_FOLDERS = sorted({row.family.split(".")[2] for row in FAMILIES.values()})
 # folder stands for all that is in it, apart from the modules that have a place of their own.
 LAYERS = {
     "runtime": """
-        errors scarcity progress text content structured
+        errors scarcity text printing progress content structured
         optional files machine noise distribution gpu
         dsp
         mel.convention audio

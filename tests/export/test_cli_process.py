@@ -205,7 +205,7 @@ def run(arguments, shell, cwd):
 
 @pytest.mark.parametrize(
     ("shell", "status"),
-    [("2>&-", 0), (">&-", 0), ("<&-", 0), ("<&- >&- 2>&-", 0)],
+    [("2>&-", 0), (">&-", 0), (">/dev/full", 0), ("<&-", 0), ("<&- >&- 2>&-", 0)],
 )
 def test_closed_standard_streams_are_no_obstacle_to_a_file(shell, status, tiny_artifact, tmp_path):
     np.save(tmp_path / "mel.npy", np.full((10, 50), -5.0, np.float32))
@@ -249,3 +249,73 @@ def test_nothing_of_a_manifest_reaches_the_terminal_unescaped(tiny_artifact, tmp
     assert result.exit_code == 0, result.output
     assert not {"\x1b", "\x07", "\u202e"} & set(result.output)
     assert r"\x1b" in result.output
+
+
+@pytest.mark.parametrize("shell", [">/dev/full", ">&-"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["vocode", "--help"],
+        ["inspect", "ARTIFACT"],
+        ["inspect", "ARTIFACT", "--json"],
+        ["stream", "ARTIFACT", "mel.npy", "-o", "-"],
+    ],
+)
+def test_lost_output_is_one_line_that_names_standard_output(shell, arguments, tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 500), -5.0, np.float32))
+    given = [str(tiny_artifact) if each == "ARTIFACT" else each for each in arguments]
+    done = run(given, shell, tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: standard output ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["inspect", "ARTIFACT"], ["stream", "ARTIFACT", "mel.npy", "-o", "-"]]
+)
+def test_a_reader_of_the_output_that_goes_away_is_status_141(arguments, tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 500), -5.0, np.float32))
+    given = [str(tiny_artifact) if each == "ARTIFACT" else each for each in arguments]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*COMMAND, *given], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, cwd=tmp_path
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+STREAM = ("stream", "ARTIFACT", "mel.npy", "-o", "a.wav")
+# A mel out of its range gives a warning as well.
+VOCODE = ("vocode", "ARTIFACT", "mel.npy", "-o", "a.wav", "--quality", "high")
+EXPORT = ("export", "hifigan", "--checkpoint", "CHECKPOINT", "-o", "art", "--no-stream", "--no-batch")
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "made"),
+    [
+        ("full", STREAM, "a.wav"),
+        ("closed", STREAM, "a.wav"),
+        ("broken", STREAM, "a.wav"),
+        ("full", VOCODE, "a.wav"),
+        ("broken", VOCODE, "a.wav"),
+        ("full", EXPORT, "art/manifest.json"),
+    ],
+)
+def test_a_lost_standard_error_ends_no_work(kind, arguments, made, tiny_artifact, tiny_checkpoint, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 500), 50.0, np.float32))
+    names = {"ARTIFACT": str(tiny_artifact), "CHECKPOINT": str(tiny_checkpoint)}
+    given = [names.get(each, each) for each in arguments]
+    if kind == "broken":
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [*COMMAND, *given], stdout=subprocess.PIPE, stderr=writing, text=True, timeout=60, cwd=tmp_path
+        )
+        os.close(writing)
+    else:
+        done = run(given, {"full": "2>/dev/full", "closed": "2>&-"}[kind], tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / made).stat().st_size > 0

@@ -189,7 +189,8 @@ def test_channels_that_cancel_are_named_and_one_can_be_chosen(command, tiny_arti
 
 
 def test_closed_pipes_are_refused(monkeypatch):
-    from voirs_vocoder.export.cli.input import standard_input, standard_output
+    from voirs_vocoder.export.cli.input import standard_input
+    from voirs_vocoder.runtime.printing import standard_output
 
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setattr(sys, "stdout", None)
