@@ -10,6 +10,7 @@ import msgspec
 from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.tensorrt import EngineConfig, engine_filename, engine_from_onnx
 from voirs_vocoder.runtime.artifact.manifest import (
+    BATCH_ROLES,
     STREAM_ROLES,
     EngineEntry,
     GraphEntry,
@@ -96,10 +97,16 @@ def _refuse_existing(artifact: Artifact, paths: set[str], *, force: bool) -> Non
 def _build(artifact: Artifact, source: GraphEntry, config: EngineConfig) -> tuple[bytes, EngineEntry]:
     return engine_from_onnx(
         artifact.root / source.file.path,
-        config.for_streams() if source.role in STREAM_ROLES.values() else config,
+        _config_of(source.role, config),
         role=source.role,
         precision=source.precision,
         hop_length=artifact.manifest.hop_length,
         kept_float=source.facts.quantized_convolutions == 0,
         graph=artifact.read_graph(source),
     )
+
+
+def _config_of(role: str, config: EngineConfig) -> EngineConfig:
+    if role in STREAM_ROLES.values():
+        return config.for_streams()
+    return config.for_buckets() if role in BATCH_ROLES.values() else config

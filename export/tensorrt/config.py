@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import get_args
 
+from voirs_vocoder.runtime.drivers.buckets import usual_frames
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.providers.tensorrt.flavor import EngineBackend
 
@@ -56,7 +57,8 @@ class EngineConfig:
         compute_capabilities: Compute capabilities of the GPUs to build for, such as 86 for 8.6. One `tensorrt-rtx`
             engine serves all of them; one that includes 75 (Turing) is larger and may be slower on the others. Empty
             for `tensorrt`, which builds for the GPU of this machine.
-        profiles: Ranges of input shapes; each makes the engine larger.
+        profiles: Ranges of input shapes; each makes the engine larger. A graph that runs in buckets gets a profile per
+            default bucket instead, from the shortest to the longest of these inputs.
         chunk_frames: Mel frames of every chunk of a stream graph, whose engine has this one shape.
         workspace_bytes: Largest scratch memory of a kernel, in bytes; None takes the library's default.
         tf32: True lets FP32 multiplications round their inputs to 10 bits of mantissa on the GPU.
@@ -93,6 +95,23 @@ class EngineConfig:
         """This configuration for a stream graph: one utterance, one size of chunk."""
         frames = (self.chunk_frames,) * 3
         return dataclasses.replace(self, profiles=(ProfileConfig(frames=frames),))
+
+    def for_buckets(self) -> EngineConfig:
+        """This configuration for a graph that runs in buckets: a profile per default bucket, best at its length."""
+        low = min(profile.frames[0] for profile in self.profiles)
+        high = max(profile.frames[2] for profile in self.profiles)
+        batch = (
+            min(profile.batch[0] for profile in self.profiles),
+            self.profiles[0].batch[1],
+            max(profile.batch[2] for profile in self.profiles),
+        )
+        sizes = [size for size in usual_frames(high) if size >= low]
+        starts = [low, *(size + 1 for size in sizes[:-1])]
+        profiles = tuple(
+            ProfileConfig(batch=batch, frames=(start, size, size))
+            for start, size in zip(starts, sizes, strict=True)
+        )
+        return dataclasses.replace(self, profiles=profiles)
 
     def _check_capabilities(self) -> None:
         known = ", ".join(map(str, RTX_COMPUTE_CAPABILITIES))

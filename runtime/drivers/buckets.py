@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["BATCH_SIZES", "Buckets", "buckets_for"]
+__all__ = ["BATCH_SIZES", "Buckets", "buckets_for", "usual_frames"]
 
 BATCH_SIZES = (1, 4, 16)
 """Numbers of rows of the buckets, where several utterances run together."""
@@ -147,11 +147,22 @@ def buckets_for(
             )
         return Buckets(sizes, max(affordable_frames, sizes[-1]), max_batch, context_frames + 1)
     longest = min(max(affordable_frames, 1), max(_LONGEST_FRAMES, 2 * (context_frames + 1)))
-    sizes = ()
+    sizes = usual_frames(longest, halfway=halfway)
+    return Buckets(sizes, affordable_frames, max_batch, context_frames + 1)
+
+
+def usual_frames(longest: int, *, halfway: bool = False) -> tuple[int, ...]:
+    """Lengths of the buckets where no caller chose them, in mel frames, ascending: powers of two times 32.
+
+    Args:
+        longest: Length of the longest bucket, at least 1.
+        halfway: Whether there are buckets halfway between the powers of two too.
+    """
+    sizes: tuple[int, ...] = ()
     size = _SHORTEST_FRAMES
     while _LEAST_STEP * size <= longest:
         sizes = (*sizes, size)
         if halfway and _LEAST_STEP * (size + size // 2) <= longest:
             sizes = (*sizes, size + size // 2)
         size *= 2
-    return Buckets((*sizes, longest), affordable_frames, max_batch, context_frames + 1)
+    return (*sizes, longest)

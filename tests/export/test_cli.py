@@ -252,7 +252,8 @@ def test_build_engine_lists_an_engine_for_every_gpu_that_was_named(artifact):
     result = run(*arguments, "--max-frames", 64)
     assert "sm86 sm120" in result.stdout
     engine, stream, batch = Artifact.open(artifact).manifest.engines
-    assert [profile.maximum["lengths"] for profile in batch.profiles] == [(1,)]
+    assert [profile.maximum["lengths"] for profile in batch.profiles] == [(1,), (1,)]
+    assert [profile.optimum["mel"] for profile in batch.profiles] == [(1, 10, 32), (1, 10, 64)]
     assert engine.compute_capabilities == (86, 120)
     assert [profile.maximum["mel"] for profile in engine.profiles] == [(1, 10, 64)]
     assert [profile.minimum["mel"] for profile in stream.profiles] == [(1, 10, 16)]

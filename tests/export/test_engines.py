@@ -4,9 +4,15 @@ import shutil
 
 import pytest
 
+from voirs_vocoder.export.cli.engine_profiles import profiles_up_to
 from voirs_vocoder.export.engines import build_engines
-from voirs_vocoder.export.tensorrt import EngineConfig
-from voirs_vocoder.runtime import Artifact, InputError, ProviderError, Vocoder
+from voirs_vocoder.export.tensorrt import EngineConfig, ProfileConfig
+from voirs_vocoder.export.tensorrt.shapes import profile_from_inputs
+from voirs_vocoder.runtime import Artifact, InputError, ProviderError, SessionConfig, Vocoder
+from voirs_vocoder.runtime.drivers.buckets import buckets_for
+from voirs_vocoder.runtime.providers.tensorrt.profile import nearest_profile
+
+HOP = 16
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is published for some platforms only")
 
@@ -29,6 +35,48 @@ def test_every_precision_becomes_an_engine(artifact_copy):
         build_engines(artifact_copy, config, ("fp16",))
     build_engines(artifact_copy, config, ("fp16",), force=True)
     assert len(Artifact.open(artifact_copy).manifest.engines) == 12
+
+
+def test_an_engine_in_buckets_has_a_profile_for_each_default_bucket(tiny_artifact):
+    """Whatever lengths the runtime chooses, each bucket has one profile that takes it, which is best at it."""
+    config = EngineConfig("tensorrt-rtx", (86,), profiles_up_to(4096, max_batch=16)).for_buckets()
+    inputs = Artifact.open(tiny_artifact).graph("batch", "fp32", None).inputs
+    profiles = tuple(profile_from_inputs(inputs, profile, HOP) for profile in config.profiles)
+    usual = buckets_for(SessionConfig(), 4096, 10, 4096, 16)
+    for batch, frames in usual.shapes(together=True):
+        index = nearest_profile(profiles, {"mel": (batch, 10, frames), "lengths": (batch,)})
+        assert profiles[index].optimum == {"mel": (1, 10, frames), "lengths": (1,)}
+    assert len(profiles) == len(usual.frames)
+    # A memory budget ends the buckets at another length.
+    for frames in (1, 31, 33, 1700, 4095):
+        index = nearest_profile(profiles, {"mel": (1, 10, frames), "lengths": (1,)})
+        assert profiles[index].optimum["mel"][2] == min(size for size in usual.frames if size >= frames)
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ((1, 64, 100), [(1, 32, 32), (33, 64, 64), (65, 100, 100)]),
+        ((1, 1, 1), [(1, 1, 1)]),
+        ((256, 256, 256), [(256, 256, 256)]),
+        ((40, 50, 150), [(40, 64, 64), (65, 150, 150)]),
+    ],
+)
+def test_profiles_of_buckets_keep_to_the_range_that_was_asked_for(frames, expected):
+    config = EngineConfig("tensorrt", profiles=(ProfileConfig(batch=(2, 2, 4), frames=frames),)).for_buckets()
+    assert [profile.frames for profile in config.profiles] == expected
+    assert {profile.batch for profile in config.profiles} == {(2, 2, 4)}
+
+
+def test_the_engine_of_a_batch_graph_is_built_with_the_profiles_of_its_buckets(artifact_copy):
+    profiles = (ProfileConfig(frames=(1, 32, 48)),)
+    config = EngineConfig("tensorrt-rtx", (86,), profiles)
+    built = build_engines(artifact_copy, config, ("fp32",))
+    optima = {
+        engine.role: [profile.optimum["mel"][2] for profile in engine.profiles]
+        for engine in built.manifest.engines
+    }
+    assert {**optima, "offline": [32], "stream": [16], "batch": [32, 48]} == optima
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The engine runner against a recording stand-in of TensorRT and CUDA; its refusals with a really built engine."""
 
 import ctypes
+import gc
 import platform
 from dataclasses import dataclass, field
 from enum import Enum
@@ -40,7 +41,9 @@ class FakeCudaBindings:
 
     cudaError_t = Status  # noqa: N815
     cudaStreamNonBlocking = 1  # noqa: N815
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down")  # noqa: N815
+    cudaMemcpyKind = SimpleNamespace(  # noqa: N815
+        cudaMemcpyHostToDevice="up", cudaMemcpyDeviceToHost="down", cudaMemcpyDeviceToDevice="within"
+    )
     cudaDeviceAttr = SimpleNamespace(  # noqa: N815
         cudaDevAttrComputeCapabilityMajor=0, cudaDevAttrComputeCapabilityMinor=1
     )
@@ -98,8 +101,8 @@ class FakeCudaBindings:
         del self.memory[address]
 
     def _cudaMemcpyAsync(self, target, source, size, kind, stream):  # noqa: N802
-        device = target if kind == "up" else source
-        assert size <= len(self.memory[device])
+        for device in {"up": (target,), "down": (source,), "within": (source, target)}[kind]:
+            assert size <= len(self.memory[device])
         assert stream in self.streams
         ctypes.memmove(target, source, size)
 
@@ -152,6 +155,11 @@ class FakeEngine:
 
     def get_tensor_dtype(self, name):
         return "HALF" if f"dtype of {name}" in self.refusing else "FLOAT"
+
+    def create_runtime_config(self):
+        return SimpleNamespace(
+            set_execution_context_allocation_strategy=lambda strategy: self.calls.append(("memory", strategy))
+        )
 
     def create_execution_context(self, strategy):
         self.calls.append(("context", strategy))
@@ -210,11 +218,11 @@ ENTRY = EngineEntry(
 )
 
 
-def open_toy(*, refusing=(), bindings=None, data=b"engine", version="1.7", **changes):
+def open_toy(*, refusing=(), bindings=None, data=b"engine", version="1.7", cuda_graphs=True, **changes):
     module, bindings = FakeTensorRT(refusing), bindings or FakeCudaBindings()
     flavor = Flavor("tensorrt-rtx", module, version, "13", object(), module.log)
     entry = msgspec.structs.replace(ENTRY, **changes)
-    session = EngineSession(data, entry, flavor=flavor, cuda=Cuda(bindings, 0))
+    session = EngineSession(data, entry, cuda_graphs=cuda_graphs, flavor=flavor, cuda=Cuda(bindings, 0))
     return session, module, bindings
 
 
@@ -287,6 +295,74 @@ def test_closing_frees_everything_and_ends_the_session():
     session.close()
     with pytest.raises(ProviderError, match="the session is closed"):
         session.run({"mel": mel_of(1, 8)})
+
+
+def test_arrays_that_stay_on_the_gpu_are_not_copied_from_and_to_the_host():
+    session, _, bindings = open_toy()
+    mel, kept = mel_of(1, 8), np.zeros((1, 1, 8 * HOP), np.float32)
+    constant = mel.copy()
+    constant.flags.writeable = False
+    run = session.bind({"mel": constant}, {"audio": kept}, resident=("audio",))
+    bindings.calls.clear()
+    for _ in range(2):
+        run()
+    assert {call[4] for call in bindings.named("cudaMemcpyAsync")} == {"within"}
+    assert not bindings.named("cudaMalloc")[2:]
+    assert not kept.any()
+    assert len(bindings.memory) == 4
+    del run, kept, constant
+    gc.collect()
+    session.run({"mel": mel})
+    assert len(bindings.memory) == 2
+
+
+def test_a_bound_array_is_read_and_written_at_each_run():
+    session, _, bindings = open_toy()
+    mel, audio = mel_of(1, 8), np.empty((1, 1, 8 * HOP), np.float32)
+    run = session.bind({"mel": mel}, {"audio": audio})
+    for seed in (1, 2):
+        mel[:] = mel_of(1, 8) * seed
+        run()
+        np.testing.assert_array_equal(audio, expected_audio(mel))
+    session.close()
+    assert not bindings.memory
+    with pytest.raises(ProviderError, match="the session is closed"):
+        run()
+    with pytest.raises(ProviderError, match="the session is closed"):
+        session.bind({"mel": mel}, {"audio": audio})
+
+
+def test_an_array_of_another_shape_than_the_output_is_refused():
+    session, _, _ = open_toy()
+    run = session.bind({"mel": mel_of(1, 8)}, {"audio": np.empty((1, 1, 5), np.float32)})
+    with pytest.raises(ProviderError, match=r"output audio must be \[1, 1, 5\], got \[1, 1, 32\]"):
+        run()
+
+
+def test_an_array_that_cannot_be_held_leaves_nothing_on_the_gpu():
+    session, _, bindings = open_toy()
+    arrays = {"mel": mel_of(1, 8)}, {"audio": np.zeros((1, 1, 8 * HOP), np.float32)}
+    bindings.failing = "cudaMemcpyAsync"
+    with pytest.raises(ProviderError, match="cudaErrorMemoryAllocation"):
+        session.bind(*arrays, resident=("audio",))
+    bindings.failing = ""
+    session.close()
+    assert not bindings.memory
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_tensorrt_for_rtx_records_cuda_graphs_unless_they_are_turned_off(monkeypatch, wanted):
+    monkeypatch.setattr(
+        FakeTensorRT, "CudaGraphStrategy", SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole"), raising=False
+    )
+    session, module, _ = open_toy(cuda_graphs=wanted)
+    session.run({"mel": mel_of(1, 8)})
+    (settings,) = (call[1] for call in module.engine.calls if call[0] == "context")
+    if wanted:
+        assert settings.cuda_graph_strategy == "whole"
+        assert ("memory", "on profile change") in module.engine.calls
+    else:
+        assert settings == "on profile change"
 
 
 def test_results_stay_valid_after_the_next_run():
@@ -425,12 +501,14 @@ def test_the_library_has_every_member_that_the_runner_uses():
         tensorrt_protocol.TrtRuntime: rtx.Runtime,
         tensorrt_protocol.TrtEngine: rtx.ICudaEngine,
         tensorrt_protocol.TrtContext: rtx.IExecutionContext,
+        tensorrt_protocol.TrtRuntimeConfig: rtx.IRuntimeConfig,
     }
     assert {p.__name__ for p in real} == set(tensorrt_protocol.__all__)
     for typed, cls in real.items():
         used = {*typed.__annotations__, *(name for name in vars(typed) if not name.startswith("_"))}
         assert [name for name in used if not hasattr(cls, name)] == []
     assert hasattr(rtx.ExecutionContextAllocationStrategy, "ON_PROFILE_CHANGE")
+    assert hasattr(rtx.CudaGraphStrategy, "WHOLE_GRAPH_CAPTURE")
 
 
 def no_gpu() -> str:

@@ -10,7 +10,7 @@ import platform
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,8 @@ from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import InputError, ProviderError
-from voirs_vocoder.runtime.providers.session import bound_by_copying
 from voirs_vocoder.runtime.providers.tensorrt.flavor import Flavor, load_flavor
-from voirs_vocoder.runtime.providers.tensorrt.memory import Cuda, load_cuda
+from voirs_vocoder.runtime.providers.tensorrt.memory import Cuda, HeldArrays, load_cuda
 from voirs_vocoder.runtime.providers.tensorrt.profile import largest_batch, largest_frames, nearest_profile
 from voirs_vocoder.runtime.providers.tensorrt.protocol import TrtContext, TrtEngine, TrtModule
 
@@ -48,6 +47,7 @@ class EngineSession:
         entry: EngineEntry,
         *,
         device: int = 0,
+        cuda_graphs: bool = True,
         flavor: Flavor | None = None,
         cuda: Cuda | None = None,
     ) -> None:
@@ -57,6 +57,8 @@ class EngineSession:
             engine: The verified bytes of the engine.
             entry: Manifest entry of the engine.
             device: Index of the GPU, from 0.
+            cuda_graphs: Whether the kernels of each profile are recorded in a CUDA graph, which only TensorRT for RTX
+                does.
             flavor: TensorRT library; None imports the library that the entry names.
             cuda: GPU to run on; None finds the GPU of index `device` through CUDA.
 
@@ -74,13 +76,14 @@ class EngineSession:
         self.backend = f"{flavor.name} {flavor.version}"
         self._entry = entry
         self._log = flavor.log
+        self._cuda_graphs = cuda_graphs
         self._cuda = cuda
         self._lock = threading.Lock()
         self._buffers: dict[str, tuple[int, int]] = {}
+        self._held = HeldArrays(cuda)
         self._contexts: dict[int, TrtContext] = {}
         cuda.activate()
-        module = cast(TrtModule, flavor.module)
-        self._strategy = module.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+        self._module = module = cast(TrtModule, flavor.module)
         self._runtime = module.Runtime(flavor.logger)
         self._runtime.engine_host_code_allowed = False
         with self._log.capture() as messages:
@@ -106,30 +109,8 @@ class EngineSession:
             InputError: An input is missing, unknown or of another element type, or no profile takes the shapes.
             ProviderError: TensorRT or CUDA failed, or the session is closed.
         """
-        arrays = self._checked(inputs)
-        index = nearest_profile(self._entry.profiles, {name: array.shape for name, array in arrays.items()})
-        with self._lock, self._log.capture() as messages:
-            self._cuda.activate()
-            context = self._context(index, messages)
-            for name, array in arrays.items():
-                done = context.set_input_shape(name, array.shape)
-                self._require(done, f"set_input_shape of {name} to {array.shape}", messages)
-            outputs = {
-                name: np.empty(self._output_shape(context, name), np.float32) for name in self.output_names
-            }
-            for name, array in (*arrays.items(), *outputs.items()):
-                address = self._buffer(name, array.nbytes)
-                done = context.set_tensor_address(name, address)
-                self._require(done, f"set_tensor_address of {name}", messages)
-            try:
-                for name, array in arrays.items():
-                    self._cuda.copy_to_device(self._buffers[name][0], array, self._stream)
-                self._require(context.execute_async_v3(self._stream), "execute_async_v3", messages)
-                for name, array in outputs.items():
-                    self._cuda.copy_to_host(array, self._buffers[name][0], self._stream)
-            finally:
-                # After an error too: copies that are still under way use the arrays.
-                self._cuda.synchronize(self._stream)
+        outputs: dict[str, NDArray[np.float32]] = {}
+        self._run_once(self._checked(inputs), {}, outputs, {})
         return outputs
 
     def bind(
@@ -139,7 +120,21 @@ class EngineSession:
         resident: Collection[str] = (),
     ) -> Callable[[], None]:
         """Prepare runs on fixed arrays; see `Session.bind` for arguments, result and errors."""
-        return bound_by_copying(self, inputs, outputs)
+        arrays, results = self._checked(inputs), dict(outputs)
+        with self._lock:
+            self._require_open()
+            self._cuda.activate()
+            sources = {
+                name: self._held.address(array, self._stream)
+                for name, array in inputs.items()
+                if name in resident or not array.flags.writeable
+            }
+            targets = {
+                name: self._held.address(array, self._stream)
+                for name, array in outputs.items()
+                if name in resident
+            }
+        return lambda: self._run_once(arrays, sources, results, targets)
 
     def close(self) -> None:
         """Free the device memory, contexts and engine; the session cannot run afterwards. Closing twice is harmless."""
@@ -150,6 +145,7 @@ class EngineSession:
             self._cuda.synchronize(self._stream)
             self._contexts.clear()
             self._engine = None
+            self._held.free()
             while self._buffers:
                 self._cuda.free(self._buffers.popitem()[1][0])
             self._cuda.destroy_stream(self._stream)
@@ -161,6 +157,60 @@ class EngineSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _run_once(
+        self,
+        arrays: Mapping[str, NDArray[np.generic]],
+        sources: Mapping[str, int],
+        outputs: dict[str, NDArray[np.float32]],
+        targets: Mapping[str, int],
+    ) -> None:
+        """Run the engine once; its inputs and outputs are at the same addresses of the GPU in every run.
+
+        Args:
+            arrays: Array of each input.
+            sources: Addresses on the GPU of the inputs that are not copied from their arrays.
+            outputs: Array of each output; one that is missing is made and added.
+            targets: Addresses on the GPU for the outputs that are not copied to their arrays.
+        """
+        index = nearest_profile(self._entry.profiles, {name: array.shape for name, array in arrays.items()})
+        with self._lock, self._log.capture() as messages:
+            self._cuda.activate()
+            self._held.free_released()
+            context = self._context(index, messages)
+            for name, array in arrays.items():
+                done = context.set_input_shape(name, array.shape)
+                self._require(done, f"set_input_shape of {name} to {array.shape}", messages)
+            for name in self.output_names:
+                shape = self._output_shape(context, name)
+                if name not in outputs:
+                    outputs[name] = np.empty(shape, np.float32)
+                elif outputs[name].shape != shape:
+                    raise ProviderError(
+                        f"{self._entry.file.path}: output {name} must be {list(outputs[name].shape)}, got "
+                        f"{list(shape)}; build it again"
+                    )
+            for name, array in (*arrays.items(), *outputs.items()):
+                address = self._buffer(name, array.nbytes)
+                done = context.set_tensor_address(name, address)
+                self._require(done, f"set_tensor_address of {name}", messages)
+            try:
+                for name, array in arrays.items():
+                    address = self._buffers[name][0]
+                    if name in sources:
+                        self._cuda.copy_within(address, sources[name], array.nbytes, self._stream)
+                    else:
+                        self._cuda.copy_to_device(address, array, self._stream)
+                self._require(context.execute_async_v3(self._stream), "execute_async_v3", messages)
+                for name, array in outputs.items():
+                    address = self._buffers[name][0]
+                    if name in targets:
+                        self._cuda.copy_within(targets[name], address, array.nbytes, self._stream)
+                    else:
+                        self._cuda.copy_to_host(array, address, self._stream)
+            finally:
+                # After an error too: copies that are still under way use the arrays.
+                self._cuda.synchronize(self._stream)
 
     def _check_contents(self, engine: TrtEngine, module: TrtModule) -> None:
         names = {engine.get_tensor_name(index) for index in range(engine.num_io_tensors)}
@@ -190,16 +240,31 @@ class EngineSession:
 
     def _context(self, index: int, messages: list[tuple[str, str]]) -> TrtContext:
         """The context of a profile, made at its first use; it allocates memory for that profile only."""
-        if self._engine is None:
-            raise ProviderError("the session is closed; load the engine again")
+        engine = self._require_open()
         if index not in self._contexts:
-            context = self._engine.create_execution_context(self._strategy)
+            context = engine.create_execution_context(self._context_settings(engine))
             if context is None:
                 raise ProviderError(f"{self.backend} makes no context: {self._log.errors(messages)}")
             done = context.set_optimization_profile_async(index, self._stream)
             self._require(done, f"set_optimization_profile_async to {index}", messages)
             self._contexts[index] = context
         return self._contexts[index]
+
+    def _require_open(self) -> TrtEngine:
+        if self._engine is None:
+            raise ProviderError("the session is closed; load the engine again")
+        return self._engine
+
+    def _context_settings(self, engine: TrtEngine) -> Any:
+        """Memory for one profile only; TensorRT for RTX records the kernels of a run in a CUDA graph by itself."""
+        allocation = self._module.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE
+        graphs = getattr(self._module, "CudaGraphStrategy", None)
+        if graphs is None or not self._cuda_graphs:
+            return allocation
+        settings = engine.create_runtime_config()
+        settings.set_execution_context_allocation_strategy(allocation)
+        settings.cuda_graph_strategy = graphs.WHOLE_GRAPH_CAPTURE
+        return settings
 
     def _output_shape(self, context: TrtContext, name: str) -> tuple[int, ...]:
         shape = tuple(context.get_tensor_shape(name))
@@ -234,7 +299,7 @@ def open_engine_session(
         artifact: The opened artifact.
         role: Role of the graph, such as `offline`.
         precision: Precision of the graph, such as `fp16`.
-        config: Index of the GPU; the session uses none of the other fields.
+        config: Index of the GPU, and whether CUDA graphs are used; the session uses none of the other fields.
 
     Returns:
         A session of the first engine that fits.
@@ -251,7 +316,9 @@ def open_engine_session(
         except ProviderError as error:
             reasons.append(str(error))
             continue
-        return EngineSession(artifact.read(entry.file), entry, device=config.device)
+        return EngineSession(
+            artifact.read(entry.file), entry, device=config.device, cuda_graphs=config.cuda_graphs
+        )
     if not reasons:
         reasons = [f"the artifact has no {role} {precision} engine; make one with voirs-vocoder build-engine"]
     raise ProviderError(f"no engine for provider {_NAME!r}: {'; '.join(dict.fromkeys(reasons))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.optional import import_optional
 
-__all__ = ["Cuda", "load_cuda"]
+__all__ = ["Cuda", "HeldArrays", "load_cuda"]
 
 _NO_GPU = "use provider cpu, or a machine with an NVIDIA GPU and its driver"
 
@@ -96,6 +97,10 @@ class Cuda:
         """Enqueue a copy from the GPU; the array must be contiguous and live until the stream has been synchronized."""
         self._copy(array.ctypes.data, address, array.nbytes, "cudaMemcpyDeviceToHost", stream)
 
+    def copy_within(self, target: int, source: int, size_bytes: int, stream: int) -> None:
+        """Enqueue a copy from one address of the GPU to another."""
+        self._copy(target, source, size_bytes, "cudaMemcpyDeviceToDevice", stream)
+
     def _copy(self, target: int, source: int, size_bytes: int, kind: str, stream: int) -> None:
         kind_value = getattr(self._api.cudaMemcpyKind, kind)
         self._check(self._api.cudaMemcpyAsync(target, source, size_bytes, kind_value, stream), kind)
@@ -121,6 +126,60 @@ class Cuda:
     def _text(self, status: Any) -> str:
         name, text = self._api.cudaGetErrorName(status)[1], self._api.cudaGetErrorString(status)[1]
         return f"{name.decode()}, {text.decode()}"
+
+
+class HeldArrays:
+    """Device memory that stands for arrays of callers, as long as the arrays live."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        """Allocate nothing yet.
+
+        Args:
+            cuda: The GPU.
+        """
+        self._cuda = cuda
+        self._addresses: dict[int, int] = {}
+        self._released: list[int] = []
+
+    def address(self, array: NDArray[np.generic], stream: int) -> int:
+        """Address of the device memory of an array, which the first call allocates and fills with the array's values.
+
+        Args:
+            array: A contiguous array.
+            stream: The stream that copies the values; it is waited for.
+
+        Raises:
+            ProviderError: CUDA failed.
+        """
+        key = id(array)
+        if key not in self._addresses:
+            address = self._cuda.allocate(array.nbytes)
+            try:
+                self._cuda.copy_to_device(address, array, stream)
+                self._cuda.synchronize(stream)
+            except ProviderError:
+                self._released.append(address)
+                raise
+            self._addresses[key] = address
+            weakref.finalize(array, self._release, key)
+        return self._addresses[key]
+
+    def free_released(self) -> None:
+        """Free the memory of the arrays that are gone; the GPU must be that of the calling thread."""
+        while self._released:
+            self._cuda.free(self._released.pop())
+
+    def free(self) -> None:
+        """Free all memory; the GPU must be that of the calling thread."""
+        while self._addresses:
+            self._released.append(self._addresses.popitem()[1])
+        self.free_released()
+
+    def _release(self, key: int) -> None:
+        # The thread that drops an array may be one in which no CUDA call is allowed at the moment.
+        address = self._addresses.pop(key, None)
+        if address is not None:
+            self._released.append(address)
 
 
 def load_cuda(device: int = 0) -> Cuda:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-__all__ = ["TrtContext", "TrtEngine", "TrtModule", "TrtRuntime"]
+__all__ = ["TrtContext", "TrtEngine", "TrtModule", "TrtRuntime", "TrtRuntimeConfig"]
 
 
 class TrtContext(Protocol):
@@ -36,6 +36,16 @@ class TrtContext(Protocol):
         ...
 
 
+class TrtRuntimeConfig(Protocol):
+    """`IRuntimeConfig` of TensorRT for RTX: how a context allocates memory, and whether it records CUDA graphs."""
+
+    cuda_graph_strategy: Any
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        """Choose when the context allocates, a member of `ExecutionContextAllocationStrategy`."""
+        ...
+
+
 class TrtEngine(Protocol):
     """`ICudaEngine`: a deserialized engine."""
 
@@ -50,8 +60,12 @@ class TrtEngine(Protocol):
         """Element type of an input or output, a member of `DataType`."""
         ...
 
-    def create_execution_context(self, strategy: Any) -> TrtContext | None:
-        """A context, or None when its memory cannot be allocated."""
+    def create_runtime_config(self) -> TrtRuntimeConfig:
+        """A configuration of contexts, in TensorRT for RTX."""
+        ...
+
+    def create_execution_context(self, settings: Any) -> TrtContext | None:
+        """A context, or None when its memory cannot be allocated; given an allocation strategy or a configuration."""
         ...
 
 
