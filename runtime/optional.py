@@ -53,17 +53,17 @@ def import_optional(
     except ModuleNotFoundError as cause:
         if (cause.name or "").partition(".")[0] == top:
             raise error(missing_package(purpose, package, extra) + hint) from cause
-        raise error(_not_loading(purpose, package, extra, cause) + hint) from cause
+        raise error(_not_loading(purpose, package, extra, cause, hint)) from cause
     except (
         ImportError,
         OSError,
     ) as cause:  # OSError: a shared library is missing or is built for another system
-        raise error(_not_loading(purpose, package, extra, cause) + hint) from cause
+        raise error(_not_loading(purpose, package, extra, cause, hint)) from cause
 
 
-def _not_loading(purpose: str, package: str, extra: str, cause: Exception) -> str:
+def _not_loading(purpose: str, package: str, extra: str, cause: Exception, hint: str) -> str:
     scarce = scarce_resource(cause)
     if scarce is not None:
         return f"{purpose} needs {package}, which does not load: {scarce}"
     reason = " ".join(str(cause).split())
-    return f"{purpose} needs {package}, which does not load ({reason}); {install_command(extra)}"
+    return f"{purpose} needs {package}, which does not load ({reason}); {install_command(extra)}{hint}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from voirs_vocoder.export.cli.process import (
     BAD_INPUT,
@@ -17,7 +16,10 @@ from voirs_vocoder.export.cli.process import (
     signal_status,
 )
 
+TYPE_CHECKING = False  # that of `typing`, which takes time to import
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from voirs_vocoder.export.cli.group import main
 
 __all__ = ["main"]
@@ -83,7 +85,12 @@ def _failed_start(error: BaseException) -> int:
 
         scarce = scarce_resource(error)
     except Exception as second:
-        scarce = f"too little memory, or too many open files, to start ({type(second).__name__})"
+        memory = isinstance(error, MemoryError) or isinstance(second, MemoryError)
+        scarce = (
+            "not enough memory to start; free memory"
+            if memory
+            else f"cannot start: {second}; raise the limits"
+        )
     status, line = BAD_INPUT, f"error: {scarce}"
     if scarce is None:
         status, line = INTERNAL, f"internal error: {type(error).__name__}: {error}"

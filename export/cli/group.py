@@ -12,7 +12,7 @@ import click
 from voirs_vocoder.export.cli.command import printed_help
 from voirs_vocoder.export.cli.console import console_messages
 from voirs_vocoder.export.cli.failure import report_failure
-from voirs_vocoder.export.cli.process import INTERRUPTED, PIPE_CLOSED
+from voirs_vocoder.export.cli.process import INTERRUPTED, PIPE_CLOSED, require_resources
 from voirs_vocoder.runtime.printing import OutputPipeClosedError, remark, say
 
 __all__ = ["main"]
@@ -45,6 +45,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
+        require_resources()
         command: click.Command = importlib.import_module(f"{__package__}.{_COMMANDS[cmd_name]}").command
         return command
 

@@ -6,6 +6,7 @@ It is imported, and its handlers are installed, before anything that takes time 
 from __future__ import annotations
 
 import atexit
+import mmap
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ __all__ = [
     "open_standard_streams",
     "orderly_signals",
     "remove_drafts",
+    "require_resources",
     "signal_status",
 ]
 
@@ -37,6 +39,11 @@ _DEFAULT = (signal.SIG_DFL, signal.default_int_handler)
 _SIGNAL_BASE = 128  # what shells add to the number of a signal
 # Cleaning up takes far less; a run of a graph without an end would take forever.
 _GRACE_S = 3.0
+_DESCRIPTORS = 8
+# NumPy's OpenBLAS ends the process when it cannot allocate its buffers at import; each thread of it takes more.
+_LIBRARIES_BYTES = 192 << 20
+_THREAD_BYTES = 16 << 20
+_MOST_BLAS_THREADS = 64
 _STANDARD_DESCRIPTORS = (0, 1, 2)
 _FILES_MODULE = "voirs_vocoder.runtime.files"
 
@@ -86,6 +93,25 @@ def remove_drafts() -> None:
     files = sys.modules.get(_FILES_MODULE)
     if files is not None:
         files.remove_drafts()
+
+
+def require_resources() -> None:
+    """Check that a command can begin: that there are a few descriptors, and address space for the libraries.
+
+    Some libraries end the process, or print lines of their own, where they get too little.
+
+    Raises:
+        OSError: There is too little of one of them.
+    """
+    held = []
+    try:
+        for _ in range(_DESCRIPTORS):
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    threads = min(os.cpu_count() or 1, _MOST_BLAS_THREADS)
+    mmap.mmap(-1, _LIBRARIES_BYTES + threads * _THREAD_BYTES, prot=mmap.PROT_READ).close()
 
 
 def open_standard_streams() -> None:

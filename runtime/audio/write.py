@@ -123,7 +123,7 @@ class AudioWriter:
             raise InputError(f"{self._path}: a WAV file cannot exceed 4 GiB; write .flac or .raw")
         try:
             self._encoder.write(samples)
-        except InputError:
+        except (InputError, MemoryError):
             raise
         except Exception as error:  # libraries raise errors of their own when the disk is full
             raise self._failure(error) from error
@@ -144,7 +144,7 @@ class AudioWriter:
             self._file.close_synced()
             self._temporary.replace(self._path)
             remove_draft(self._temporary)
-        except InputError:
+        except (InputError, MemoryError):
             self._discard()
             raise
         except Exception as failure:  # as in `write`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -319,3 +320,44 @@ def test_a_lost_standard_error_ends_no_work(kind, arguments, made, tiny_artifact
         done = run(given, {"full": "2>/dev/full", "closed": "2>&-"}[kind], tmp_path)
     assert done.returncode == 0
     assert (tmp_path / made).stat().st_size > 0
+
+
+def limited(kind, limit, arguments, cwd):
+    """Run the command under a limit of the system."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=cwd,
+        preexec_fn=lambda: resource.setrlimit(kind, (limit, limit)),
+    )
+
+
+@pytest.mark.parametrize("megabytes", [32, 64, 96, 120, 160, 200, 240, 300, 4000])
+def test_too_little_memory_is_one_line(megabytes, tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 50), -5.0, np.float32))
+    arguments = ["vocode", str(tiny_artifact), "mel.npy", "-o", "a.wav"]
+    done = limited(resource.RLIMIT_AS, megabytes << 20, arguments, tmp_path)
+    if megabytes <= 120:
+        assert done.returncode == 2
+    if done.returncode == 2:
+        assert "memory" in done.stderr
+        assert done.stderr.count("\n") == 1
+    else:
+        assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob(".voirs*"))
+
+
+@pytest.mark.parametrize("descriptors", [6, 8, 9, 10, 32])
+def test_too_few_descriptors_are_one_line(descriptors, tiny_artifact, tmp_path):
+    np.save(tmp_path / "mel.npy", np.full((10, 50), 0.0, np.float32))
+    arguments = ["vocode", str(tiny_artifact), "mel.npy", "-o", "a.wav"]
+    done = limited(resource.RLIMIT_NOFILE, descriptors, arguments, tmp_path)
+    if descriptors == 32:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "open files" in done.stderr

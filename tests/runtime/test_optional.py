@@ -6,6 +6,7 @@ import pytest
 
 from voirs_vocoder.runtime import InputError, ProviderError
 from voirs_vocoder.runtime.optional import import_optional, missing_package
+from voirs_vocoder.runtime.scarcity import scarce_resource
 
 
 def test_a_library_that_is_there_is_imported():
@@ -40,3 +41,41 @@ def test_a_library_that_does_not_load_is_not_called_missing(tmp_path, monkeypatc
     assert str(caught.value) == (
         f"playing needs Broken, which does not load ({reason}); pip install 'voirs-vocoder[play]'"
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "resource"),
+    [
+        ("raise ImportError('libx.so: failed to map segment from shared object')", "not enough memory"),
+        ("raise OSError(24, 'Too many open files')", "too many open files"),
+    ],
+)
+def test_a_library_for_which_memory_or_files_lack_is_not_to_be_installed(
+    tmp_path, monkeypatch, source, resource
+):
+    (tmp_path / "starved_library.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ProviderError, match=f"does not load: {resource}; ") as caught:
+        import_optional("starved_library", purpose="playing", extra="play", hint=", or wait")
+    sys.modules.pop("starved_library", None)
+    assert "install" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "resource"),
+    [
+        (MemoryError(), "not enough memory"),
+        (OSError(12, "Cannot allocate memory"), "not enough memory"),
+        (OSError(23, "Too many open files in system"), "too many open files"),
+        (RuntimeError("can't start new thread"), "no further thread"),
+        (RuntimeError("std::bad_alloc"), "not enough memory"),
+        (OSError(28, "No space left on device"), None),
+        (ValueError("cannot allocate memory"), None),
+    ],
+)
+def test_what_a_process_has_too_little_of_is_named(error, resource):
+    wrapped = ValueError("of a library")
+    wrapped.__cause__ = error
+    for each in (error, wrapped):
+        found = scarce_resource(each)
+        assert found is None if resource is None else found is not None and found.startswith(resource)
