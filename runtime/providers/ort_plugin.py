@@ -65,7 +65,7 @@ def plugin_devices(execution: Execution, plugin: Plugin, index: int) -> tuple[An
     Args:
         execution: The execution provider.
         plugin: The package that brings it.
-        index: Index of the GPU among those that the library supports, from 0.
+        index: Index of the GPU, as CUDA counts them from 0.
 
     Returns:
         The module `onnxruntime`, and the GPU as a list of one `onnxruntime.OrtEpDevice`.
@@ -77,12 +77,14 @@ def plugin_devices(execution: Execution, plugin: Plugin, index: int) -> tuple[An
         ort, devices = _registered(execution, plugin)
     except ProviderError as error:
         raise ProviderError(f"provider {execution.provider!r} cannot run: {error}") from error
-    if index >= len(devices):
+    kind = ort.OrtDeviceMemoryType.DEFAULT
+    by_index = {device.memory_info(kind).device_id: device for device in devices}
+    if index not in by_index:
         raise ProviderError(
-            f"provider {execution.provider!r} runs on the GPUs 0 to {len(devices) - 1} of this machine, got device "
-            f"{index}; choose another device"
+            f"provider {execution.provider!r} runs on the GPUs {', '.join(map(str, sorted(by_index)))} of this "
+            f"machine, got device {index}; choose another device"
         )
-    return ort, [devices[index]]
+    return ort, [by_index[index]]
 
 
 def plugin_backend(plugin: Plugin) -> str | None:

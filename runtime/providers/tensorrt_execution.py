@@ -35,13 +35,14 @@ _RTX_PLUGIN = Plugin(
     module="onnxruntime_ep_nv_tensorrt_rtx",
     package="onnxruntime-ep-nv-tensorrt-rtx-cu13",
     extra="tensorrt-rtx-ep",
-    least_onnxruntime=(1, 24),
+    least_onnxruntime=(1, 25),  # the first whose values on a GPU are allocated by a plugin
     gpus="GPUs of compute capability 8.6, 8.9, and 12.0 or newer",
 )
 
 
-EngineOptions = Callable[[SessionConfig, Path | None], dict[str, str]]
-"""From a session's configuration and the folder of an engine's files to the options of the execution provider."""
+EngineOptions = Callable[[GraphEntry, SessionConfig, Path | None], dict[str, str]]
+"""From a graph's manifest entry, a session's configuration and the folder of an engine's files to the options of the
+execution provider."""
 
 
 def open_in_engines(
@@ -80,7 +81,7 @@ def open_in_engines(
     """
 
     def open_fixed(dimensions: FixedDimensions) -> Any:
-        chosen = options(config, _cache_folder(config.engine_cache, entry, dimensions))
+        chosen = options(entry, config, _cache_folder(config.engine_cache, entry, dimensions))
         return load_fixed(ort, graph, entry, execution, config, chosen, dimensions, devices=devices)
 
     session = ShapedSession(
@@ -96,15 +97,24 @@ def open_in_engines(
     return session
 
 
-def _tensorrt_options(config: SessionConfig, folder: Path | None) -> dict[str, str]:
-    options = {"device_id": str(config.device), "trt_cuda_graph_enable": str(int(config.cuda_graphs))}
+def _tensorrt_options(entry: GraphEntry, config: SessionConfig, folder: Path | None) -> dict[str, str]:
+    # TensorRT uses a precision only where it is enabled, and refuses a graph that states another one. Its options are
+    # True or False in words, unlike those of the other execution providers.
+    enabled = {
+        "trt_fp16_enable": entry.precision == "fp16",
+        "trt_int8_enable": entry.precision == "int8",
+        "trt_cuda_graph_enable": config.cuda_graphs,
+        "trt_engine_cache_enable": folder is not None,
+        "trt_timing_cache_enable": folder is not None,
+    }
+    options = {"device_id": str(config.device)} | {name: str(value) for name, value in enabled.items()}
     if folder is not None:
-        for kind in ("engine", "timing"):
-            options |= {f"trt_{kind}_cache_enable": "1", f"trt_{kind}_cache_path": str(folder)}
+        options |= {"trt_engine_cache_path": str(folder), "trt_timing_cache_path": str(folder)}
     return options
 
 
-def _rtx_options(config: SessionConfig, folder: Path | None) -> dict[str, str]:
+def _rtx_options(entry: GraphEntry, config: SessionConfig, folder: Path | None) -> dict[str, str]:
+    del entry  # TensorRT for RTX takes every precision from the graph
     # Memory that a run allocates for itself would not be where the recorded kernels expect it.
     recorded = str(int(config.cuda_graphs))
     options = {"enable_cuda_graph": recorded, "nv_persistent_context_memory": recorded}

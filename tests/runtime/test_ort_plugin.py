@@ -18,10 +18,21 @@ EP_NAME = "NvTensorRTRTXExecutionProvider"
 PACKAGE = "onnxruntime-ep-nv-tensorrt-rtx-cu13"
 
 
+class FakeDevice:
+    """A GPU of the plugin."""
+
+    def __init__(self, ep_name, index):
+        self.ep_name, self.index = ep_name, index
+
+    def memory_info(self, kind):
+        assert kind == onnxruntime.OrtDeviceMemoryType.DEFAULT
+        return SimpleNamespace(device_id=self.index)
+
+
 class FakeOrt:
     """The module `onnxruntime` with a plugin library that knows a number of GPUs."""
 
-    def __init__(self, gpus=1, version="1.31.1", failure=None):
+    def __init__(self, gpus=(0,), version="1.31.1", failure=None):
         self.__version__ = version
         self.gpus, self.failure = gpus, failure
         self.registered = []
@@ -33,7 +44,7 @@ class FakeOrt:
         if path in dict(self.registered).values():
             raise RuntimeError(f"EP library is already registered under {name}")
         self.registered.append((name, path))
-        self.devices += [SimpleNamespace(ep_name=name, index=index) for index in range(self.gpus)]
+        self.devices += [FakeDevice(name, index) for index in self.gpus]
 
     def get_ep_devices(self):
         return self.devices
@@ -71,9 +82,9 @@ def opened(root, config=None):
     ("ort", "more", "reason"),
     [
         (
-            FakeOrt(version="1.22.0"),
+            FakeOrt(version="1.24.4"),
             {},
-            r"onnxruntime 1\.24 or newer, got 1\.22\.0; pip install -U 'onnxruntime>=1\.24'",
+            r"onnxruntime 1\.25 or newer, got 1\.24\.4; pip install -U 'onnxruntime>=1\.25'",
         ),
         (
             FakeOrt(),
@@ -82,7 +93,7 @@ def opened(root, config=None):
         ),
         (FakeOrt(), {"driver": "there is no NVIDIA driver"}, "there is no NVIDIA driver"),
         (
-            FakeOrt(gpus=0),
+            FakeOrt(gpus=()),
             {},
             rf"{PACKAGE} knows no GPU of this machine; it runs on GPUs of compute capability 8\.6",
         ),
@@ -106,9 +117,9 @@ def test_a_machine_that_cannot_run_it_is_refused_in_one_line_with_the_reason(
 
 
 def test_a_gpu_that_the_library_does_not_know_is_refused(tiny_artifact, plugged):
-    plugged(FakeOrt(gpus=2))
-    with pytest.raises(ProviderError, match="runs on the GPUs 0 to 1 of this machine, got device 2"):
-        opened(tiny_artifact, SessionConfig(device=2))
+    plugged(FakeOrt(gpus=(0, 2)))
+    with pytest.raises(ProviderError, match="runs on the GPUs 0, 2 of this machine, got device 1"):
+        opened(tiny_artifact, SessionConfig(device=1))
 
 
 def test_the_library_is_registered_once_per_process_or_not_where_the_process_did_so(plugged):
@@ -133,7 +144,7 @@ class RecordedOrt(FakeOrt):
     """Records how sessions are opened, and runs their graphs on the CPU."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(gpus=(1, 0))
         self.opened = []
         recorder = self
 
@@ -216,12 +227,22 @@ def test_a_session_of_tensorrt_has_fixed_shapes_a_cache_per_shape_and_records_it
     assert name == "TensorrtExecutionProvider"
     assert options == {
         "device_id": "1",
-        "trt_cuda_graph_enable": "1",
-        "trt_engine_cache_enable": "1",
+        "trt_fp16_enable": "False",
+        "trt_int8_enable": "False",
+        "trt_cuda_graph_enable": "True",
+        "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": folder,
-        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": folder,
     }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_tensorrt_may_use_the_precision_of_the_graph_and_no_other(tiny_artifact, recorded, precision):
+    open_session(Artifact.open(tiny_artifact), "offline", precision, "tensorrt", SessionConfig())
+    ((_, options),) = recorded[0].providers
+    enabled = {name for name in ("fp16", "int8") if options[f"trt_{name}_enable"] == "True"}
+    assert enabled == {precision} - {"fp32"}
 
 
 @pytest.mark.parametrize("provider", ["tensorrt", "tensorrt-rtx"])
@@ -229,8 +250,8 @@ def test_without_cuda_graphs_and_a_cache_nothing_is_recorded_or_kept(tiny_artifa
     artifact = Artifact.open(tiny_artifact)
     open_session(artifact, "offline", "fp32", provider, SessionConfig(cuda_graphs=False))
     options = recorded[0].providers[0][1] if recorded[0].providers else recorded[0].options.provider_options
-    assert {value for name, value in options.items() if name != "device_id"} == {"0"}
-    assert not any("cache" in name for name in options)
+    assert {value for name, value in options.items() if name != "device_id"} <= {"0", "False"}
+    assert not any("path" in name for name in options)
 
 
 def test_a_cache_that_cannot_be_made_is_refused(tiny_artifact, recorded, tmp_path):
