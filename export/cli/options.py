@@ -28,6 +28,7 @@ __all__ = [
     "compute_capability_option",
     "dither_option",
     "effects_option",
+    "engine_cache_option",
     "force_option",
     "gpu_tuning_option",
     "json_file_option",
@@ -295,6 +296,18 @@ def tf32_option(function: _Function) -> _Function:
 def gpu_tuning_option(help_text: str) -> _Decorator:
     """`--gpu-tuning FILE`."""
     return option("--gpu-tuning", metavar="FILE", type=_PATH, group=MODEL, help=help_text)
+
+
+def engine_cache_option(function: _Function) -> _Function:
+    """`--engine-cache`."""
+    return option(
+        "--engine-cache",
+        metavar="FOLDER",
+        type=_PATH,
+        group=MODEL,
+        help="Folder in which tensorrt and tensorrt-rtx keep what they compile, so that a later run starts within "
+        "seconds. It holds machine code: use one that nobody else can write to.",
+    )(function)
 
 
 def warm_option(function: _Function) -> _Function:

@@ -114,6 +114,7 @@ _WARM = (1,)
 @options.warm_option
 @options.tf32_option
 @options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
+@options.engine_cache_option
 @vocoding_options
 def command(
     root: Path,
@@ -134,6 +135,7 @@ def command(
     warm: bool,
     tf32: bool,
     gpu_tuning: Path | None,
+    engine_cache: Path | None,
     **settings: Any,
 ) -> None:
     """Turn IN into audio with the artifact DIR, chunk by chunk, as it arrives.
@@ -169,7 +171,11 @@ def command(
             provider=provider,
             precision=precision,
             session=SessionConfig(
-                threads=threads, warm=_WARM if warm else False, tf32=tf32, gpu_tuning=gpu_tuning
+                threads=threads,
+                warm=_WARM if warm else False,
+                tf32=tf32,
+                gpu_tuning=gpu_tuning,
+                engine_cache=engine_cache,
             ),
         ) as vocoder,
         vocoder.open_stream(config, streaming) as stream,

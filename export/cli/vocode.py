@@ -72,6 +72,7 @@ _DITHER_SEED = 0
 @options.warm_option
 @options.tf32_option
 @options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
+@options.engine_cache_option
 @window_options
 @options.mel_convention_option(
     "Mel convention that IN is known to have, as for `export`; refused unless the artifact takes it."
@@ -92,6 +93,7 @@ def command(
     warm: bool,
     tf32: bool,
     gpu_tuning: Path | None,
+    engine_cache: Path | None,
     window_frames: int | None,
     mel_convention: str | None,
     quality: QualityLevel | None,
@@ -109,11 +111,15 @@ def command(
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
     source = _WatchedSource(mel_source(source_file, convention))
-    session = SessionConfig(threads=threads, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning)
+    session = SessionConfig(
+        threads=threads, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning, engine_cache=engine_cache
+    )
     if quality is not None or performance is not None:
         refuse_contradictions(click.get_current_context(), quality, performance)
         plan = quality_plan(artifact, quality or "high", performance or "balanced", provider)
-        session = dataclasses.replace(plan.session, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning)
+        session = dataclasses.replace(
+            plan.session, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning, engine_cache=engine_cache
+        )
         if quality is not None:
             precision = plan.precision
             settings |= {"sampler": plan.sampler, "steps": plan.steps}

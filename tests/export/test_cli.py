@@ -429,7 +429,7 @@ def test_long_help_is_grouped_by_what_options_are_about():
     "arguments", [("vocode", "mel.npy", "-o", "x.wav"), ("stream", "mel.npy", "-o", "x.wav"), ("bench",)]
 )
 @pytest.mark.parametrize("warm", [False, True])
-def test_warm_is_spelled_alike_wherever_shapes_are_prepared(
+def test_options_of_prepared_shapes_are_spelled_alike_wherever_they_are_used(
     tiny_artifact, tmp_path, monkeypatch, arguments, warm
 ):
     sessions = []
@@ -442,6 +442,9 @@ def test_warm_is_spelled_alike_wherever_shapes_are_prepared(
     monkeypatch.chdir(tmp_path)
     np.save("mel.npy", np.zeros((10, 20), np.float32))
     command, *rest = arguments
+    if command != "bench":
+        rest += ["--engine-cache", "engines"]
     result = CliRunner().invoke(main, [command, str(tiny_artifact), *rest, *(["--warm"] * warm)])
     assert result.output.endswith("recorded\n")
     assert bool(sessions[0].warm) == warm
+    assert sessions[0].engine_cache == (None if command == "bench" else Path("engines"))
