@@ -1,17 +1,34 @@
-"""Layers that several families share: the embedding of a diffusion step, and the sum of skip connections."""
+"""What several families or layouts share: the embedding of a diffusion step, sums, and the filter of BigVGAN."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["StepEmbedding", "interpolated_rows", "skip_sum"]
+__all__ = ["HALF_BAND_FILTER", "StepEmbedding", "interpolated_rows", "skip_sum"]
 
 _PAIRS = 64
 _DECADES = 4.0
+_FILTER_TAPS = 12
+_HALF_WIDTH = 0.3
+
+
+def _kaiser_sinc() -> Tensor:
+    """A sinc that halves the band, under the Kaiser window that its width asks for."""
+    # Kaiser's formulas: the attenuation in dB of a window of this length and width, and its shape above 50 dB.
+    attenuation_db = 2.285 * (_FILTER_TAPS // 2 - 1) * math.pi * 4 * _HALF_WIDTH + 7.95
+    window = torch.kaiser_window(_FILTER_TAPS, periodic=False, beta=0.1102 * (attenuation_db - 8.7))
+    places = torch.arange(-_FILTER_TAPS // 2, _FILTER_TAPS // 2) + 0.5
+    taps = window * torch.sinc(places / 2)
+    return taps / taps.sum()
+
+
+HALF_BAND_FILTER = _kaiser_sinc()
+"""Coefficients of the low-pass filter in BigVGAN's activations, float32 [12], symmetric, with the sum 1."""
 
 
 class StepEmbedding(nn.Module):

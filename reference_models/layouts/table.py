@@ -6,6 +6,7 @@ from pathlib import Path
 
 from voirs_vocoder.reference_models.checkpoints.reading import opened_checkpoint
 from voirs_vocoder.reference_models.errors import CheckpointError
+from voirs_vocoder.reference_models.layouts.bigvgan import BigVganLayout
 from voirs_vocoder.reference_models.layouts.coqui import CoquiHifiGanLayout
 from voirs_vocoder.reference_models.layouts.layout import Layout, ReadModel, Seen
 from voirs_vocoder.reference_models.layouts.nvidia import (
@@ -35,6 +36,7 @@ LAYOUTS: tuple[Layout, ...] = (
     NemoLayout(),
     DeepLearningExamplesLayout(),
     DeepLearningExamplesWaveGlowLayout(),
+    BigVganLayout(),
     *OFFICIAL,
 )
 """Layouts in the order in which they are tried: what looks like another one comes before it."""

@@ -20,6 +20,9 @@ DOTTED_NAME = re.compile(r"voirs_vocoder(?:\.\w+)+(?=:\w+$)")
 
 # A family is entered in the registry's table, and nowhere else.
 FAMILY_FOLDERS = sorted({row.family.split(".")[2] for row in FAMILIES.values()})
+RECIPES = sorted(
+    {".".join(row.recipe.split(":")[0].split(".")[2:]) for row in FAMILIES.values() if row.recipe}
+)
 
 # From the ground up: a module imports from its own row and from those above it in this text, never from one below. A
 # folder stands for all that is in it, apart from the modules that have a place of their own.
@@ -47,7 +50,7 @@ LAYERS = {
         layouts
         {" ".join(FAMILY_FOLDERS)}
         training.task training.settings training.mel training.losses
-        {" ".join(f"{folder}.recipe" for folder in FAMILY_FOLDERS)}
+        {" ".join(RECIPES)}
         registry
         training
     """,

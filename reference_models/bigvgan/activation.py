@@ -1,0 +1,77 @@
+"""Snake and SnakeBeta (Ziyin et al. 2020, arXiv 2006.08195) at twice the rate, so that they fold no frequency back.
+
+The official code raises the rate by a transposed convolution, and scales and squares in steps of their own. Here one
+grouped convolution makes the odd and the even half-steps with 6 taps each, and both filters carry the scales.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from voirs_vocoder.reference_models.layers import HALF_BAND_FILTER
+
+__all__ = ["AntiAliasedSnake"]
+
+# The official code adds this to the divisor.
+_DIVISOR_OFFSET = 1e-9
+# Stands for a frequency of 0, so that one can divide by it: the sine of so little is nothing.
+_LEAST_FREQUENCY = 1e-12
+
+
+_PHASES = torch.stack(
+    (functional.pad(HALF_BAND_FILTER[1::2], (1, 0)), functional.pad(HALF_BAND_FILTER[0::2], (0, 1)))
+).flip(1)
+"""The filter by half-step, [2, 7]: places 3 before to 3 after a step, for the step itself and for half a step later."""
+
+
+class _Parameters(nn.Module):
+    """The parameters of an activation under their official names."""
+
+    def __init__(self, channels: int, *, has_beta: bool) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels)) if has_beta else None
+
+
+class AntiAliasedSnake(nn.Module):
+    """x + sin(a x)^2 / b at twice the rate; the signal is taken as constant beyond both ends, at either rate.
+
+    Args:
+        channels: Number of channels.
+        has_beta: Whether b is a parameter of its own (SnakeBeta); False takes a for it (Snake).
+        log_scale: Whether the parameters are natural logarithms of a and b.
+    """
+
+    def __init__(self, channels: int, *, has_beta: bool, log_scale: bool) -> None:
+        super().__init__()
+        self.act = _Parameters(channels, has_beta=has_beta)
+        self._log_scale = log_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: [batch, channels, steps] -> the same."""
+        channels = x.shape[1]
+        frequency, share = self._frequency_and_share()
+        # What is constant here is folded at export: the sine of FP32 needs no other multiplication.
+        raising = 2.0 * frequency.unsqueeze(1) * _PHASES.to(x)
+        lowering = HALF_BAND_FILTER.to(x) / frequency
+        x = functional.pad(x, (3, 3), "replicate")
+        x = functional.conv1d(x, raising.reshape(2 * channels, 1, -1), groups=channels)
+        x = x.reshape(x.shape[0], channels, 2, -1).transpose(2, 3).flatten(2)
+        sine = torch.sin(x)
+        x = x + share * (sine * sine)
+        x = functional.pad(x, (5, 6), "replicate").unsqueeze(2)
+        # ONNX Runtime has a fast kernel for this in two dimensions only.
+        return functional.conv2d(
+            x, lowering.reshape(channels, 1, 1, -1), stride=(1, 2), groups=channels
+        ).squeeze(2)
+
+    def _frequency_and_share(self) -> tuple[Tensor, Tensor]:
+        """The frequency a and the share a / b of each channel, [channels, 1] each."""
+        alpha: Tensor = self.act.alpha
+        beta: Tensor = alpha if self.act.beta is None else self.act.beta
+        if self._log_scale:
+            alpha, beta = torch.exp(alpha), torch.exp(beta)
+        frequency = torch.where(alpha == 0.0, _LEAST_FREQUENCY, alpha)
+        return frequency.unsqueeze(1), (frequency / (beta + _DIVISOR_OFFSET)).unsqueeze(1)
