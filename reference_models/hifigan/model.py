@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +21,31 @@ __all__ = ["HifiGan", "ResBlock1", "ResBlock2"]
 
 # The official code calls the last activation without a slope and so gets torch's default, as every trainer's does.
 _LAST_SLOPE = 0.01
-_TORCH_PADDING: dict[str, Literal["zeros", "replicate", "reflect"]] = {
-    "zero": "zeros",
-    "edge": "replicate",
-    "reflect": "reflect",
-}
+
+
+class _ReflectConv1d(nn.Conv1d):
+    """A convolution that sees the mirrored signal beyond both ends; a signal that is too short is mirrored again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: [batch, channels, steps] -> [batch, channels, steps]."""
+        return super().forward(_reflected(x, (self.kernel_size[0] - 1) * self.dilation[0] // 2))
+
+
+def _reflected(x: Tensor, reach: int) -> Tensor:
+    """The signal with `reach` mirrored steps at both ends, the outermost step being the mirror.
+
+    Only the mirrored steps are gathered: unlike torch's own padding, that runs at every length from one step on.
+    """
+    if reach == 0:
+        return x
+    last = torch.full((1,), x.shape[2] - 1, device=x.device)
+    # Mirrored at both ends, a signal repeats itself; a single step is its own mirror.
+    period = torch.clamp(2 * last, min=1)
+    place = torch.remainder(torch.arange(1, reach + 1, device=x.device), period)
+    place = torch.minimum(torch.minimum(place, period - place), last)
+    before = torch.index_select(x, 2, place.flip(0))
+    after = torch.index_select(x, 2, last - place)
+    return torch.cat((before, x, after), dim=2)
 
 
 class _CausalConv1d(nn.Conv1d):
@@ -66,6 +85,8 @@ class _Layers:
         bias = self.config.bias == "all" or (self.config.bias == "not-last" and not last)
         if self.config.causal:
             return weight_normed(_CausalConv1d(inputs, outputs, kernel, dilation=dilation, bias=bias))
+        if self.config.padding == "reflect":
+            return weight_normed(_ReflectConv1d(inputs, outputs, kernel, dilation=dilation, bias=bias))
         return weight_normed(
             nn.Conv1d(
                 inputs,
@@ -73,7 +94,7 @@ class _Layers:
                 kernel,
                 dilation=dilation,
                 padding=(kernel - 1) * dilation // 2,
-                padding_mode=_TORCH_PADDING[self.config.padding],
+                padding_mode="zeros" if self.config.padding == "zero" else "replicate",
                 bias=bias,
             )
         )

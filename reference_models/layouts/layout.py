@@ -61,7 +61,10 @@ class Seen:
     @cached_property
     def names(self) -> frozenset[str]:
         """Names of all tensors in the file, each behind the keys of the dictionaries that it lies in, with points."""
-        return frozenset(_names(self.opened.content))
+        try:
+            return frozenset(_names(self.opened.content))
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.opened.path}: {error}") from error
 
     @cached_property
     def text(self) -> str:

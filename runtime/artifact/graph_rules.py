@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from voirs_vocoder.runtime.artifact.constant_sizes import ConstantSizes
 from voirs_vocoder.runtime.artifact.declared_tensors import DeclaredTensor, declared_tensor
 from voirs_vocoder.runtime.artifact.wire import BYTES, VARINT, fields, packed_varints
 from voirs_vocoder.runtime.errors import ArtifactError
@@ -85,6 +86,7 @@ def check_graph(data: bytes) -> GraphRules:
         if (number, kind) == (_MODEL_GRAPH, BYTES):
             for graph_field in fields(data, start, stop):
                 rules.graph_field(data, *graph_field)
+    rules.sizes.check()
     return rules
 
 
@@ -95,10 +97,12 @@ class GraphRules:
     Attributes:
         inputs: Inputs of the graph in its order.
         outputs: Outputs of the graph in its order.
+        sizes: Sizes that the graph states as constants; to be checked when the whole graph was read.
     """
 
     inputs: list[DeclaredTensor] = field(default_factory=list)
     outputs: list[DeclaredTensor] = field(default_factory=list)
+    sizes: ConstantSizes = field(default_factory=ConstantSizes)
     _nodes: int = 0
     _tensors: int = 0
 
@@ -141,8 +145,10 @@ class GraphRules:
             return
         if number == _GRAPH_NODE:
             self._node(data, start, stop)
+            self.sizes.node(data, start, stop)
         elif number == _GRAPH_INITIALIZER:
             self._tensor(data, start, stop)
+            self.sizes.tensor(data, start, stop)
         elif number == _GRAPH_INPUT:
             self.inputs.append(declared_tensor(data, start, stop))
         elif number == _GRAPH_OUTPUT:

@@ -86,6 +86,7 @@ def split_graph(file: BinaryIO, size_bytes: int) -> SplitGraph:
             rules.model_field(content, number, kind, *_place(kind, head, length))
             model.append(head + content)
     require_onnx_format(reader.head)
+    rules.sizes.check()
     return SplitGraph(b"".join(model), weights, rules, reader.sha256)
 
 

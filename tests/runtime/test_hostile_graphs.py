@@ -514,9 +514,10 @@ def test_a_stream_graph_with_another_state_than_its_file_is_refused_before_memor
 
 def test_a_graph_that_asks_for_more_memory_than_there_is_is_an_error(artifact_of, provider):
     nodes, values, _ = with_last_node(
-        helper.make_node("Add", ["made", "zero"], ["audio"]), constant([1 << 46], "huge")
+        helper.make_node("Add", ["made", "zero"], ["audio"]), constant([1 << 23], "large")
     )
     fill = [
+        helper.make_node("Mul", ["large", "large"], ["huge"]),
         helper.make_node("ConstantOfShape", ["huge"], ["zeros"]),
         helper.make_node("ReduceMean", ["zeros", "first"], ["zero"]),
     ]
@@ -524,6 +525,29 @@ def test_a_graph_that_asks_for_more_memory_than_there_is_is_an_error(artifact_of
     with pytest.raises(ProviderError) as caught:
         Vocoder.load(artifact_of(data), provider=provider).vocode(MEL)
     assert "\n" not in str(caught.value)
+
+
+HUGE_SIZES = {
+    "a constant shape": ("ConstantOfShape", ["size"], constant([4_000_000_000], "size")),
+    "two axes": ("ConstantOfShape", ["size"], constant([1 << 16, 1 << 16], "size")),
+    "an expansion": ("Expand", ["mel", "size"], constant([1 << 20, 1 << 10, 1], "size")),
+    "a repetition": ("Tile", ["mel", "size"], constant([1, 1, 1 << 40], "size")),
+    "padding": ("Pad", ["mel", "size"], constant([0, 0, 0, 0, 0, 1 << 40], "size")),
+}
+
+
+@pytest.mark.parametrize("as_node", [False, True], ids=["weight", "node"])
+@pytest.mark.parametrize("case", HUGE_SIZES)
+def test_a_graph_that_states_a_huge_tensor_is_refused_before_a_backend_gets_it(case, as_node):
+    operator, inputs, size = HUGE_SIZES[case]
+    nodes, values = audio_nodes()
+    nodes.append(helper.make_node(operator, inputs, ["huge"]))
+    if as_node:
+        nodes.append(helper.make_node("Constant", [], ["size"], value=size))
+    data = model(nodes, values if as_node else [*values, size]).SerializeToString()
+    for check in (check_graph, lambda content: split_graph(io.BytesIO(content), len(content))):
+        with pytest.raises(ArtifactError, match=f"more than 268435456 values whatever its input, {operator}"):
+            check(data)
 
 
 def test_a_driver_that_gives_too_little_audio_does_not_fill_it_up(tiny_artifact):
