@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -332,6 +332,17 @@ class Vocoder:
         if not self._is_closed:
             self._is_closed = True
             self._held_driver.close()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse copies, which pickling and `copy` would make.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            "a vocoder cannot be pickled or copied, since its graphs are loaded in this process; load the artifact in "
+            "each process"
+        )
 
     def __enter__(self) -> Self:
         return self

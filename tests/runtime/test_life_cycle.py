@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -108,6 +110,12 @@ def test_two_event_loops_at_once_are_refused(vocoder):
         await aio.close()
 
     asyncio.run(asyncio.wait_for(first(), 20))
+
+
+def test_a_copy_of_a_vocoder_is_refused_in_words(vocoder):
+    for copied in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="load the artifact in each process"):
+            copied(vocoder)
 
 
 def in_fork(check):
