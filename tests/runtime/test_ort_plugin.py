@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -258,3 +261,49 @@ def test_a_cache_that_cannot_be_made_is_refused(tiny_artifact, recorded, tmp_pat
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="engine_cache must be a folder that can be written"):
         opened(tiny_artifact, SessionConfig(engine_cache=tmp_path / "file"))
+
+
+_REFUSES = """
+import sys
+from voirs_vocoder.runtime import Artifact, ProviderError, SessionConfig
+from voirs_vocoder.runtime.providers import get_provider, open_session
+import onnxruntime, onnxruntime_ep_nv_tensorrt_rtx as plugin
+print(plugin.get_ep_name())
+artifact = Artifact.open(sys.argv[1])
+for provider in ("tensorrt-rtx", "auto"):
+    try:
+        session, _ = open_session(artifact, "offline", "fp32", provider, SessionConfig())
+        print(session.provider)
+    except ProviderError as error:
+        print(error)
+print(get_provider("tensorrt-rtx").backend())
+"""
+
+
+@pytest.mark.slow
+def test_the_real_plugin_on_a_machine_without_a_gpu_is_refused_with_the_reason(
+    tiny_artifact, repository_root, tmp_path
+):
+    if Path("/proc/driver/nvidia").exists():
+        pytest.skip("this machine has an NVIDIA driver")
+    python = tmp_path / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", f"{repository_root}[cpu,tensorrt-rtx-ep]"]
+    subprocess.run(install, check=True, capture_output=True)
+    run = subprocess.run(
+        [python, "-c", _REFUSES, tiny_artifact],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    name, refusal, chosen, backend = run.stdout.splitlines()
+    assert name == EP_NAME
+    assert refusal == (
+        "provider 'tensorrt-rtx' cannot run: there is no NVIDIA driver on this machine (libcuda.so.1 is missing); use "
+        "provider cpu"
+    )
+    assert chosen == "cpu"
+    assert f" with {PACKAGE} " in backend
+    assert run.stderr == ""
