@@ -57,7 +57,9 @@ class SessionConfig:
             process use CUDA on their own, such as PyTorch: while kernels are recorded, no other thread may allocate
             memory on a GPU.
         tf32: Whether the provider `cuda` may round the factors of FP32 graphs to TF32, which has 10 bits of mantissa
-            and is faster. False computes in FP32; providers without TF32 refuse True.
+            and is faster. False computes in FP32; other providers refuse True. ONNX Runtime has no such choice for
+            TensorRT: `tensorrt`, and perhaps `tensorrt-rtx`, computes in TF32 unless `NVIDIA_TF32_OVERRIDE=0` is in
+            the environment.
         gpu_tuning: File of the fastest choices per shape on this kind of GPU, which `voirs-vocoder tune --only gpu`
             writes, for the provider `cuda`; None takes the defaults.
         engine_cache: Folder in which the providers `tensorrt` and `tensorrt-rtx` keep what they compile for each graph
