@@ -17,7 +17,7 @@ from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.training.recipes import RECIPES, get_recipe
 from voirs_vocoder.runtime.errors import VoirsVocoderError
 from voirs_vocoder.runtime.optional import missing_package
-from voirs_vocoder.runtime.printing import remark, say
+from voirs_vocoder.runtime.printing import mention, remark
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -104,39 +104,46 @@ def main(
     published checkpoint, and curve.csv and curve.png. Time in which the process is stopped does not count. Ctrl-C ends
     the training in a state that the same command goes on from.
     """
-    try:
-        import torch
+    with _stop_requests() as requests:
+        try:
+            import torch
 
-        from voirs_vocoder.reference_models.training.loop import Run, train
+            from voirs_vocoder.reference_models.training.loop import Run, train
 
-        torch.set_num_threads(threads)
-        recipe = get_recipe(family, preset)
-        given: dict[str, Any] = {"batch": batch, "held_back": held_back}
-        changes = {name: value for name, value in given.items() if value is not None}
-        recipe = dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, **changes))
-        run = Run(
-            data,
-            output,
-            hours,
-            steps,
-            start_from,
-            device=device,
-            compiled=compiled,
-            evaluate_s=60.0 * evaluate_minutes,
-        )
-        with _stop_requests() as requests, ConsoleProgress() as progress:
-            train(recipe, run, report=lambda report: _show(progress, report), stop=lambda: bool(requests))
-    except (ReferenceModelError, VoirsVocoderError) as error:
-        remark(f"error: {' '.join(str(error).split())}")
-        sys.exit(_BAD_INPUT)
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "safetensors"):
-            raise
-        remark(f"error: {missing_package('training', error.name, 'training')}")
-        sys.exit(_BAD_INPUT)
+            torch.set_num_threads(threads)
+            recipe = get_recipe(family, preset)
+            given: dict[str, Any] = {"batch": batch, "held_back": held_back}
+            changes = {name: value for name, value in given.items() if value is not None}
+            recipe = dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, **changes))
+            run = Run(
+                data,
+                output,
+                hours,
+                steps,
+                start_from,
+                device=device,
+                compiled=compiled,
+                evaluate_s=60.0 * evaluate_minutes,
+            )
+            if not requests:
+                with ConsoleProgress() as progress:
+                    train(
+                        recipe,
+                        run,
+                        report=lambda report: _show(progress, report),
+                        stop=lambda: bool(requests),
+                    )
+        except (ReferenceModelError, VoirsVocoderError) as error:
+            remark(f"error: {' '.join(str(error).split())}")
+            sys.exit(_BAD_INPUT)
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "safetensors"):
+                raise
+            remark(f"error: {missing_package('training', error.name, 'training')}")
+            sys.exit(_BAD_INPUT)
     if requests:
         sys.exit(128 + requests[0])
-    say(str(output / "model.safetensors"))
+    mention(str(output / "model.safetensors"))
 
 
 def _show(progress: ConsoleProgress, report: TrainingReport) -> None:
@@ -157,7 +164,12 @@ def _show(progress: ConsoleProgress, report: TrainingReport) -> None:
 def _stop_requests() -> Iterator[list[int]]:
     """Signals that ask for an end; they are collected, so that a step is never cut in half."""
     received: list[int] = []
-    kinds = (signal.SIGINT, signal.SIGTERM)
+    # A signal that the caller ignores, as `nohup` has it, stays ignored.
+    kinds = [
+        kind
+        for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(kind) in (signal.SIG_DFL, signal.default_int_handler)
+    ]
     before = {kind: signal.signal(kind, lambda number, _: received.append(number)) for kind in kinds}
     try:
         yield received

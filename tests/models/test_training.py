@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -399,6 +400,25 @@ def test_the_command_helps_without_torch_and_says_what_is_wrong_in_one_line(tmp_
     assert failed.returncode == 2
     assert failed.stderr.startswith("error:")
     assert len(failed.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_torch_is_imported_ends_the_command_with_its_status(number, tmp_path):
+    code = f"""
+import os, runpy, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Finder())
+sys.argv[1:] = ["hifigan", "--data", {str(tmp_path)!r}, "--output", {str(tmp_path / "o")!r}, "--hours", "1"]
+runpy.run_module("voirs_vocoder.reference_models.training", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, "")
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("family", RECIPES)
