@@ -15,7 +15,7 @@ __all__ = ["rule_of"]
 
 _POINTWISE_ZEROS: dict[str, Zeros] = {
     # f(0) = 0
-    **dict.fromkeys(("LeakyRelu", "Relu", "Tanh", "Neg", "Identity", "Cast", "Abs", "Sqrt"), "all"),
+    **dict.fromkeys(("LeakyRelu", "Relu", "Gelu", "Tanh", "Neg", "Identity", "Cast", "Abs", "Sqrt"), "all"),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), "all"),
     **dict.fromkeys(("Add", "Sub"), "all"),
     "Mul": "any",

@@ -85,5 +85,13 @@ OFFICIAL = (
         config_keys=frozenset({"attention_reach_frames", "group_channels"}),
         tensors=r".*\.bias",
     ),
+    OfficialLayout(
+        name="Vocos of this project",
+        family="vocos",
+        config_name="config.json",
+        weights_keys=("model",),
+        config_keys=frozenset({"intermediate_dim", "num_layers", "padding"}),
+        tensors=r"backbone\.convnext\.0\.dwconv\.weight",
+    ),
 )
 """One row per family of this package."""

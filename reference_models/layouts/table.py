@@ -23,6 +23,7 @@ from voirs_vocoder.reference_models.layouts.transformers import (
     FastSpeech2ConformerHifiGanLayout,
     SpeechT5HifiGanLayout,
 )
+from voirs_vocoder.reference_models.layouts.vocos import VocosLayout
 
 __all__ = ["LAYOUTS", "read_model"]
 
@@ -37,6 +38,7 @@ LAYOUTS: tuple[Layout, ...] = (
     DeepLearningExamplesLayout(),
     DeepLearningExamplesWaveGlowLayout(),
     BigVganLayout(),
+    VocosLayout(),
     *OFFICIAL,
 )
 """Layouts in the order in which they are tried: what looks like another one comes before it."""

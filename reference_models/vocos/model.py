@@ -1,0 +1,203 @@
+"""Vocos: the network of Siuzdak 2023 (arXiv 2306.00814), in operators that every backend has.
+
+Names and outputs are those of vocos 0.1.0 (MIT), so that its checkpoints load and its golden vectors match. Time stays
+the last axis: linear layers are convolutions of one frame. The code is our own.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from voirs_vocoder.reference_models.family import ModelDescription, VocoderModule
+from voirs_vocoder.reference_models.vocos.config import KERNEL, VocosConfig
+
+__all__ = ["Vocos"]
+
+_EPSILON = 1e-6
+# The official head clips magnitudes at 100 after exp, which overflows in FP16 before.
+_MAX_LOG_MAGNITUDE = math.log(100.0)
+
+
+class _ChannelNorm(nn.Module):
+    """Layer normalization over channels, of a tensor whose last axis is time."""
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: [batch, channels, frames] -> the same."""
+        centered = x - x.mean(1, keepdim=True)
+        variance = (centered * centered).mean(1, keepdim=True)
+        normed = centered / torch.sqrt(variance + _EPSILON)
+        if self.weight is None or self.bias is None:
+            return normed
+        return normed * self.weight.unsqueeze(1) + self.bias.unsqueeze(1)
+
+    @torch.no_grad()
+    def move_into(self, layer: nn.Conv1d) -> None:
+        """Move weight and bias into the one layer that reads the result."""
+        if self.weight is None or self.bias is None or layer.bias is None:
+            return
+        layer.bias += layer.weight[:, :, 0] @ self.bias
+        layer.weight *= self.weight.unsqueeze(1)
+        self.weight = self.bias = None
+
+
+class _Block(nn.Module):
+    """A ConvNeXt block: a depthwise convolution, and two layers within a frame, beside a residual path."""
+
+    gamma: nn.Parameter | None
+
+    def __init__(self, config: VocosConfig) -> None:
+        super().__init__()
+        dim, inner = config.dim, config.intermediate_dim
+        self.dwconv = nn.Conv1d(dim, dim, KERNEL, padding=KERNEL // 2, groups=dim)
+        self.norm = _ChannelNorm(dim)
+        self.pwconv1 = nn.Conv1d(dim, inner, 1)
+        self.pwconv2 = nn.Conv1d(inner, dim, 1)
+        self.gamma = nn.Parameter(torch.full((dim,), 1.0 / config.num_layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: [batch, dim, frames] -> the same."""
+        y: Tensor = self.pwconv2(functional.gelu(self.pwconv1(self.norm(self.dwconv(x)))))
+        return x + (y if self.gamma is None else self.gamma.unsqueeze(1) * y)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Move what scales channels into the layers next to it."""
+        self.norm.move_into(self.pwconv1)
+        if self.gamma is not None and self.pwconv2.bias is not None:
+            self.pwconv2.weight *= self.gamma[:, None, None]
+            self.pwconv2.bias *= self.gamma
+            self.gamma = None
+
+
+class _Backbone(nn.Module):
+    """The blocks, at the rate of the mel."""
+
+    def __init__(self, config: VocosConfig) -> None:
+        super().__init__()
+        self.embed = nn.Conv1d(config.n_mels, config.dim, KERNEL, padding=KERNEL // 2)
+        self.norm = _ChannelNorm(config.dim)
+        self.convnext = nn.ModuleList(_Block(config) for _ in range(config.num_layers))
+        self.final_layer_norm = _ChannelNorm(config.dim)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv1d):
+                _initialize(layer)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Shapes: [batch, n_mels, frames] -> [batch, dim, frames]."""
+        x = self.norm(self.embed(mel))
+        for block in self.convnext:
+            x = block(x)
+        normed: Tensor = self.final_layer_norm(x)
+        return normed
+
+
+class _Head(nn.Module):
+    """Magnitude and phase of every frame, and their inverse Fourier transform, windowed, overlapping and added up.
+
+    The transform is one transposed convolution, whose kernels are the windowed cosines and sines.
+    """
+
+    synthesis: Tensor
+    squared_window: Tensor
+
+    def __init__(self, config: VocosConfig) -> None:
+        super().__init__()
+        self.out = nn.Conv1d(config.dim, config.n_fft + 2, 1)
+        _initialize(self.out)
+        self.hop_length, self.first_sample = config.hop_length, config.first_sample
+        # Zeros at the end of the kernels make as many samples be cut at the right as at the left.
+        zeros = 2 * config.first_sample - (config.n_fft - config.hop_length)
+        basis = _synthesis_basis(config.n_fft) * config.window
+        for name, kernels in (("synthesis", basis), ("squared_window", config.window[None] ** 2)):
+            padded = np.pad(kernels, ((0, 0), (0, zeros)))[:, None]
+            self.register_buffer(name, torch.from_numpy(padded).float(), persistent=False)
+        # The official samples stay as they are; it limits those after them, where the last window ends alone.
+        self.least_envelope = 0.999 * config.least_envelope
+
+    def forward(self, x: Tensor, mel: Tensor) -> Tensor:
+        """Turn features into audio.
+
+        Args:
+            x: [batch, dim, frames].
+            mel: [batch, n_mels, frames], finite; only its length and its ends matter.
+
+        Returns:
+            [batch, 1, frames * hop_length].
+        """
+        log_magnitude, phase = self.out(x).chunk(2, dim=1)
+        magnitude = torch.exp(torch.clamp(log_magnitude, max=_MAX_LOG_MAGNITUDE))
+        spectrum = torch.cat((magnitude * torch.cos(phase), magnitude * torch.sin(phase)), dim=1)
+        # One for every frame of the utterance, so that a stream and a batch know where the windows begin and end.
+        ones = torch.clamp(mel[:, :1], 1.0, 1.0)
+        envelope = torch.clamp(self._overlapped(ones, self.squared_window), min=self.least_envelope)
+        return self._overlapped(spectrum, self.synthesis) / envelope
+
+    def _overlapped(self, x: Tensor, kernels: Tensor) -> Tensor:
+        return functional.conv_transpose1d(x, kernels, stride=self.hop_length, padding=self.first_sample)
+
+
+class Vocos(VocoderModule):
+    """A backbone at the rate of the mel, and a head that makes the audio."""
+
+    def __init__(self, config: VocosConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.description = ModelDescription(
+            driver="direct",
+            variant=config.variant,
+            look_ahead_samples=config.look_ahead_samples,
+            mel=config.mel_convention(),
+            config=config.source,
+        )
+        self.backbone = _Backbone(config)
+        self.head = _Head(config)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Mel to audio.
+
+        Args:
+            mel: [batch, n_mels, frames], float32, in the convention of `description.mel`.
+
+        Returns:
+            Audio [batch, 1, frames * hop_length]. With padding `center` the official audio is all but the last
+            `hop_length` samples, where the windows of the last frames fade out.
+        """
+        audio: Tensor = self.head(self.backbone(mel), mel)
+        return audio
+
+    def fold(self) -> None:
+        """Move what scales channels into the layers next to it; the audio stays the same up to rounding."""
+        for block in self.backbone.modules():
+            if isinstance(block, _Block):
+                block.fold()
+        self.backbone.final_layer_norm.move_into(self.head.out)
+
+
+def _initialize(layer: nn.Conv1d) -> None:
+    """Give a layer the random weights with which the official code begins a training."""
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def _synthesis_basis(n_fft: int) -> NDArray[np.float64]:
+    """The inverse Fourier transform of real signals: float64 [n_fft + 2, n_fft], real parts before imaginary ones."""
+    bins = np.arange(n_fft // 2 + 1)[:, None]
+    angle = 2 * np.pi * (bins * np.arange(n_fft) % n_fft) / n_fft
+    scale = np.full(bins.shape, 2.0 / n_fft)
+    scale[[0, -1]] = 1.0 / n_fft
+    return np.concatenate((scale * np.cos(angle), -scale * np.sin(angle)))
