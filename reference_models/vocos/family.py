@@ -12,6 +12,18 @@ from voirs_vocoder.reference_models.vocos.model import Vocos
 
 __all__ = ["VOCOS", "VocosFamily"]
 
+# All but the two layers within a frame, which do 95% of the arithmetic of the published size, and what lies between
+# them: norms sum squares, phases are not bounded, exponentials leave the range of FP16, and the residual path is as
+# precise as its last sum.
+_FP16_FLOAT = (
+    "backbone.embed*",
+    "backbone.convnext.*.dwconv",
+    "head.*",
+    *(f"{operator}.*" for operator in ("ReduceMean", "Sub", "Mul", "Add", "Sqrt", "Div", "Slice", "Split")),
+    *(f"{operator}.*" for operator in ("Clip", "Exp", "Cos", "Sin", "Concat", "ConvTranspose")),
+)
+_INT8_FLOAT = ("backbone.embed*", "backbone.convnext.*.dwconv", "head.*")
+
 
 class VocosFamily:
     """Vocos for mels, in any size."""
@@ -47,6 +59,7 @@ class VocosFamily:
                 outputs=(TensorSpec("audio", ("batch", 1, f"frames*{description.hop_length}")),),
                 context_frames=config.context_frames,
                 look_ahead_frames=config.look_ahead_frames,
+                keep_float={"fp16": _FP16_FLOAT, "int8": _INT8_FLOAT},
                 # Log mels are large: the order in which they add up would change the last digits of a stream.
                 steady_parts=("backbone.embed",),
                 details={"padding": config.padding, "official_samples": official},
