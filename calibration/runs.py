@@ -69,6 +69,8 @@ def _run(
 ) -> list[NDArray[np.float32]]:
     try:
         values: list[NDArray[np.float32]] = runner.run(names, dict(feed))
+    except MemoryError:
+        raise
     except Exception as error:  # pybind11 raises classes of its own below Exception
         raise InputError(
             f"calibration run {number} does not fit the graph ({' '.join(str(error).split())}); "

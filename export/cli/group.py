@@ -31,6 +31,8 @@ _COMMANDS = {
     "inspect": "inspect",
     "doctor": "doctor",
 }
+# Command -> what it asks of `require_resources`, if that is not 2.
+_LIBRARIES = {"export": 4, "vocode": 1, "stream": 1, "inspect": 1, "doctor": 1}
 
 
 class _Group(click.Group):
@@ -45,7 +47,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        require_resources()
+        require_resources(1)
         command: click.Command = importlib.import_module(f"{__package__}.{_COMMANDS[cmd_name]}").command
         return command
 
@@ -53,6 +55,7 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, self._command, rest = super().resolve_command(ctx, args)
+        require_resources(_LIBRARIES.get(name or "", 2))
         return name, self._command, rest
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:

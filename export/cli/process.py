@@ -40,9 +40,9 @@ _SIGNAL_BASE = 128  # what shells add to the number of a signal
 # Cleaning up takes far less; a run of a graph without an end would take forever.
 _GRACE_S = 3.0
 _DESCRIPTORS = 8
-# NumPy's OpenBLAS ends the process when it cannot allocate its buffers at import; each thread of it takes more.
-_LIBRARIES_BYTES = 192 << 20
-_THREAD_BYTES = 16 << 20
+# NumPy's OpenBLAS ends the process when it cannot allocate its buffers; each of its threads needs more.
+_NUMPY_BYTES = 192 << 20
+_NUMPY_THREAD_BYTES = 16 << 20
 _MOST_BLAS_THREADS = 64
 _STANDARD_DESCRIPTORS = (0, 1, 2)
 _FILES_MODULE = "voirs_vocoder.runtime.files"
@@ -95,10 +95,13 @@ def remove_drafts() -> None:
         files.remove_drafts()
 
 
-def require_resources() -> None:
+def require_resources(libraries: int) -> None:
     """Check that a command can begin: that there are a few descriptors, and address space for the libraries.
 
-    Some libraries end the process, or print lines of their own, where they get too little.
+    Some libraries end the process, wait forever, or print lines of their own, where they get too little.
+
+    Args:
+        libraries: Size of the command's libraries in multiples of NumPy's: 1 for NumPy, 2 with SciPy, 4 with PyTorch.
 
     Raises:
         OSError: There is too little of one of them.
@@ -111,7 +114,8 @@ def require_resources() -> None:
         for descriptor in held:
             os.close(descriptor)
     threads = min(os.cpu_count() or 1, _MOST_BLAS_THREADS)
-    mmap.mmap(-1, _LIBRARIES_BYTES + threads * _THREAD_BYTES, prot=mmap.PROT_READ).close()
+    size_bytes = libraries * (_NUMPY_BYTES + threads * _NUMPY_THREAD_BYTES)
+    mmap.mmap(-1, size_bytes, prot=mmap.PROT_READ).close()
 
 
 def open_standard_streams() -> None:

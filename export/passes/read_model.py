@@ -30,6 +30,8 @@ def read_model(data: bytes, where: str) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
         onnx.checker.check_model(model, full_check=True)
+    except MemoryError:
+        raise
     except Exception as error:  # protocol buffers and the checker raise classes of their own below Exception
         reason = " ".join(str(error).split())[:_MAX_REASON_CHARACTERS]
         raise ArtifactError(

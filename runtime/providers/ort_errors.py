@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from voirs_vocoder.runtime.errors import DeviceMemoryError, ProviderError
+from voirs_vocoder.runtime.scarcity import scarce_resource
 from voirs_vocoder.runtime.text import printable
 
 __all__ = [
@@ -101,6 +102,9 @@ def explained(error: BaseException) -> str:
     for remedy, signs in _REMEDIES:
         if any(sign in low for sign in signs):
             return f"{remedy} ({text})"
+    scarce = scarce_resource(error)
+    if scarce is not None:
+        return f"{scarce} ({text})"
     missing = _MISSING_LIBRARY.search(text)
     if missing is not None:
         return f"{_missing(missing[1].lower(), missing[2])} ({text})"

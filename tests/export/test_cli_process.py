@@ -347,6 +347,16 @@ def test_too_little_memory_is_one_line(megabytes, tiny_artifact, tmp_path):
     assert not list(tmp_path.glob(".voirs*"))
 
 
+@pytest.mark.parametrize("megabytes", [200, 350, 450])
+def test_too_little_memory_for_the_libraries_of_quantize_is_one_line(megabytes, tiny_artifact, tmp_path):
+    # SciPy's OpenBLAS would wait forever for its threads.
+    arguments = ["quantize", str(tiny_artifact), "--calibration", "absent", "--target", "cpu", "--force"]
+    done = limited(resource.RLIMIT_AS, megabytes << 20, arguments, tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: not enough memory; ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("descriptors", [6, 8, 9, 10, 32])
 def test_too_few_descriptors_are_one_line(descriptors, tiny_artifact, tmp_path):
     np.save(tmp_path / "mel.npy", np.full((10, 50), 0.0, np.float32))
