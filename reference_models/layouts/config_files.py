@@ -143,11 +143,11 @@ def _resolved(value: object, root: object) -> object:
                 "write the file without aliases"
             )
         if isinstance(each, dict):
-            return {str(key): visit(inner, depth + 1) for key, inner in each.items()}
+            return {_text(str(key)): visit(inner, depth + 1) for key, inner in each.items()}
         if isinstance(each, list | tuple):
             return [visit(inner, depth + 1) for inner in each]
         if isinstance(each, str):
-            return visit_text(each, depth)
+            return visit_text(_text(each), depth)
         if isinstance(each, float) and not math.isfinite(each):
             raise InputError(f"numbers must be finite, got {each!r}; correct the file")
         if isinstance(each, int) and each.bit_length() > _MAX_INTEGER_BITS:
@@ -171,6 +171,13 @@ def _resolved(value: object, root: object) -> object:
         return resolved
 
     return visit(value, 0)
+
+
+def _text(text: str) -> str:
+    # An escape can stand for half of a character, which no other program takes.
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"text must consist of whole characters, got {text[:40]!r}; correct the file")
+    return text
 
 
 def _looked_up(root: object, place: str) -> object:

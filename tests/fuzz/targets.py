@@ -23,6 +23,7 @@ from click.testing import CliRunner
 
 from tests.fuzz import seeds
 from tests.fuzz.cases import Target
+from tests.fuzz.layouts import LAYOUT_TARGETS
 from tests.fuzz.mutation import Random
 from voirs_vocoder.calibration.dataset import calibration_set_from_folder
 from voirs_vocoder.export.bench.baseline import changes, changes_table, decode_baseline
@@ -431,6 +432,7 @@ _ALL = (
     Target(
         "artifact-graph", _offline_graph, _artifact_graph, (b"Loop", b"Conv", b"Tanh", b"\xff" * 9), cost=12
     ),
+    *LAYOUT_TARGETS,
 )
 TARGETS = {target.name: target for target in _ALL}
 """Targets by name."""

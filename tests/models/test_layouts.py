@@ -347,6 +347,8 @@ YAML = {
     "infinity": (b"a: .inf", "must be finite"),
     "a huge integer": (b"a: 0x" + b"f" * 99, "at most 64 bits"),
     "no YAML": (b"a: [", "not YAML"),
+    "half a character": (b'a: "\\ud800"', "whole characters"),
+    "half a character as a key": (b'"\\ud800": 1', "whole characters"),
 }
 
 
