@@ -7,10 +7,30 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from voirs_vocoder.export.streaming.reading import StreamingError, TimeAxis
+from voirs_vocoder.export.streaming.reading import Outside, StreamingError, TimeAxis
 from voirs_vocoder.export.streaming.writer import GraphWriter
 
-__all__ = ["Axes"]
+__all__ = ["Axes", "Padding"]
+
+# Values of the attribute `mode` of Pad that the passes know.
+_MODES: dict[str, Outside] = {"constant": "zero", "edge": "edge"}
+
+
+@dataclass(frozen=True)
+class Padding:
+    """A Pad along time.
+
+    Attributes:
+        value: Tensor below the padding.
+        before: Number of positions that are added before the tensor.
+        after: Number of positions that are added after the tensor.
+        outside: What is added.
+    """
+
+    value: ir.Value
+    before: int
+    after: int
+    outside: Outside
 
 
 @dataclass(frozen=True)
@@ -19,11 +39,11 @@ class Axes:
 
     Attributes:
         found: Time axes by tensor name; tensors without time are left out.
-        padded: For the output of each Pad along time, the tensor below it and the number of zeros before that tensor.
+        padded: Padding by the output of each Pad along time.
     """
 
     found: Mapping[str, TimeAxis]
-    padded: Mapping[ir.Value, tuple[ir.Value, int]]
+    padded: Mapping[ir.Value, Padding]
 
     def of(self, value: ir.Value | None) -> TimeAxis | None:
         """The time axis of a tensor; None for one without time."""
@@ -38,7 +58,7 @@ class Axes:
             found: Time axes by tensor name, as `time_axes` finds them.
 
         Raises:
-            StreamingError: A Pad adds other values than zeros, or pads another axis than time.
+            StreamingError: A Pad adds other values than zeros and those of the ends, or pads another axis than time.
         """
         return cls(found, _padded_along_time(graph, found))
 
@@ -67,10 +87,8 @@ class Axes:
         return writer.add("Div", [size, writer.integers(axis.rate)], name="chunk.frames")[0]
 
 
-def _padded_along_time(
-    graph: ir.Graph, found: Mapping[str, TimeAxis]
-) -> dict[ir.Value, tuple[ir.Value, int]]:
-    """Pads along time: the tensor below each, and the zeros before it."""
+def _padded_along_time(graph: ir.Graph, found: Mapping[str, TimeAxis]) -> dict[ir.Value, Padding]:
+    """Pads along time, by their outputs."""
     padded = {}
     for node in graph:
         value = node.inputs[0] if node.inputs else None
@@ -78,12 +96,15 @@ def _padded_along_time(
         if node.op_type != "Pad" or value is None or axis is None:
             continue
         counts = None if node.inputs[1] is None else ir.convenience.get_const_tensor(node.inputs[1])
-        mode = node.attributes.get("mode")
-        if counts is None or (mode is not None and mode.as_string() != "constant") or len(node.inputs) > 2:
-            raise StreamingError(f"node {node.name!r} (Pad): it must add zeros, a constant number of them")
+        attribute = node.attributes.get("mode")
+        mode = "constant" if attribute is None else attribute.as_string()
+        if counts is None or mode not in _MODES or len(node.inputs) > 2:
+            raise StreamingError(
+                f"node {node.name!r} (Pad): it must add zeros, or the values of the ends, a constant number of them"
+            )
         numbers = counts.numpy().tolist()
         before, after = numbers[axis.axis], numbers[axis.axis + axis.rank]
         if sum(numbers) != before + after or min(numbers) < 0:
             raise StreamingError(f"node {node.name!r} (Pad): it must pad time alone")
-        padded[node.outputs[0]] = (value, before)
+        padded[node.outputs[0]] = Padding(value, before, after, _MODES[mode])
     return padded

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from voirs_vocoder.export.passes.precision_checks import all_values, refuse_unless_plain
 from voirs_vocoder.export.streaming.axes import Axes
+from voirs_vocoder.export.streaming.edges import Edges
 from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.reading import TimeAxis
 from voirs_vocoder.export.streaming.rules import graph_rules, quantizer_of, zeroed_values
@@ -21,7 +22,8 @@ class BatchPass(ir.passes.InPlacePass):
     """Zeroes every tensor behind the end of each utterance, wherever a node reads beyond it.
 
     The offline graph pads a single utterance with zeros at every layer. Beside a longer utterance of the same batch,
-    other values would stand in those positions and become audible.
+    other values would stand in those positions and become audible. Where it pads by the ends, the last value of each
+    utterance is repeated there.
 
     Args:
         axes: Time axes by tensor name, as `time_axes` finds them.
@@ -57,7 +59,7 @@ class BatchPass(ir.passes.InPlacePass):
         masks = Masks(
             writer,
             axes.frames_of(first, writer),
-            writer.integers(0),
+            None,
             lengths,
             dict.fromkeys(rates, (0,)),
         )
@@ -70,11 +72,12 @@ class BatchPass(ir.passes.InPlacePass):
             masked.append((value, masks.of(axes.require(value), 0, dtype), zero_point))
         head = list(writer.nodes)
         graph.inputs.append(lengths)
-        for constant in writer.constants.values():
-            graph.register_initializer(constant)
         graph.insert_before(graph[0], head)
         for value, mask, zero_point in masked:
             _zero(graph, value, mask, zero_point, writer)
+        _fill(graph, axes, Edges(writer, masks), writer)
+        for constant in writer.constants.values():
+            graph.register_initializer(constant)
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
@@ -110,3 +113,22 @@ def _zero(
     if behind is None:
         raise ir.passes.PassError(f"{value} and its mask must be made by nodes")
     graph.insert_after(behind, node)
+
+
+def _fill(graph: ir.Graph, axes: Axes, edges: Edges, writer: GraphWriter) -> None:
+    """Repeat the last value of each utterance behind it, before every Pad that repeats that of the whole tensor."""
+    filled: dict[ir.Value, ir.Value] = {}
+    for node in list(graph):
+        below = axes.padded.get(node.outputs[0]) if axes.is_padding(node) else None
+        source = node.inputs[0]
+        if below is None or below.outside != "edge" or source is None:
+            continue
+        if source not in filled:
+            if below.value.dtype is None:
+                raise ir.passes.PassError(f"{below.value} must have a type")
+            start = len(writer.nodes)
+            filled[source] = edges.filled(
+                source, axes.require(below.value), 0, 0, below.value.dtype, str(below.value.name)
+            )
+            graph.insert_before(node, writer.nodes[start:])
+        node.replace_input_with(0, filled[source])

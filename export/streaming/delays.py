@@ -9,6 +9,7 @@ the least possible.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -152,8 +153,8 @@ def _start(program: _Program, reading: Reading, outcome: int) -> dict[int, int]:
     """The delay, in the input's positions, that the output's delay amounts to: factors by variable."""
     if reading.factor == 1:
         return {outcome: reading.stride}
-    # delay = factor * steps + shift
-    steps = program.variable(0)
+    # delay = factor * steps + shift, below 0 where padding before the input takes part of the shift back
+    steps = program.variable(0, lower=-math.ceil(reading.shift / reading.factor))
     program.equal({outcome: 1, steps: -reading.factor}, reading.shift)
     return {steps: 1}
 

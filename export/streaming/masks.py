@@ -1,4 +1,4 @@
-"""Zeros outside the utterance: the offline graph pads every layer with them, a stream would carry biases there."""
+"""What lies outside the utterance: zeros, or its first and last values; a stream would carry biases there."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Masks:
     Args:
         writer: Writer of the graph.
         frames: Number of mel frames in the chunk, int64 [1].
-        begin: First valid frame relative to the chunk, int64 [batch].
+        begin: First valid frame relative to the chunk, int64 [batch]; None for utterances that begin with it.
         end: One past the last valid frame relative to the chunk, int64 [batch].
-        needed: Delays that masks will be needed for, by rate.
+        needed: Delays that masks will be needed for, by rate: of tensors, and of the first and last position of parts.
     """
 
     def __init__(
         self,
         writer: GraphWriter,
         frames: ir.Value,
-        begin: ir.Value,
+        begin: ir.Value | None,
         end: ir.Value,
         needed: Mapping[int, Iterable[int]],
     ) -> None:
@@ -35,7 +35,12 @@ class Masks:
         self._needed = {rate: (min(delays), max(delays)) for rate, delays in needed.items()}
         self._bases: dict[tuple[int, ir.DataType], ir.Value] = {}
         self._cut: dict[tuple[int, int, int, ir.DataType], ir.Value] = {}
-        self._frames, self._begin, self._end = frames, begin, end
+        self._sides: dict[tuple[str, int], ir.Value] = {}
+        self._outside: dict[tuple[int, int, int, ir.DataType], ir.Value] = {}
+        self._ends: dict[tuple[int, int, int], ir.Value] = {}
+        self._frames = frames
+        self._bounds = {} if begin is None else {"begin": begin}
+        self._bounds["end"] = end
 
     def of(self, axis: TimeAxis, delay: int, dtype: ir.DataType) -> ir.Value:
         """The mask of a tensor that is `delay` late, [batch, 1, ..., positions]: 1 (true) inside, 0 (false) outside.
@@ -48,7 +53,7 @@ class Masks:
         writer, key = self._writer, (axis.rate, delay, axis.rank, dtype)
         if key not in self._cut:
             least, most = self._needed[axis.rate]
-            cut = self._typed_base(axis.rate, most - least, most, dtype)
+            cut = self._typed_base(axis.rate, dtype)
             name = f"mask.{axis.rate}.{delay}.{dtype.name.lower()}"
             if least != most:
                 end = least - delay if delay > least else END
@@ -56,23 +61,119 @@ class Masks:
             self._cut[key] = writer.unsqueeze(cut, *range(1, axis.rank - 1), name=f"{name}.shaped")
         return self._cut[key]
 
-    def _typed_base(self, rate: int, more: int, most: int, dtype: ir.DataType) -> ir.Value:
+    def outside(self, rate: int, late: int, lag: int, dtype: ir.DataType) -> ir.Value:
+        """Masks of what lies before the utterance and of what lies behind it, [batch, sides, positions]: 1 there, or 0.
+
+        Args:
+            rate: Rate of the tensor.
+            late: Delay of the first position, in positions of the tensor.
+            lag: Delay of the last position of a chunk.
+            dtype: Type of the masks.
+
+        Returns:
+            The masks: one for each end that an utterance may have in a chunk.
+        """
+        writer, key = self._writer, (rate, late, lag, dtype)
+        if key not in self._outside:
+            least, most = self._needed[rate]
+            whole = (rate, most, least, dtype)
+            name = f"outside.{rate}.{dtype.name.lower()}"
+            if whole not in self._outside:
+                rows = [
+                    writer.unsqueeze(self._side(rate, label, operator), 1, name=f"outside.{rate}.{label}.row")
+                    for label, operator in (("begin", "Less"), ("end", "GreaterOrEqual"))
+                    if label in self._bounds
+                ]
+                both = rows[0]
+                if len(rows) > 1:
+                    (both,) = writer.add("Concat", rows, {"axis": 1}, name=f"outside.{rate}")
+                (self._outside[whole],) = writer.add("Cast", [both], {"to": dtype.value}, name=name)
+            if key != whole:
+                end = least - lag if lag > least else END
+                name = f"{name}.{late}.{lag}"
+                self._outside[key] = writer.slice(self._outside[whole], most - late, end, 2, name=name)
+        return self._outside[key]
+
+    def ends(self, rate: int, late: int, lag: int) -> ir.Value:
+        """Places of the first and of the last valid position in a part of a tensor, int64 [batch, 1, sides].
+
+        Args:
+            rate: Rate of the tensor.
+            late: Delay of the part's first position, in positions of the tensor.
+            lag: Delay of the last position of a chunk.
+
+        Returns:
+            The places: one for each end that an utterance may have in a chunk; that of an end that lies elsewhere is
+            any place.
+        """
+        writer, key = self._writer, (rate, late, lag)
+        if key not in self._ends:
+            name = f"ends.{rate}.{late}.{lag}"
+            (place,) = writer.add(
+                "Add", [self._end_positions(rate), writer.integers(late)], name=f"{name}.place"
+            )
+            (place,) = writer.add("Max", [place, writer.integers(0)], name=f"{name}.from_first")
+            (last,) = writer.add("Mul", [self._frames, writer.integers(rate)], name=f"{name}.positions")
+            (last,) = writer.add("Add", [last, writer.integers(late - lag - 1)], name=f"{name}.last")
+            (self._ends[key],) = writer.add("Min", [place, last], name=name)
+        return self._ends[key]
+
+    def _end_positions(self, rate: int) -> ir.Value:
+        """The first and the last valid position, int64 [batch, 1, sides]."""
+        if ("ends", rate) not in self._sides:
+            writer, found = self._writer, []
+            for label, bound in self._bounds.items():
+                name = f"ends.{rate}.{label}"
+                (place,) = writer.add("Mul", [bound, writer.integers(rate)], name=f"{name}.bound")
+                if label == "end":
+                    (place,) = writer.add("Sub", [place, writer.integers(1)], name=f"{name}.last")
+                found.append(writer.unsqueeze(place, 1, 2, name=f"{name}.shaped"))
+            both = found[0]
+            if len(found) > 1:
+                (both,) = writer.add("Concat", found, {"axis": 2}, name=f"ends.{rate}")
+            self._sides["ends", rate] = both
+        return self._sides["ends", rate]
+
+    def _typed_base(self, rate: int, dtype: ir.DataType) -> ir.Value:
         """The base of a rate in the type of the masks that are cut out of it."""
         if (rate, dtype) not in self._bases:
-            base = self._base(rate, more, most)
+            base = self._base(rate)
             if dtype != ir.DataType.BOOL:
                 name = f"mask.{rate}.{dtype.name.lower()}"
                 (base,) = self._writer.add("Cast", [base], {"to": dtype.value}, name=name)
             self._bases[rate, dtype] = base
         return self._bases[rate, dtype]
 
-    def _base(self, rate: int, more: int, most: int) -> ir.Value:
+    def _base(self, rate: int) -> ir.Value:
         """Bool [batch, frames * rate + more]: at b, whether position b - most is valid."""
         key = (rate, ir.DataType.BOOL)
         if key not in self._bases:
-            writer, name = self._writer, f"mask.{rate}"
+            inside = self._side(rate, "end", "Less")
+            if "begin" in self._bounds:
+                begun = self._side(rate, "begin", "GreaterOrEqual")
+                (inside,) = self._writer.add("And", [begun, inside], name=f"mask.{rate}.inside")
+            self._bases[key] = inside
+        return self._bases[key]
+
+    def _side(self, rate: int, label: str, operator: str) -> ir.Value:
+        """Bool [batch, frames * rate + more]: the positions compared with one end of the utterance."""
+        key = (f"{label}.{operator}", rate)
+        if key not in self._sides:
+            writer, name, most = self._writer, f"mask.{rate}.{label}", self._needed[rate][1]
+            if (label, rate) not in self._sides:
+                (place,) = writer.add("Mul", [self._bounds[label], writer.integers(rate)], name=name)
+                (place,) = writer.add("Add", [place, writer.integers(most)], name=f"{name}.place")
+                self._sides[label, rate] = writer.unsqueeze(place, 1, name=f"{name}.column")
+            inputs = [self._places(rate), self._sides[label, rate]]
+            (self._sides[key],) = writer.add(operator, inputs, name=f"{name}.{operator.lower()}")
+        return self._sides[key]
+
+    def _places(self, rate: int) -> ir.Value:
+        """Int64 [frames * rate + more]: 0, 1, 2 and so on."""
+        if ("places", rate) not in self._sides:
+            writer, name, (least, most) = self._writer, f"mask.{rate}", self._needed[rate]
             (count,) = writer.add("Mul", [self._frames, writer.integers(rate)], name=f"{name}.positions")
-            (count,) = writer.add("Add", [count, writer.integers(more)], name=f"{name}.count")
+            (count,) = writer.add("Add", [count, writer.integers(most - least)], name=f"{name}.count")
             limit, start, step = (
                 writer.add("Squeeze", [value, writer.integers(0)], name=f"{name}.{label}")[0]
                 for label, value in (
@@ -81,13 +182,5 @@ class Masks:
                     ("step", writer.integers(1)),
                 )
             )
-            (places,) = writer.add("Range", [start, limit, step], name=f"{name}.places")
-            bounds = []
-            for label, value in (("begin", self._begin), ("end", self._end)):
-                (bound,) = writer.add("Mul", [value, writer.integers(rate)], name=f"{name}.{label}")
-                (bound,) = writer.add("Add", [bound, writer.integers(most)], name=f"{name}.{label}.place")
-                bounds.append(writer.unsqueeze(bound, 1, name=f"{name}.{label}.column"))
-            (begun,) = writer.add("GreaterOrEqual", [places, bounds[0]], name=f"{name}.begun")
-            (lasting,) = writer.add("Less", [places, bounds[1]], name=f"{name}.lasting")
-            (self._bases[key],) = writer.add("And", [begun, lasting], name=f"{name}.inside")
-        return self._bases[key]
+            (self._sides["places", rate],) = writer.add("Range", [start, limit, step], name=f"{name}.places")
+        return self._sides["places", rate]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -15,12 +16,13 @@ __all__ = ["rule_of"]
 
 _POINTWISE_ZEROS: dict[str, Zeros] = {
     # f(0) = 0
-    **dict.fromkeys(("LeakyRelu", "Relu", "Gelu", "Tanh", "Neg", "Identity", "Cast", "Abs", "Sqrt"), "all"),
+    **dict.fromkeys(("LeakyRelu", "Relu", "Gelu", "Tanh", "Neg", "Identity", "Cast", "Abs"), "all"),
+    **dict.fromkeys(("Sqrt", "Sin"), "all"),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), "all"),
     **dict.fromkeys(("Add", "Sub"), "all"),
     "Mul": "any",
     "Div": "any",
-    **dict.fromkeys(("Sigmoid", "Exp", "Clip", "Where", "Pow", "Softplus", "Erf", "Sin", "Cos"), "never"),
+    **dict.fromkeys(("Sigmoid", "Exp", "Clip", "Where", "Pow", "Softplus", "Erf", "Cos"), "never"),
 }
 _TRANSPARENT = frozenset({"LeakyRelu", "Relu", "Neg", "Cast", "DequantizeLinear"})
 _OTHER_AXES = frozenset({"Concat", "Split", "Softmax"})
@@ -57,7 +59,7 @@ def rule_of(node: ir.Node, axes: Axes, *, integer_history: bool) -> Rule | None:
 
 
 def _check(node: ir.Node, axes: Axes, rule: Rule) -> None:
-    """The observed rates agree with the rule, and nothing but padding makes a tensor longer than its time."""
+    """The observed rates agree with the rule, and nothing is read beyond a tensor that is longer than its time."""
     for reading in rule.readings:
         source = axes.of(reading.value)
         for output in node.outputs:
@@ -71,9 +73,10 @@ def _check(node: ir.Node, axes: Axes, rule: Rule) -> None:
                     f"{_name(node)}: its output must hold {reading.factor} positions for {reading.stride} of its "
                     f"input, got axes {source} and {result}"
                 )
-            if result.extra and node.op_type != "ConvTranspose":
-                raise StreamingError(f"{_name(node)}: its output is {result.extra} positions too long")
-        if source is not None and source.extra and (node.op_type != "Slice" or reading.beyond):
+            if result.extra < 0:
+                raise StreamingError(f"{_name(node)}: its output is {-result.extra} positions too short")
+        # Positions behind the utterance that the offline graph computes would be taken for those that it does not.
+        if source is not None and source.extra and reading.beyond:
             raise StreamingError(f"{_name(node)}: it reads {source.extra} positions beyond the utterance")
 
 
@@ -123,11 +126,14 @@ def _beside_time(node: ir.Node, axes: Axes, timed: list[int]) -> Rule:
 
 
 def _conv(node: ir.Node, axes: Axes) -> Rule:
-    kernel, stride, dilation, (before, _) = _window(node, axes)
+    kernel, stride, dilation, (before, after) = _window(node, axes)
     reading = _reading(node, axes, 0)
+    if reading.outside != "zero" and (before or after):
+        raise StreamingError(f"{_name(node)}: it adds zeros to an input that is padded by its ends")
     first = reading.first - before
+    last = first + (kernel - 1) * dilation
     return Rule(
-        (Reading(0, reading.value, first, first + (kernel - 1) * dilation, stride=stride),),
+        (dataclasses.replace(reading, first=first, last=last, stride=stride),),
         {"pads": _pads(node, 0, 0)},
     )
 
@@ -136,10 +142,15 @@ def _conv_transpose(node: ir.Node, axes: Axes) -> Rule:
     kernel, stride, dilation, (before, _) = _window(node, axes)
     reach = (kernel - 1) * dilation + 1
     steps = (reach - 1) // stride
-    return Rule(
-        (Reading(0, _reading(node, axes, 0).value, -steps, 0, factor=stride, shift=before),),
-        {"pads": _pads(node, steps * stride, reach - stride)},
-    )
+    padded = _reading(node, axes, 0)
+    reading = dataclasses.replace(padded, first=padded.first - steps, factor=stride, shift=before)
+    if reading.outside != "zero":
+        # What lies beyond the padding adds nothing, and must not be read where a stream would repeat an end.
+        below = axes.padded[_input(node, 0)]
+        least, most = before // stride + reading.first, (before + stride - 1) // stride + reading.last
+        if least < -below.before or most > below.after:
+            raise StreamingError(f"{_name(node)}: it reads beyond the padding of its input")
+    return Rule((reading,), {"pads": _pads(node, steps * stride, reach - stride)})
 
 
 def _slice(node: ir.Node, axes: Axes) -> Rule:
@@ -155,7 +166,8 @@ def _slice(node: ir.Node, axes: Axes) -> Rule:
         )
     reading = _reading(node, axes, 0)
     place = reading.first + start
-    return Rule((Reading(0, reading.value, place, place),), zeros="all", passes=True)
+    cut = dataclasses.replace(reading, first=place, last=place, computed=source.extra)
+    return Rule((cut,), zeros="all", passes=True)
 
 
 def _reshape(node: ir.Node, axes: Axes) -> Rule:
@@ -199,13 +211,18 @@ _RULES: dict[str, Callable[[ir.Node, Axes], Rule]] = {
 
 
 def _reading(node: ir.Node, axes: Axes, index: int) -> Reading:
-    value = node.inputs[index]
-    if value is None:
-        raise StreamingError(f"{_name(node)}: input {index} is missing")
+    value = _input(node, index)
     below = axes.padded.get(value)
     if below is None:
         return Reading(index, value)
-    return Reading(index, below[0], -below[1], -below[1])
+    return Reading(index, below.value, -below.before, -below.before, outside=below.outside)
+
+
+def _input(node: ir.Node, index: int) -> ir.Value:
+    value = node.inputs[index]
+    if value is None:
+        raise StreamingError(f"{_name(node)}: input {index} is missing")
+    return value
 
 
 def _window(node: ir.Node, axes: Axes) -> tuple[int, int, int, tuple[int, int]]:

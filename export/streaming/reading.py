@@ -7,7 +7,10 @@ from typing import Literal
 
 import onnx_ir as ir
 
-__all__ = ["Reading", "Rule", "StreamingError", "TimeAxis", "Zeros"]
+__all__ = ["Outside", "Reading", "Rule", "StreamingError", "TimeAxis", "Zeros"]
+
+Outside = Literal["zero", "edge"]
+"""What a node takes for positions outside the utterance: zeros, or the first and the last value of the utterance."""
 
 Zeros = Literal["never", "any", "all"]
 """Whether a node's outputs are zero where its inputs are: never, where any input is, or where all are."""
@@ -62,6 +65,8 @@ class Reading:
         stride: Ratio of the input's rate to the output's; 1 where the rate does not fall.
         factor: Ratio of the output's rate to the input's; 1 where the rate does not rise.
         shift: Offset of the output's positions in q; 0 where the rate does not rise.
+        outside: What the offline graph takes for positions before the utterance or after it.
+        computed: Number of positions after the utterance that the offline graph computes, and the node reads as such.
     """
 
     index: int
@@ -71,11 +76,13 @@ class Reading:
     stride: int = 1
     factor: int = 1
     shift: int = 0
+    outside: Outside = "zero"
+    computed: int = 0
 
     @property
     def beyond(self) -> bool:
-        """Whether positions before the utterance or after it are read, which the offline graph takes as zeros."""
-        return self.first < 0 or self.last > self.stride - 1
+        """Whether positions are read that the offline graph does not compute."""
+        return self.first < 0 or self.last > self.stride - 1 + self.computed
 
 
 @dataclass(frozen=True)

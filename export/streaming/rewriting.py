@@ -9,8 +9,9 @@ import onnx_ir as ir
 from voirs_vocoder.export.passes.precision_checks import all_values
 from voirs_vocoder.export.streaming.axes import Axes
 from voirs_vocoder.export.streaming.delays import Window, scheduled
+from voirs_vocoder.export.streaming.edges import Edges
 from voirs_vocoder.export.streaming.masks import Masks
-from voirs_vocoder.export.streaming.reading import Rule, StreamingError, TimeAxis
+from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, TimeAxis
 from voirs_vocoder.export.streaming.rules import graph_rules, parents, quantizer_of, zeroed_values
 from voirs_vocoder.export.streaming.states import History, States
 from voirs_vocoder.export.streaming.writer import END, GraphWriter
@@ -69,6 +70,7 @@ class Rewriting:
         self._joined: dict[ir.Value, ir.Value] = {}
         self._past: dict[ir.Value, ir.Value] = {}
         self._masks: Masks | None = None
+        self._filled: dict[tuple[ir.Value, Window], ir.Value] = {}
 
     def run(self) -> None:
         """Write the stream's nodes in place of the graph's."""
@@ -83,11 +85,12 @@ class Rewriting:
         self._past = {value: taken[history] for value, history in self._histories.items()}
         if self._zeroed:
             # All masks of one rate are cuts of one, so their delays must be known before the first is made.
-            needed: dict[int, set[int]] = {}
-            for value in self._zeroed:
-                needed.setdefault(self._axes.require(value).rate, set()).add(self._schedule.delays[value])
             self._masks = Masks(
-                self._writer, self._axes.frames_of(self._inputs[0], self._writer), begin, end, needed
+                self._writer,
+                self._axes.frames_of(self._inputs[0], self._writer),
+                begin,
+                end,
+                self._masked_delays(),
             )
         for value in self._inputs:
             self._arrive(value, value)
@@ -103,6 +106,20 @@ class Rewriting:
         outputs = [self._visible(value) for value in self._outputs]
         buffers = {history: self._joined[value] for value, history in self._histories.items()}
         self._finish([begin, end, state], outputs, self._states.put_together(state, buffers, NEXT_STATE))
+
+    def _masked_delays(self) -> dict[int, set[int]]:
+        """Delays that masks are needed for, by rate."""
+        delays = self._schedule.delays
+        needed: dict[int, set[int]] = {}
+        for value in self._zeroed:
+            needed.setdefault(self._axes.require(value).rate, set()).add(delays[value])
+        for (node, number), window in self._schedule.windows.items():
+            reading = self._rules[node].readings[number]
+            if _is_filled(reading):
+                delay = delays[reading.value]
+                rate = self._axes.require(reading.value).rate
+                needed.setdefault(rate, set()).update((delay + window.history, delay + window.lag))
+        return needed
 
     def _reaches(self) -> dict[ir.Value, int]:
         """How far into the past each tensor is read, including the outputs of transparent nodes."""
@@ -128,7 +145,7 @@ class Rewriting:
         """Write a node with the windows that the schedule gives its readings."""
         inputs = list(node.inputs)
         for number, reading in enumerate(rule.readings):
-            inputs[reading.index] = self._window(reading.value, self._schedule.windows[node, number])
+            inputs[reading.index] = self._read(reading, self._schedule.windows[node, number])
         if rule.passes:
             source = inputs[rule.readings[0].index]
             if source is None:
@@ -174,6 +191,23 @@ class Rewriting:
             return self._writer.add("Where", [mask, new, quantizer.inputs[2]], name=name)[0]
         mask = self._masks.of(axis, delay, _dtype(value))
         return self._writer.add("Mul", [new, mask], name=name)[0]
+
+    def _read(self, reading: Reading, window: Window) -> ir.Value:
+        """The part of a tensor that a node reads, with what the offline graph takes for positions outside."""
+        value = reading.value
+        if not _is_filled(reading) or self._masks is None:
+            return self._window(value, window)
+        if (value, window) not in self._filled:
+            delay = self._schedule.delays[value]
+            self._filled[value, window] = Edges(self._writer, self._masks).filled(
+                self._window(value, window),
+                self._axes.require(value),
+                delay + window.history,
+                delay + window.lag,
+                _dtype(value),
+                str(value.name),
+            )
+        return self._filled[value, window]
 
     def _window(self, value: ir.Value, window: Window) -> ir.Value:
         """The part of a tensor that a node reads."""
@@ -238,6 +272,10 @@ class Rewriting:
             graph.outputs[index] = new
         next_state.type, next_state.shape = inputs[-1].type, inputs[-1].shape
         graph.outputs.append(next_state)
+
+
+def _is_filled(reading: Reading) -> bool:
+    return reading.beyond and reading.outside == "edge"
 
 
 def _dtype(value: ir.Value) -> ir.DataType:

@@ -68,7 +68,10 @@ def quantizer_of(value: ir.Value) -> ir.Node | None:
 
 
 def zeroed_values(graph: ir.Graph, rules: dict[ir.Node, Rule]) -> set[ir.Value]:
-    """Tensors that are read beyond the utterance and are not known to be zero there."""
+    """Tensors that are read beyond the utterance and are not known to be zero there.
+
+    Those that repeat an end outside are among them: what is repeated is added to the zeros.
+    """
     before = parents(rules)
     wanted: set[ir.Value] = set()
     for rule in rules.values():

@@ -20,10 +20,8 @@ _DIVISOR_OFFSET = 1e-9
 _LEAST_FREQUENCY = 1e-12
 
 
-_PHASES = torch.stack(
-    (functional.pad(HALF_BAND_FILTER[1::2], (1, 0)), functional.pad(HALF_BAND_FILTER[0::2], (0, 1)))
-).flip(1)
-"""The filter by half-step, [2, 7]: places 3 before to 3 after a step, for the step itself and for half a step later."""
+_PHASES = torch.stack((HALF_BAND_FILTER[0::2], HALF_BAND_FILTER[1::2])).flip(1)
+"""The filter for half a step before a step, and for the step itself, [2, 6]: both read from 3 before to 2 after."""
 
 
 class _Parameters(nn.Module):
@@ -55,23 +53,23 @@ class AntiAliasedSnake(nn.Module):
         frequency, share = self._frequency_and_share()
         # What is constant here is folded at export: the sine of FP32 needs no other multiplication.
         raising = 2.0 * frequency.unsqueeze(1) * _PHASES.to(x)
-        lowering = HALF_BAND_FILTER.to(x) / frequency
         x = functional.pad(x, (3, 3), "replicate")
         x = functional.conv1d(x, raising.reshape(2 * channels, 1, -1), groups=channels)
-        x = x.reshape(x.shape[0], channels, 2, -1).transpose(2, 3).flatten(2)
+        # Four axes, since ONNX Runtime has a fast kernel for the second filter in two dimensions only.
+        x = x.reshape(x.shape[0], channels, 2, -1).transpose(2, 3).reshape(x.shape[0], channels, 1, -1)
+        # The first lies before the signal, the last behind it.
+        x = x[..., 1:-1]
         sine = torch.sin(x)
         x = x + share * (sine * sine)
-        x = functional.pad(x, (5, 6), "replicate").unsqueeze(2)
-        # ONNX Runtime has a fast kernel for this in two dimensions only.
-        return functional.conv2d(
-            x, lowering.reshape(channels, 1, 1, -1), stride=(1, 2), groups=channels
-        ).squeeze(2)
+        x = functional.pad(x, (5, 6, 0, 0), "replicate")
+        lowering = (HALF_BAND_FILTER.to(x) / frequency).reshape(channels, 1, 1, -1)
+        return functional.conv2d(x, lowering, stride=(1, 2), groups=channels).squeeze(2)
 
     def _frequency_and_share(self) -> tuple[Tensor, Tensor]:
-        """The frequency a and the share a / b of each channel, [channels, 1] each."""
+        """The frequency a of each channel, [channels, 1], and its share a / b, [channels, 1, 1]."""
         alpha: Tensor = self.act.alpha
         beta: Tensor = alpha if self.act.beta is None else self.act.beta
         if self._log_scale:
             alpha, beta = torch.exp(alpha), torch.exp(beta)
         frequency = torch.where(alpha == 0.0, _LEAST_FREQUENCY, alpha)
-        return frequency.unsqueeze(1), (frequency / (beta + _DIVISOR_OFFSET)).unsqueeze(1)
+        return frequency.unsqueeze(1), (frequency / (beta + _DIVISOR_OFFSET)).reshape(-1, 1, 1)

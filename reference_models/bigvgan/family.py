@@ -14,7 +14,7 @@ __all__ = ["BIGVGAN", "BigVganFamily"]
 
 # Everything but the convolutions with trained weights: the phase of a sine, the reciprocals in the filters and the
 # magnitude of the activations need the precision and the range of FP32.
-_ACTIVATIONS = ("Conv.*", "Sin.*", "Mul.*", "Add.*")
+_ACTIVATIONS = ("Pad.*", "Conv.*", "Sin.*", "Mul.*", "Add.*")
 
 
 class BigVganFamily:
