@@ -37,6 +37,7 @@ _FILTERS = "feature_extractor.mel_spec.mel_scale.fb"
 _WINDOWS = ("feature_extractor.mel_spec.spectrogram.window", "head.istft.window")
 _TRAINING = re.compile(r"(?:multi\w*disc|\w*discriminators?|\w*_loss|feature_extractor\.mel_spec)\..*")
 _LINEAR = re.compile(r"(?:backbone\.convnext\.\d+\.pwconv[12]|head\.out)\.weight")
+_CONVOLUTION = re.compile(r"backbone\.(?:embed|convnext\.\d+\.dwconv)\.weight")
 # Filters and windows are computed in single precision, from edges that lie up to 2e-5 of a bin apart.
 _TOLERANCE = 2e-4
 
@@ -216,10 +217,12 @@ def _check_window(weights: Checkpoint, name: str) -> None:
 
 
 def _own(weights: Checkpoint) -> Checkpoint:
-    """Without what only training and the mel need; linear layers as convolutions of one frame."""
+    """Without what only training and the mel need; linear layers and convolutions over time with two axes."""
     kept = renamed(weights, lambda name: None if _TRAINING.fullmatch(name) or name in _WINDOWS else name)
-    tensors: dict[str, Tensor] = {
-        name: tensor.unsqueeze(-1) if _LINEAR.fullmatch(name) and tensor.ndim == 2 else tensor
-        for name, tensor in kept.tensors.items()
-    }
-    return kept.with_tensors(tensors)
+    return kept.with_tensors({name: _two_axes(name, tensor) for name, tensor in kept.tensors.items()})
+
+
+def _two_axes(name: str, tensor: Tensor) -> Tensor:
+    if _LINEAR.fullmatch(name) and tensor.ndim == 2:
+        return tensor[:, :, None, None]
+    return tensor[:, :, None] if _CONVOLUTION.fullmatch(name) and tensor.ndim == 3 else tensor

@@ -19,8 +19,13 @@ _FP16_FLOAT = (
     "backbone.embed*",
     "backbone.convnext.*.dwconv",
     "head.*",
-    *(f"{operator}.*" for operator in ("ReduceMean", "Sub", "Mul", "Add", "Sqrt", "Div", "Slice", "Split")),
-    *(f"{operator}.*" for operator in ("Clip", "Exp", "Cos", "Sin", "Concat", "ConvTranspose")),
+    *(
+        f"{operator}.*"
+        for operator in (
+            *("ReduceMean", "Sub", "Mul", "Add", "Sqrt", "Div", "Clip", "Exp", "Cos", "Sin"),
+            *("Concat", "Slice", "Split", "Squeeze", "Unsqueeze", "Transpose", "Reshape"),
+        )
+    ),
 )
 _INT8_FLOAT = ("backbone.embed*", "backbone.convnext.*.dwconv", "head.*")
 
@@ -60,8 +65,6 @@ class VocosFamily:
                 context_frames=config.context_frames,
                 look_ahead_frames=config.look_ahead_frames,
                 keep_float={"fp16": _FP16_FLOAT, "int8": _INT8_FLOAT},
-                # Log mels are large: the order in which they add up would change the last digits of a stream.
-                steady_parts=("backbone.embed",),
                 details={"padding": config.padding, "official_samples": official},
             )
         ]

@@ -65,8 +65,8 @@ def made(request, tmp_path_factory):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # About the gain of a trained network: channels keep their size, phases span the circle.
-            if parameter.ndim == 3:
-                parameter.normal_(0, (parameter.shape[1] * parameter.shape[2]) ** -0.5)
+            if parameter.ndim > 1:
+                parameter.normal_(0, parameter[0].numel() ** -0.5)
             elif not name.endswith("bias"):
                 parameter.uniform_(0.5, 1.5)
         model.head.out.weight[CONFIG["n_fft"] // 2 + 1 :] *= 3.0

@@ -84,7 +84,7 @@ def test_a_folder_as_published_gives_the_official_audio():
 def official_audio(model, mel):
     """The head as the official code computes it: complex spectrum, inverse transform, overlap and true envelope."""
     config = model.config
-    log_magnitude, phase = model.head.out(model.backbone(mel)).double().chunk(2, dim=1)
+    log_magnitude, phase = model.head.out(model.backbone(mel[:, :, None])).squeeze(2).double().chunk(2, dim=1)
     magnitude = log_magnitude.exp().clip(max=100.0)
     spectrum = magnitude * torch.complex(phase.cos(), phase.sin())
     window = torch.hann_window(config.n_fft, dtype=torch.float64)
