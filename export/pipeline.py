@@ -71,8 +71,8 @@ class ExportRequest:
         sampler_graph: Whether the default sampling of a diffusion model is made as one graph too.
         stream: Whether a stream graph is made of every graph that can have one.
         batch: Whether a batch graph is made of every graph that can have one; see `BATCH_ROLES`.
-        mel_convention: Mel convention of the model's input, in place of the one that the configuration says; None keeps
-            that one.
+        mel_convention: Mel convention of the model's input, in place of the one that the configuration states; None
+            keeps that one.
         effects: Chain of audio effects to keep in the artifact; None keeps none.
         normalize: Whether statistics that the trainer normalizes mels by are taken into the graphs; False takes the
             mels as they are, and needs no statistics.
@@ -174,7 +174,7 @@ def require_fitting(convention: MelConvention, configured: MelConvention) -> Non
 
     Args:
         convention: Convention to give the model.
-        configured: Convention that the model's configuration says.
+        configured: Convention that the model's configuration states.
 
     Raises:
         InputError: Number of bands, hop length or sample rate are not the model's.

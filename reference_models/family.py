@@ -188,14 +188,14 @@ def load_model(
 
     Args:
         family: Family of the model.
-        checkpoint: As in `Family.load`.
-        config: As in `Family.load`.
+        checkpoint: A file in one of the family's published formats, or a folder or archive that holds it.
+        config: The configuration as published; None looks for it beside the checkpoint.
         normalize: Whether a network that its trainer feeds with normalized mels normalizes them itself, by the
             statistics beside the weights; False takes the mels as they are, and needs no statistics.
 
     Raises:
-        CheckpointError: As in `Family.load`.
-        ModelConfigError: As in `Family.load`.
+        CheckpointError: The file is unsafe, broken or does not fit the configuration.
+        ModelConfigError: The configuration is malformed.
         ReferenceModelError: `normalize` is False, and no trainer of the family normalizes mels.
     """
     if normalize:

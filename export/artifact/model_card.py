@@ -139,7 +139,7 @@ def _override_text(manifest: Manifest) -> str:
     configured = manifest.source.configured_mel
     if configured is None:
         return ""
-    return f"The export was given this convention; the model's configuration says {_code(configured.id)}. "
+    return f"The export was given this convention; the model's configuration states {_code(configured.id)}. "
 
 
 def sampling_text(diffusion: Diffusion) -> str:

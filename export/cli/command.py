@@ -62,7 +62,7 @@ def printed_help(option: click.Option | None) -> click.Option | None:
         option: The option; None for a command that has none.
 
     Returns:
-        The same option.
+        The option that was given.
     """
 
     def show(context: click.Context, _: click.Parameter, wanted: bool) -> None:

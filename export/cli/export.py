@@ -64,8 +64,8 @@ __all__ = ["command"]
     help="Directory of the artifact to make.",
 )
 @options.mel_convention_option(
-    "Mel convention of the model's input, in place of the one that its configuration says: an id, or a .json or .toml "
-    "file of the fields of MelConvention."
+    "Mel convention of the model's input, in place of the one that its configuration states: an id, or a .json or "
+    ".toml file of the fields of MelConvention."
 )
 @options.precisions_option(
     "Precision of the graphs to make. Repeat it for more. FP32 is always made; INT8 is made for CPUs and for TensorRT."

@@ -35,7 +35,9 @@ def print_summary(artifact: Artifact) -> None:
         "licence": manifest.licence or "not stated",
         "audio": f"{manifest.sample_rate:,} Hz, {manifest.hop_length} samples ({frame_ms:.2f} ms) per frame",
         "mel": f"{mel.id}: {mel_text(mel)}",
-        **({} if configured is None else {"": f"set by the export; the configuration says {configured.id}"}),
+        **(
+            {} if configured is None else {"": f"set by the export; the configuration states {configured.id}"}
+        ),
         "look-ahead": (
             f"{manifest.look_ahead_frames} frames ({manifest.look_ahead_samples:,} samples, "
             f"{look_ahead_ms(manifest):.0f} ms); {manifest.context_frames} frames of past"

@@ -2,8 +2,8 @@
 
 A trained vocoder gives back the recording that a mel was computed from: the same spectrum, at the same level, at the
 same time. In a wrong convention it does not: a wrong logarithm, range or normalization changes level and contrast,
-wrong filters shift formants, a wrong framing moves everything in time. What changes mels of speech by nothing to speak
-of (a floor below the noise of recordings, zeros instead of reflections at both ends, a symmetric window, an epsilon)
+wrong filters shift formants, a wrong framing moves everything in time. What hardly changes mels of speech
+(a floor below the noise of recordings, zeros instead of reflections at both ends, a symmetric window, an epsilon)
 cannot be seen here, and does not matter to the audio either.
 """
 
@@ -135,7 +135,7 @@ def _best_other(
 
 
 def convention_lines(report: ConventionReport | None) -> Iterator[str]:
-    """A line for each gate that failed, one that names a better convention, or one that says why no gate was run.
+    """A line for each gate that failed, one that names a better convention, or one with the reason why no gate was run.
 
     Args:
         report: Result of the check; None gives no line.
@@ -166,8 +166,8 @@ def alternatives(manifest: Manifest) -> dict[str, MelConvention]:
         manifest: Manifest of the artifact.
 
     Returns:
-        The convention that the configuration says, published conventions of the same sample rate, hop length and number
-        of bands, and the stated one with one parameter changed; none of them twice.
+        The convention that the configuration states, published conventions of the same sample rate, hop length and
+        number of bands, and the stated one with one parameter changed; none of them twice.
     """
     mel = manifest.mel
     shape = (mel.sample_rate, mel.hop_length, mel.n_mels)

@@ -162,7 +162,7 @@ class HifiGanConfig(ModelConfig, frozen=True, kw_only=True):
             )
 
     def _check_upsampling(self) -> None:
-        """Check that every stage makes exactly `rate` steps of one, or more where it says so."""
+        """Check that every stage makes exactly `rate` steps of one, or more where its crops state it."""
         if self.causal:
             require(self.padding == "zero", "a causal network pads by zeros", self.padding)
             require(self.upsample_crops is None, "upsample_crops are for a network that is not causal", True)

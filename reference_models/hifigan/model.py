@@ -73,7 +73,7 @@ class _Layers:
     """Makes the layers of a variation.
 
     Attributes:
-        config: Configuration that says what the layers are like.
+        config: Configuration that decides about padding, biases and slopes.
     """
 
     config: HifiGanConfig

@@ -16,7 +16,7 @@ Test = Callable[[Seen], bool]
 
 @dataclass(frozen=True)
 class RefusedLayout:
-    """A layout that is recognized in order to say why it is not exported.
+    """A layout that is recognized in order to state why it is not exported.
 
     Attributes:
         name: Name of the model and of its trainer, for people.

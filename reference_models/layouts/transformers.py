@@ -14,7 +14,7 @@ from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = ["FastSpeech2ConformerHifiGanLayout", "SpeechT5HifiGanLayout"]
 
-# transformers 5.24.0, SpeechT5HifiGanConfig and FastSpeech2ConformerHifiGanConfig; every published SpeechT5HifiGan says
+# transformers 5.24.0, SpeechT5HifiGanConfig and FastSpeech2ConformerHifiGanConfig; every published SpeechT5HifiGan has
 # `hifigan`, the name of its older releases.
 _SPEECHT5_TYPES = ("speecht5_hifigan", "hifigan")
 _CONFORMER_TYPES = ("fastspeech2_conformer_hifigan", "fastspeech2_conformer_with_hifigan")
@@ -147,7 +147,7 @@ def _model(layout: str, seen: Seen, keys: _Keys, mel: MelConvention) -> ReadMode
                 f"{' and '.join(missing)} missing; get the whole checkpoint"
             )
     # The class pads by half of what a kernel exceeds its rate, rounded down: where that is odd, one sample more leaves
-    # the layer than the rate says, and the audio is cut at its end.
+    # the layer than the rate asks for, and the audio is cut at its end.
     excesses = [
         kernel - rate for rate, kernel in zip(keys.upsample_rates, keys.upsample_kernel_sizes, strict=False)
     ]

@@ -24,7 +24,7 @@ from voirs_vocoder.reference_models.errors import CheckpointError, ModelConfigEr
 from voirs_vocoder.reference_models.layouts.layout import ReadModel, Seen, parsed, renamed, section
 from voirs_vocoder.runtime.dsp import hann_window
 from voirs_vocoder.runtime.mel.convention import MelConvention
-from voirs_vocoder.runtime.mel.transform import mel_filters
+from voirs_vocoder.runtime.mel.filters import mel_filters
 
 __all__ = ["VocosLayout"]
 

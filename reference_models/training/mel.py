@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voirs_vocoder.runtime.mel.convention import MelConvention
-from voirs_vocoder.runtime.mel.transform import mel_filters, mel_padding, mel_window
+from voirs_vocoder.runtime.mel.filters import mel_filters
+from voirs_vocoder.runtime.mel.transform import mel_padding, mel_window
 
 __all__ = ["TorchMel", "pad_ends"]
 

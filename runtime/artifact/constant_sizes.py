@@ -10,7 +10,7 @@ from voirs_vocoder.runtime.errors import ArtifactError
 __all__ = ["ConstantSizes"]
 
 _MAX_ELEMENTS = 1 << 28
-# Operators whose output is as large as the numbers of an input say, and the place of that input.
+# Operators whose output has the size that the numbers of an input state, and the place of that input.
 _SIZED = {b"ConstantOfShape": 0, b"Expand": 1, b"Tile": 1, b"Pad": 1}
 _CONSTANT = b"Constant"
 _MAX_RANK = 16
@@ -28,7 +28,7 @@ class ConstantSizes:
     _wanted: dict[bytes, bytes] = field(default_factory=dict)
 
     def node(self, data: bytes, start: int, stop: int) -> None:
-        """Note a node that makes a constant, or a tensor as large as a constant says.
+        """Note a node that makes a constant, or a tensor whose size a constant states.
 
         Args:
             data: Bytes that contain the node.
@@ -76,12 +76,12 @@ class ConstantSizes:
         """Compare what was collected.
 
         Raises:
-            ArtifactError: A node makes a tensor of more than 2**28 values, whatever the input.
+            ArtifactError: A node makes a tensor of more than 2**28 values for any input.
         """
         for name, operator in self._wanted.items():
             if self._constants.get(name, 0) > _MAX_ELEMENTS:
                 raise ArtifactError(
-                    f"a graph must not make a tensor of more than {_MAX_ELEMENTS} values whatever its input, "
+                    f"a graph must not make a tensor of more than {_MAX_ELEMENTS} values for any input, "
                     f"{operator.decode()} makes one of {self._constants[name]}; export the artifact again, or do "
                     "not use it"
                 )

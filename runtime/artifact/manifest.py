@@ -191,7 +191,7 @@ class Source(Record, frozen=True, kw_only=True):
         checkpoint_sha256: SHA-256 of the checkpoint, in lower-case hex; None for a model made in memory.
         config: Model configuration as it was read.
         layout: Name of the trainer's layout that was recognized, for people; None where none was.
-        configured_mel: Mel convention that the configuration says, where the export was given another one, which is
+        configured_mel: Mel convention that the configuration states, where the export was given another one, which is
             that of the manifest; None where the configuration decided.
         normalize: Whether statistics that the trainer normalizes mels by, if it does, were taken into the graphs.
     """

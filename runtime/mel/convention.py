@@ -276,7 +276,7 @@ def get_convention(name: str) -> MelConvention:
 
 
 def identified(convention: MelConvention, prefix: str) -> MelConvention:
-    """The same parameters under the id that belongs to them.
+    """Give parameters the id that belongs to them.
 
     Args:
         convention: Parameters, whose id does not matter.

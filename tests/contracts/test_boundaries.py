@@ -55,6 +55,8 @@ RULES = {
     ),
     "reference_models": rule(
         "ours.reference_models ours.runtime.mel.convention ours.runtime.artifact.manifest "
+        # Windows and mel filters that a checkpoint holds are compared with ours.
+        "ours.runtime.dsp ours.runtime.mel.filters "
         # How files of others are opened and parsed has one home.
         "ours.runtime.errors ours.runtime.files ours.runtime.structured ours.runtime.text "
         "numpy msgspec torch safetensors",

@@ -16,7 +16,7 @@ from voirs_vocoder.reference_models.layouts.table import read_model
 from voirs_vocoder.reference_models.vocos.config import VocosConfig
 from voirs_vocoder.reference_models.vocos.model import Vocos
 from voirs_vocoder.runtime.mel.convention import get_convention
-from voirs_vocoder.runtime.mel.transform import mel_filters
+from voirs_vocoder.runtime.mel.filters import mel_filters
 
 ZOO = Path(__file__).resolve().parents[1] / "data" / "zoo" / "vocos" / "shared"
 TINY = {

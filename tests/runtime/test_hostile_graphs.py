@@ -546,7 +546,7 @@ def test_a_graph_that_states_a_huge_tensor_is_refused_before_a_backend_gets_it(c
         nodes.append(helper.make_node("Constant", [], ["size"], value=size))
     data = model(nodes, values if as_node else [*values, size]).SerializeToString()
     for check in (check_graph, lambda content: split_graph(io.BytesIO(content), len(content))):
-        with pytest.raises(ArtifactError, match=f"more than 268435456 values whatever its input, {operator}"):
+        with pytest.raises(ArtifactError, match=f"more than 268435456 values for any input, {operator}"):
             check(data)
 
 

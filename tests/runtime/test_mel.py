@@ -27,7 +27,8 @@ from voirs_vocoder.runtime.mel import (
     range_hint,
 )
 from voirs_vocoder.runtime.mel.convention import CONVENTIONS, get_convention
-from voirs_vocoder.runtime.mel.transform import mel_blocks, mel_filters
+from voirs_vocoder.runtime.mel.filters import mel_filters
+from voirs_vocoder.runtime.mel.transform import mel_blocks
 
 pytestmark = pytest.mark.numeric
 
