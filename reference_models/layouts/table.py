@@ -65,6 +65,9 @@ def read_model(
     """
     official = _OFFICIAL.get(family) if family is not None else None
     package = open_package(checkpoint, config, None if official is None else official.config_name)
+    if config is not None:
+        # What was named must be there, whatever the weights are.
+        package.config()
     opened = opened_checkpoint(package.path, package.weights, package.sha256, module_classes=PICKLED_CLASSES)
     seen = Seen(package, opened, normalize)
     layout = next((row for row in LAYOUTS if row.recognizes(seen)), official)
