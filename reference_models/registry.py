@@ -39,7 +39,7 @@ class FamilyRow:
 _ROWS = (
     FamilyRow("hifigan", "HiFi-GAN", f"{_HOME}.hifigan.family:HIFIGAN", f"{_HOME}.hifigan.recipe:HIFIGAN"),
     FamilyRow("bigvgan", "BigVGAN", f"{_HOME}.bigvgan.family:BIGVGAN", None),
-    FamilyRow("vocos", "Vocos", f"{_HOME}.vocos.family:VOCOS", None),
+    FamilyRow("vocos", "Vocos", f"{_HOME}.vocos.family:VOCOS", f"{_HOME}.vocos.recipe:VOCOS"),
     FamilyRow(
         "waveglow", "WaveGlow", f"{_HOME}.waveglow.family:WAVEGLOW", f"{_HOME}.waveglow.recipe:WAVEGLOW"
     ),

@@ -66,7 +66,7 @@ def read_model(
     official = _OFFICIAL.get(family) if family is not None else None
     package = open_package(checkpoint, config, None if official is None else official.config_name)
     if config is not None:
-        # What was named must be there, whatever the weights are.
+        # A file that was named is read before the weights are looked at.
         package.config()
     opened = opened_checkpoint(package.path, package.weights, package.sha256, module_classes=PICKLED_CLASSES)
     seen = Seen(package, opened, normalize)

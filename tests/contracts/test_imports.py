@@ -49,7 +49,8 @@ LAYERS = {
         config family layers checkpoints published
         layouts
         {" ".join(FAMILY_FOLDERS)}
-        training.task training.settings training.mel training.losses
+        training.task training.settings training.mel training.losses training.discriminators
+        training.adversarial
         {" ".join(RECIPES)}
         registry
         training

@@ -36,6 +36,7 @@ TINY = {
         "resblock_kernel_sizes": [3],
         "resblock_dilation_sizes": [[1, 3, 5]],
     },
+    "vocos": {"dim": 16, "intermediate_dim": 24, "num_layers": 1},
     "waveglow": {},
 }
 

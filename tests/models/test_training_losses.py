@@ -18,9 +18,10 @@ from voirs_vocoder.reference_models.diffusion.channels_last import predict_noise
 from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
 from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffusion.recipe import DiffusionTask, noise_level
-from voirs_vocoder.reference_models.hifigan.discriminators import Discriminators
-from voirs_vocoder.reference_models.hifigan.recipe import HifiGanTask, discriminator_loss, generator_loss
+from voirs_vocoder.reference_models.hifigan.recipe import hifigan_task
 from voirs_vocoder.reference_models.training import get_recipe
+from voirs_vocoder.reference_models.training.adversarial import discriminator_loss, generator_loss
+from voirs_vocoder.reference_models.training.discriminators import Discriminators
 from voirs_vocoder.reference_models.training.losses import (
     stft_log_magnitude_l1,
     stft_loss,
@@ -279,7 +280,7 @@ def test_the_adversarial_phase_teaches_discriminators_to_tell_and_the_generator_
         "resblock_dilation_sizes": [[1, 3, 5]],
     }  # fmt: skip
     torch.manual_seed(0)
-    task = HifiGanTask(small, adversarial_from_step=1)
+    task = hifigan_task(small, adversarial_from_step=1)
     batch = dataclasses.replace(batch_of(1, 8), mel=-5 + torch.rand(1, 80, 8, generator=generator()))
     (alone,) = task.turns(batch, 0, generator(), bf16=False)
     assert alone.player == "model"
