@@ -78,7 +78,9 @@ def derive_graphs(
     graphs = list(made)
     if plan.stream:
         graphs.extend(stream_graphs(made, manifest.hop_length, progress))
-        if plan.calibration is not None and manifest.driver == "direct":
+        # A causal model has no future to predict.
+        predicts = manifest.driver == "direct" and manifest.look_ahead_frames > 0
+        if plan.calibration is not None and predicts:
             entries = [*manifest.graphs, *(graph.entry for graph in made)]
             graphs.extend(extrapolator_graphs(entries, plan.calibration, manifest.look_ahead_frames))
     if plan.batch:

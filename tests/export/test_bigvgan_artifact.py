@@ -151,10 +151,25 @@ def test_a_gpu_takes_every_graph_whole(root):
 
 def test_a_causal_network_that_repeats_its_first_input_streams_without_delay(tmp_path):
     folder = ZOO.parent / "parallel-wavegan-hifigan" / "causal-no-stats"
-    artifact = export_artifact(ExportRequest("auto", folder, None, tmp_path / "artifact", normalize=False))
-    (stream,) = (graph for graph in artifact.manifest.graphs if graph.role == "stream")
-    assert stream.facts.delay_samples == 0
     mel, golden = np.load(folder / "mel.npy"), np.load(folder / "audio.npy")
+    (tmp_path / "mels").mkdir()
+    for seed in range(2):
+        other = np.random.default_rng(seed).normal(0, 1, (mel.shape[0], 220)).astype(np.float32)
+        np.save(tmp_path / "mels" / f"{seed}.npy", other)
+    artifact = export_artifact(
+        ExportRequest(
+            "auto",
+            folder,
+            None,
+            tmp_path / "artifact",
+            ("fp32", "fp16", "int8"),
+            tmp_path / "mels",
+            normalize=False,
+        )
+    )
+    streams = [graph for graph in artifact.manifest.graphs if graph.role == "stream"]
+    assert {graph.precision for graph in streams} == {"fp32", "fp16", "int8"}
+    assert {graph.facts.delay_samples for graph in streams} == {0}
     with Vocoder.load(tmp_path / "artifact") as vocoder:
         whole = vocoder.vocode(mel).samples[0]
         np.testing.assert_allclose(whole, golden, rtol=0, atol=1e-4)

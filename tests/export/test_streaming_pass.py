@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from voirs_vocoder.calibration.edits.length_invariant_sums import (
     LengthInvariantSumsPass,
@@ -313,3 +313,59 @@ def test_a_wrong_stream_is_refused(monkeypatch):
     monkeypatch.setattr(rewriting, "zeroed_values", lambda *_: set())
     with pytest.raises(ExportError, match="must equal its offline pass"):
         stream_graph(graph, 1)
+
+
+def padded_by_ends(node: onnx.NodeProto, weight: NDArray[np.float32], pads: list[int]) -> BuiltGraph:
+    """A graph whose input is padded by its ends and then read by one node with a weight."""
+    graph = helper.make_graph(
+        [helper.make_node("Pad", ["mel", "pads"], ["padded"], "Pad.0", mode="edge"), node],
+        "padded",
+        [helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["batch", 2, "frames"])],
+        [helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["batch", 1, None])],
+        [
+            numpy_helper.from_array(np.array([0, 0, pads[0], 0, 0, pads[1]], np.int64), "pads"),
+            numpy_helper.from_array(weight, "weight"),
+        ],
+    )
+    rate = 2 if node.op_type == "ConvTranspose" else 1
+    return built_graph(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
+        role="offline",
+        precision="fp32",
+        target=None,
+        inputs=(TensorInfo(name="mel", dtype="float32", shape=("batch", 2, "frames")),),
+        outputs=(TensorInfo(name="audio", dtype="float32", shape=("batch", 1, f"frames*{rate}")),),
+        facts=GraphFacts(),
+        details={},
+        keep_float={},
+    )
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (4, 0), (0, 4), (3, 1)])
+@pytest.mark.parametrize("chunks", [[1], [3], [8, 2]])
+def test_ends_are_repeated_as_far_as_a_convolution_reads(before, after, chunks):
+    weight = np.random.default_rng(0).standard_normal((1, 2, 5), np.float32)
+    offline = padded_by_ends(
+        helper.make_node("Conv", ["padded", "weight"], ["audio"], "Conv.0"), weight, [before, after]
+    )
+    stream = stream_graph(offline, 1)
+    assert stream.entry.facts.delay_samples == after
+    mels = [np.random.default_rng(frames).standard_normal((2, frames), np.float32) for frames in (1, 2, 11)]
+    session = open_graph(offline.data, offline.entry)
+    for mel, audio in zip(mels, run_stream(stream, mels, chunks, 1), strict=True):
+        wanted = session.run({"mel": mel[None]})["audio"][0, 0]
+        np.testing.assert_allclose(audio.reshape(-1)[: mel.shape[1]], wanted, rtol=0, atol=1e-6)
+
+
+def test_zeros_beyond_repeated_ends_are_refused():
+    weight = np.ones((1, 2, 7), np.float32)
+    node = helper.make_node("Conv", ["padded", "weight"], ["audio"], "Conv.0", pads=[1, 1])
+    with pytest.raises(StreamRefusedError, match="adds zeros to an input that is padded by its ends"):
+        stream_graph(padded_by_ends(node, weight, [2, 2]), 1)
+
+
+def test_a_transposed_convolution_that_reads_beyond_repeated_ends_is_refused():
+    weight = np.ones((2, 1, 4), np.float32)
+    node = helper.make_node("ConvTranspose", ["padded", "weight"], ["audio"], "Up", strides=[2], pads=[1, 3])
+    with pytest.raises(StreamRefusedError, match="reads beyond the padding"):
+        stream_graph(padded_by_ends(node, weight, [0, 1]), 2)
