@@ -141,6 +141,18 @@ def test_an_output_depends_on_exactly_the_stated_future_and_past(resblock):
     assert (max(before), max(after)) == (config.look_ahead_samples, config.look_ahead_samples)
 
 
+@pytest.mark.parametrize(
+    ("keys", "convention"),
+    [
+        ({"sampling_rate": 22050, "num_mels": 80}, "bigvgan-22k-80band"),
+        ({"sampling_rate": 22050, "num_mels": 80, "fmax": 8000}, "hifigan-22k"),
+        ({"sampling_rate": 44100, "num_mels": 128}, "bigvgan-44k-128band-256x"),
+    ],
+)
+def test_published_configurations_have_published_conventions(keys, convention):
+    assert BigVganConfig.from_mapping({**BASE, **keys}).mel_convention().id == convention
+
+
 def test_the_mel_convention_follows_from_the_configuration():
     convention = BigVganConfig.from_mapping(BASE).mel_convention()
     assert convention.id == "bigvgan-24k-100band"
@@ -196,6 +208,14 @@ def test_other_filters_than_the_official_ones_are_refused(tmp_path):
     folder = changed(tmp_path, lambda weights: weights[name].mul_(1.01))
     with pytest.raises(CheckpointError, match=f"Kaiser sinc, got 12 others in '{name}'"):
         get_family("bigvgan").load(folder, None)
+
+
+def test_a_checkpoint_in_half_precision_has_the_official_filters(tmp_path):
+    folder = shutil.copytree(ZOO / "resblock2", tmp_path / "model")
+    weights = torch.load(folder / "bigvgan_generator.pt", weights_only=True)["generator"]
+    halves = {name: tensor.half() for name, tensor in weights.items()}
+    torch.save({"generator": halves}, folder / "bigvgan_generator.pt")
+    assert get_family("bigvgan").load(folder, None).layout == "BigVGAN by NVIDIA"
 
 
 def test_missing_and_unexpected_weights_are_listed(tmp_path):
