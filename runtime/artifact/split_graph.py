@@ -35,6 +35,8 @@ WEIGHTS_LOCATION = "py.typed"
 """File name that the skeleton states for its weights. That file is empty, so nothing can be read there by mistake."""
 
 _SPLIT_FROM_BYTES = 1 << 16
+# While it optimizes a graph, ONNX Runtime reorders kernels of 2-D convolutions, which must lie in the graph for that.
+_CONV_2D_RANK = 4
 _HEAD_BYTES = 8
 _FLOAT = 1
 _EXTERNAL = 1
@@ -50,7 +52,8 @@ class SplitGraph:
     """A graph in two parts.
 
     Attributes:
-        skeleton: ONNX model whose large float32 weights are replaced by references to `WEIGHTS_LOCATION`.
+        skeleton: ONNX model whose large float32 weights are replaced by references to `WEIGHTS_LOCATION`; those of four
+            axes, kernels of 2-D convolutions, are not.
         weights: Large weights by name.
         rules: Rules that the whole graph was checked by, with what they found.
         sha256: SHA-256 of everything that was read, in lower-case hex.
@@ -105,13 +108,17 @@ def _graph(
 def _initializer(
     reader: _Reader, size_bytes: int, weights: dict[str, NDArray[np.float32]], rules: GraphRules
 ) -> bytes:
-    """A tensor's skeleton; raw float32 values go to `weights` if dims, type and name come before them, as usual."""
+    """A tensor's skeleton; raw float32 values go to `weights` if dims, type and name come before them, as usual.
+
+    Values of tensors with four axes stay.
+    """
     rules.count_tensor()
     kept: list[bytes] = []
     dims: list[int] = []
     data_type, name, is_split = 0, "", False
     for number, kind, head, length in _fields(reader, size_bytes):
-        if (number, kind) == (_TENSOR_RAW_DATA, BYTES) and data_type == _FLOAT and name:
+        splittable = data_type == _FLOAT and name and len(dims) != _CONV_2D_RANK
+        if (number, kind) == (_TENSOR_RAW_DATA, BYTES) and splittable:
             if is_split or name in weights:
                 raise ArtifactError(f"weight {name!r} is there twice; export the artifact again")
             weights[name] = _shaped(name, reader.floats(length), dims)

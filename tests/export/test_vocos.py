@@ -112,6 +112,15 @@ def test_the_runtime_gives_the_models_audio_at_every_length(made, frames):
     np.testing.assert_allclose(audio, expected, rtol=0, atol=5e-6)
 
 
+def test_a_graph_that_is_read_in_pieces_gives_the_same(made, monkeypatch):
+    """As large ones are."""
+    with Vocoder.load(made.root) as vocoder:
+        expected = vocoder.vocode(mel_of(30)).samples
+    monkeypatch.setattr("voirs_vocoder.runtime.providers.onnxruntime._SPLIT_FROM_BYTES", 0)
+    with Vocoder.load(made.root) as vocoder:
+        np.testing.assert_array_equal(vocoder.vocode(mel_of(30)).samples, expected)
+
+
 @pytest.mark.parametrize("size", [1, 3, 8, 16])
 @pytest.mark.parametrize("frames", [1, 2, 47])
 def test_a_stream_equals_the_offline_pass_up_to_both_ends(made, frames, size):

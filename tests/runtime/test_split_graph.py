@@ -71,6 +71,34 @@ def test_onnx_runtime_works_with_the_weights_beside_the_skeleton(model, tiny_art
     np.testing.assert_allclose(session.run({"mel": mel})["audio"], expected, atol=1e-5)
 
 
+def test_kernels_of_2d_convolutions_stay_in_the_graph(tiny_artifact):
+    """ONNX Runtime reorders them while it optimizes the graph, before it looks for weights beside it."""
+    rng = np.random.default_rng(0)
+    kernels = [rng.standard_normal((64, channels, 1, 7), np.float32) for channels in (16, 64)]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Unsqueeze", ["mel", "axis"], ["wide"]),
+            helper.make_node("Conv", ["wide", "kernel.0"], ["hidden"], pads=[0, 3, 0, 3]),
+            helper.make_node("Conv", ["hidden", "kernel.1"], ["audio"], pads=[0, 3, 0, 3]),
+        ],
+        "wide",
+        [helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["batch", 16, "frames"])],
+        [helper.make_tensor_value_info("audio", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(np.array([2]), "axis"),
+            *(numpy_helper.from_array(kernel, f"kernel.{i}") for i, kernel in enumerate(kernels)),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    data = model.SerializeToString()
+    split = split_graph(io.BytesIO(data), len(data))
+    assert not split.weights
+    session = OrtSession(split, Artifact.open(tiny_artifact).graph("offline", "fp32"), "cpu", SessionConfig())
+    mel = rng.standard_normal((1, 16, 30), np.float32)
+    expected = onnxruntime.InferenceSession(data).run(None, {"mel": mel})[0]
+    np.testing.assert_allclose(session.run({"mel": mel})["audio"], expected, rtol=0, atol=1e-4)
+
+
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(1, 70_000))
 def test_a_graph_that_is_cut_off_is_refused(model, cut):
