@@ -265,6 +265,10 @@ class Rewriting:
         graph.inputs.extend(inputs)
         for constant in self._writer.constants.values():
             graph.register_initializer(constant)
+        read = {value for node in self._writer.nodes for value in node.inputs if value is not None}
+        # What belonged to padding and cuts, which a stream does without.
+        for name in [name for name, value in graph.initializers.items() if value not in read]:
+            del graph.initializers[name]
         for index, (old, new) in enumerate(zip(self._outputs, outputs, strict=True)):
             if new.producer() is None:
                 raise StreamingError(f"{old} is an input of the graph")

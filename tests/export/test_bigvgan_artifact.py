@@ -149,6 +149,13 @@ def test_a_gpu_takes_every_graph_whole(root):
         assert cpu_nodes(graph, fixed_sizes(graph, batch=3, frames=16, hop_length=manifest.hop_length)) == ()
 
 
+def test_no_graph_holds_constants_that_nothing_reads(root):
+    for entry in Artifact.open(root).manifest.graphs:
+        graph = onnx.load(root / entry.file.path).graph
+        read = {name for node in graph.node for name in node.input}
+        assert {tensor.name for tensor in graph.initializer} <= read, entry.name
+
+
 def test_a_causal_network_that_repeats_its_first_input_streams_without_delay(tmp_path):
     folder = ZOO.parent / "parallel-wavegan-hifigan" / "causal-no-stats"
     mel, golden = np.load(folder / "mel.npy"), np.load(folder / "audio.npy")
