@@ -83,6 +83,22 @@ def test_a_checkpoint_of_version_1_is_recognized_by_its_configuration_and_names(
     assert read_model(tmp_path, None).family == "bigvgan"
 
 
+def test_a_network_of_version_1_ends_with_a_bias_and_tanh():
+    model = tiny(activation="snake", snake_logscale=False)
+    names = set(model.state_dict())
+    assert "conv_post.bias" in names
+    assert not any(name.endswith(".beta") for name in names)
+    with torch.no_grad():
+        model.conv_post.bias += 5.0
+    audio = model(torch.randn(1, 4, 9))
+    assert 0.99 < float(audio.max()) <= 1.0
+    assert set(tiny(use_bias_at_final=False).state_dict()) >= {
+        "conv_post.weight_g",
+        "activation_post.act.beta",
+    }
+    assert "conv_post.bias" not in tiny(use_bias_at_final=False).state_dict()
+
+
 def official_activation(x, alpha, beta):
     """The activation as the official code computes it, step by step."""
     channels = x.shape[1]
