@@ -150,7 +150,11 @@ def _conv_transpose(node: ir.Node, axes: Axes) -> Rule:
         least, most = before // stride + reading.first, (before + stride - 1) // stride + reading.last
         if least < -below.before or most > below.after:
             raise StreamingError(f"{_name(node)}: it reads beyond the padding of its input")
-    return Rule((reading,), {"pads": _pads(node, steps * stride, reach - stride)})
+    attributes: dict[str, int | list[int]] = {"pads": _pads(node, steps * stride, reach - stride)}
+    if padding := _integers(node, "output_padding", []):
+        # Positions that the offline graph appends are those that the padding at the end would have cut.
+        attributes["output_padding"] = [*padding[:-1], 0]
+    return Rule((reading,), attributes)
 
 
 def _slice(node: ir.Node, axes: Axes) -> Rule:

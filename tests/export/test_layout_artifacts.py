@@ -85,13 +85,15 @@ def test_odd_rates_stream_exactly(tmp_path):
         shape = (*weights[name].shape[:2], kernel)
         weights[name] = torch.randn(shape, generator=torch.Generator().manual_seed(stage))
     torch.save(saved, folder / "checkpoint-400000steps.pkl")
-    export_artifact(ExportRequest("auto", folder, None, tmp_path / "artifact", batch=False))
+    export_artifact(ExportRequest("auto", folder, None, tmp_path / "artifact", ("fp32", "fp16")))
     mel = np.load(folder / "mel.npy")
     with Vocoder.load(tmp_path / "artifact") as vocoder:
         audio = vocoder.vocode(mel).samples[0]
         assert audio.size == mel.shape[1] * 60
         for frames in (1, 3, 8):
             np.testing.assert_allclose(streamed(vocoder, mel, frames), audio, atol=1e-5)
+        for alone, together in zip((mel[:, :7], mel), vocoder.vocode_batch([mel[:, :7], mel]), strict=True):
+            np.testing.assert_allclose(together.samples, vocoder.vocode(alone).samples, atol=1e-5)
 
 
 def test_the_manifest_names_the_layout_and_the_missing_normalization(tmp_path):

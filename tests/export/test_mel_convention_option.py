@@ -41,7 +41,7 @@ def test_the_manifest_states_the_convention_and_the_configurations(overridden, t
     assert manifest.source.configured_mel == usual.mel
     assert usual.source.configured_mel is None
     card = (overridden / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert f"the model's configuration says `{usual.mel.id}`" in card
+    assert f"the model's configuration states `{usual.mel.id}`" in card
 
 
 def test_inspect_prints_it(overridden, tiny_artifact):
@@ -53,7 +53,7 @@ def test_inspect_prints_it(overridden, tiny_artifact):
         in text
     )
     assert "compression log10, floor 1e-10" in text
-    assert f"set by the export; the configuration says {Artifact.open(tiny_artifact).manifest.mel.id}" in text
+    assert f"set by the export; the configuration states {Artifact.open(tiny_artifact).manifest.mel.id}" in text
     assert "set by the export" not in CliRunner().invoke(main, ["inspect", str(tiny_artifact)]).output
 
 
