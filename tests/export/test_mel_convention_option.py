@@ -53,7 +53,9 @@ def test_inspect_prints_it(overridden, tiny_artifact):
         in text
     )
     assert "compression log10, floor 1e-10" in text
-    assert f"set by the export; the configuration states {Artifact.open(tiny_artifact).manifest.mel.id}" in text
+    assert (
+        f"set by the export; the configuration states {Artifact.open(tiny_artifact).manifest.mel.id}" in text
+    )
     assert "set by the export" not in CliRunner().invoke(main, ["inspect", str(tiny_artifact)]).output
 
 
