@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import selectors
@@ -171,6 +172,8 @@ def _be_child(target: Target, seeds: Sequence[bytes], batch: Sequence[int], writ
         _limit()
         with tempfile.TemporaryFile() as stderr, tempfile.TemporaryDirectory() as folder:
             os.dup2(stderr.fileno(), 2)
+            # A log record is meant for whoever asked for it; without a handler, Python prints it on standard error.
+            logging.getLogger("voirs_vocoder").addHandler(logging.NullHandler())
             os.chdir(folder)
             for number in batch:
                 found = outcome(target, case_input(target, seeds, number), 2)
