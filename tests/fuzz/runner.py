@@ -172,7 +172,7 @@ def _be_child(target: Target, seeds: Sequence[bytes], batch: Sequence[int], writ
         _limit()
         with tempfile.TemporaryFile() as stderr, tempfile.TemporaryDirectory() as folder:
             os.dup2(stderr.fileno(), 2)
-            # A log record is meant for whoever asked for it; without a handler, Python prints it on standard error.
+            # Without a handler, Python prints log records of the library on standard error.
             logging.getLogger("voirs_vocoder").addHandler(logging.NullHandler())
             os.chdir(folder)
             for number in batch:
