@@ -10,17 +10,13 @@ import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
 from msgspec import Meta
 
 from voirs_vocoder.reference_models.errors import ModelConfigError
-from voirs_vocoder.runtime.errors import InputError
-from voirs_vocoder.runtime.files import read_bounded
 from voirs_vocoder.runtime.mel.convention import CONVENTIONS, MelConvention, identified
-from voirs_vocoder.runtime.structured import json_value
 
 __all__ = [
     "Betas",
@@ -33,10 +29,10 @@ __all__ = [
     "derived_convention",
     "normalized_range",
     "require",
+    "require_mel",
     "trainer_convention",
 ]
 
-_MAX_CONFIG_BYTES = 1 << 20
 _MAX_RATE_HZ = 768_000
 _DECIMALS = 12
 
@@ -95,37 +91,6 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     source: dict[str, object] = msgspec.field(default_factory=dict, name=_SOURCE)
 
     @classmethod
-    def from_json(cls, path: Path) -> Self:
-        """Read a configuration file.
-
-        Args:
-            path: JSON file of at most 1 MiB.
-
-        Raises:
-            ModelConfigError: The file cannot be read, is not a JSON object, lacks a key, or has a value that the model
-                cannot work with.
-        """
-        try:
-            data = read_bounded(path, _MAX_CONFIG_BYTES)
-        except InputError as error:
-            reason = str(error).removeprefix(f"{path}: ")
-            raise ModelConfigError(
-                f"{path}: cannot read the configuration, which must be JSON: {reason}"
-            ) from error
-        try:
-            values = json_value(data)
-        except InputError as error:
-            raise ModelConfigError(f"{path}: the configuration cannot be used: {error}") from error
-        if not isinstance(values, dict):
-            raise ModelConfigError(
-                f"{path}: the configuration must be a JSON object, got {type(values).__name__}"
-            )
-        try:
-            return cls.from_mapping(values)
-        except ModelConfigError as error:
-            raise ModelConfigError(f"{path}: {error}") from error
-
-    @classmethod
     def from_mapping(
         cls, values: Mapping[str, object], *, published: Mapping[str, object] | None = None
     ) -> Self:
@@ -177,6 +142,29 @@ def require(condition: bool, rule: str, value: object) -> None:
     """
     if not condition:
         raise ModelConfigError(f"{rule}, got {value!r}")
+
+
+def require_mel(config: ModelConfig, n_mels: str, hop_length: str, sample_rate: str) -> None:
+    """Refuse a mel convention that a configuration contradicts.
+
+    Args:
+        config: Configuration whose attribute `mel` is a convention, or None where it follows from the other keys.
+        n_mels: Name of the key that holds the number of mel bands.
+        hop_length: Name of the key that holds the audio samples between mel frames.
+        sample_rate: Name of the key that holds the sampling rate in Hz.
+
+    Raises:
+        ModelConfigError: The convention has other numbers than the keys.
+    """
+    mel: MelConvention | None = getattr(config, "mel", None)
+    if mel is None:
+        return
+    own = [getattr(config, key) for key in (n_mels, hop_length, sample_rate)]
+    require(
+        [mel.n_mels, mel.hop_length, mel.sample_rate] == own,
+        f"the mel convention must have {n_mels}, {hop_length} and {sample_rate} {own}",
+        mel.id,
+    )
 
 
 def derived_convention(published: str, custom_id: str, **parameters: float) -> MelConvention:

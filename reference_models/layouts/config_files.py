@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from voirs_vocoder.reference_models.errors import ModelConfigError
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.structured import json_value
 
-__all__ = ["MAX_CONFIG_BYTES", "config_mapping"]
+__all__ = ["Read", "config_mapping", "read_config"]
 
-MAX_CONFIG_BYTES = 1 << 20
-"""Largest configuration file that is read, in bytes."""
+Read = Callable[[int], bytes]
+"""Gives the content of a file of at most that many bytes, or raises InputError."""
+
+_MAX_CONFIG_BYTES = 1 << 20
 
 _YAML_ENDINGS = (".yaml", ".yml")
 _MAX_DEPTH = 32
@@ -31,6 +33,26 @@ _REFERENCE = re.compile(r"<([\w.-]{1,128})>|\$\{([\w.-]{1,128})\}")
 _REF_TAG = "!ref"
 _EXPONENT = re.compile(r"[-+]?\d++[eE][-+]?\d++\Z")
 _MAX_INTEGER_BITS = 64
+
+
+def read_config(read: Read, name: str) -> dict[str, object]:
+    """Read and parse the configuration file of a trainer; see `config_mapping`.
+
+    Args:
+        read: Gives the content of the file, of at most 1 MiB.
+        name: Name of the file.
+
+    Raises:
+        ModelConfigError: The file cannot be read, or is malformed.
+    """
+    try:
+        data = read(_MAX_CONFIG_BYTES)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{name}: ")
+        raise ModelConfigError(
+            f"{name}: cannot read the configuration, which must be JSON or YAML: {reason}"
+        ) from error
+    return config_mapping(data, name)
 
 
 def config_mapping(data: bytes, name: str) -> dict[str, object]:

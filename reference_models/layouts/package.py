@@ -7,14 +7,14 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from voirs_vocoder.reference_models.checkpoints.inert_pickle import shown
 from voirs_vocoder.reference_models.checkpoints.reading import read_checkpoint_bytes
 from voirs_vocoder.reference_models.errors import CheckpointError, ModelConfigError
-from voirs_vocoder.reference_models.layouts.config_files import MAX_CONFIG_BYTES, config_mapping
+from voirs_vocoder.reference_models.layouts.config_files import Read, read_config
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import read_bounded
 
@@ -60,8 +60,6 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # Weights hardly compress: a tar archive that grows more than this was made to exhaust memory.
 _MAX_INFLATION = 4
 _TAR_PADDING_BYTES = 1 << 20
-
-Read = Callable[[int], bytes]
 
 
 @dataclass(frozen=True)
@@ -127,33 +125,18 @@ def open_package(path: Path, config: Path | None, official_config: str | None = 
         CheckpointError: The weights are missing or ambiguous, or the archive is unsafe or damaged.
         ModelConfigError: Several configurations lie there.
     """
-    if path.is_dir():
+    is_folder = path.is_dir()
+    if is_folder:
         files = _folder_files(path)
-        name = _weights_name(path, files)
-        return _package(path / name, None, files, config, official_config)
-    data = read_checkpoint_bytes(path)
-    archive = _archive_files(path, data)
-    if archive is None:
-        beside = _folder_files(path.parent, only=(*CONFIG_NAMES, "stats.h5", "stats.npy"))
-        return _package(path, data, beside, config, official_config)
-    weights = archive[_weights_name(path, archive)](len(data) * _MAX_INFLATION)
-    return _package(path, weights, archive, config, official_config, hashlib.sha256(data).hexdigest())
-
-
-def _package(
-    path: Path,
-    weights: bytes | None,
-    files: Mapping[str, Read],
-    config: Path | None,
-    official_config: str | None,
-    sha256: str | None = None,
-) -> Package:
-    if weights is None:
-        weights = read_checkpoint_bytes(path)
-        if (inner := _archive_files(path, weights)) is not None:
-            sha256 = hashlib.sha256(weights).hexdigest()
-            weights = inner[_weights_name(path, inner)](len(weights) * _MAX_INFLATION)
-            files = {**files, **inner}
+        path = path / _weights_name(path, files)
+    else:
+        files = _folder_files(path.parent, only=(*CONFIG_NAMES, "stats.h5", "stats.npy"))
+    weights = read_checkpoint_bytes(path)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    archive = _archive_files(path, weights)
+    if archive is not None:
+        files = {**files, **archive} if is_folder else archive
+        weights = archive[_weights_name(path, archive)](len(weights) * _MAX_INFLATION)
     if config is not None:
         name, read = str(config), _file_reader(config)
     else:
@@ -161,19 +144,10 @@ def _package(
         name, read = str(path.parent / chosen), files.get(chosen) or _file_reader(path.with_name(chosen))
     problem, mapping = None, {}
     try:
-        mapping = config_mapping(_config_bytes(read, name), name)
+        mapping = read_config(read, name)
     except ModelConfigError as error:
         problem = error
-    sha256 = sha256 or hashlib.sha256(weights).hexdigest()
     return Package(path, weights, sha256, name, problem, mapping, files)
-
-
-def _config_bytes(read: Read, name: str) -> bytes:
-    try:
-        return read(MAX_CONFIG_BYTES)
-    except InputError as error:
-        reason = str(error).removeprefix(f"{name}: ")
-        raise ModelConfigError(f"{name}: cannot read the configuration: {reason}") from error
 
 
 def _config_name(path: Path, files: Mapping[str, Read], official: str | None) -> str:

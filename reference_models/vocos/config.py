@@ -16,6 +16,7 @@ from voirs_vocoder.reference_models.config import (
     SampleCount,
     SamplingRateHz,
     require,
+    require_mel,
     trainer_convention,
 )
 from voirs_vocoder.runtime.dsp import hann_window
@@ -82,13 +83,7 @@ class VocosConfig(ModelConfig, frozen=True, kw_only=True):
             f"0 <= f_min < f_max <= nyquist {nyquist_hz:g} Hz",
             [self.f_min, self.f_max_hz],
         )
-        if self.mel is not None:
-            own = (self.n_mels, self.hop_length, self.sampling_rate)
-            require(
-                (self.mel.n_mels, self.mel.hop_length, self.mel.sample_rate) == own,
-                f"the mel convention must have n_mels, hop_length and sampling_rate {list(own)}",
-                self.mel.id,
-            )
+        require_mel(self, "n_mels", "hop_length", "sampling_rate")
 
     @property
     def f_max_hz(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from voirs_vocoder.reference_models import ModelConfigError, get_family, publish
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
+from voirs_vocoder.reference_models.layouts.config_files import read_config
+from voirs_vocoder.runtime.files import read_bounded
 
 pytestmark = pytest.mark.numeric
 
@@ -216,12 +219,12 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_bytes(content)
     with pytest.raises(ModelConfigError, match=r"config\.json: .*JSON"):
-        HifiGanConfig.from_json(path)
+        HifiGanConfig.from_mapping(read_config(partial(read_bounded, path), path.name))
 
 
 def test_a_configuration_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ModelConfigError, match="cannot read the configuration"):
-        HifiGanConfig.from_json(tmp_path / "none.json")
+        HifiGanConfig.from_mapping(read_config(partial(read_bounded, tmp_path / "none.json"), "none.json"))
 
 
 def test_training_keys_are_ignored_and_kept_for_the_record(tiny_hifigan_config):
