@@ -28,6 +28,7 @@ from voirs_vocoder.export.graphs.sampler import kept_float, sampler_graph
 from voirs_vocoder.export.precisions import get_precision, precision_names
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule, load_model, manifest_of
+from voirs_vocoder.reference_models.layouts.layout import model_read
 from voirs_vocoder.reference_models.layouts.table import read_model
 from voirs_vocoder.runtime.artifact.effects import EFFECTS_PATH
 from voirs_vocoder.runtime.artifact.manifest import (
@@ -129,8 +130,11 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
         found = read_model(request.checkpoint, request.config, normalize=request.normalize)
         progress(f"recognized {found.layout}, family {found.family}", 0, 0)
         request = replace(request, family=found.family)
-    family = get_family(request.family)
-    module = load_model(family, request.checkpoint, request.config, normalize=request.normalize)
+        family = get_family(request.family)
+        module = model_read(family, found)
+    else:
+        family = get_family(request.family)
+        module = load_model(family, request.checkpoint, request.config, normalize=request.normalize)
     configured_mel = module.description.mel
     if request.mel_convention is not None:
         require_fitting(request.mel_convention, configured_mel)

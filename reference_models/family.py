@@ -24,6 +24,7 @@ from voirs_vocoder.runtime.artifact.manifest import (
 from voirs_vocoder.runtime.mel.convention import MelConvention
 
 __all__ = [
+    "LOG_MELS_OF_SPEECH",
     "Driver",
     "Family",
     "GraphSpec",
@@ -33,9 +34,14 @@ __all__ = [
     "VocoderModule",
     "load_model",
     "manifest_of",
+    "mel_to_audio_graph",
+    "require_normalizing",
 ]
 
 Driver = Literal["direct", "flow", "diffusion"]
+
+LOG_MELS_OF_SPEECH = (-5.0, 2.0)
+"""Approximate mean and standard deviation of mels of speech, as natural logarithms."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +187,46 @@ class Family(Protocol):
         ...
 
 
+def mel_to_audio_graph(
+    module: VocoderModule,
+    *,
+    context_frames: int,
+    look_ahead_frames: int,
+    keep_float: Mapping[str, tuple[str, ...]],
+    steady_parts: tuple[str, ...] = (),
+    details: Mapping[str, int | str] | None = None,
+    examples: tuple[float, float] = LOG_MELS_OF_SPEECH,
+) -> GraphSpec:
+    """The one graph of a model that turns a mel into audio in one pass.
+
+    Args:
+        module: Model, called with a mel [batch, n_mels, frames]; returns audio [batch, 1, frames * hop_length].
+        context_frames: Mel frames before a frame that its audio depends on.
+        look_ahead_frames: Mel frames after a frame that its audio depends on.
+        keep_float: Name of a precision to patterns of the nodes that do not take part in it; see `GraphSpec`.
+        steady_parts: Convolutions whose sums must not depend on the length of the input; see `GraphSpec`.
+        details: Further facts for people, which the manifest keeps with the graph; None for none.
+        examples: Mean and standard deviation of the random mels that the graph is tried with.
+    """
+    mel = TensorSpec(
+        "mel",
+        ("batch", module.description.mel.n_mels, "frames"),
+        example_mean=examples[0],
+        example_std=examples[1],
+    )
+    return GraphSpec(
+        role="offline",
+        module=module,
+        inputs=(mel,),
+        outputs=(TensorSpec("audio", ("batch", 1, f"frames*{module.description.hop_length}")),),
+        context_frames=context_frames,
+        look_ahead_frames=look_ahead_frames,
+        keep_float=keep_float,
+        steady_parts=steady_parts,
+        details=details or {},
+    )
+
+
 def load_model(
     family: Family, checkpoint: Path, config: Path | None, *, normalize: bool = True
 ) -> VocoderModule:
@@ -200,12 +246,21 @@ def load_model(
     """
     if normalize:
         return family.load(checkpoint, config)
+    return require_normalizing(family).load_unnormalized(checkpoint, config)
+
+
+def require_normalizing(family: Family) -> NormalizingFamily:
+    """The family, some of whose trainers normalize mels.
+
+    Raises:
+        ReferenceModelError: No trainer of the family normalizes mels.
+    """
     if not isinstance(family, NormalizingFamily):
         raise ReferenceModelError(
             "only a network that is fed with normalized mels can do without, and no trainer of this family feeds one "
             "so; leave normalize=False out"
         )
-    return family.load_unnormalized(checkpoint, config)
+    return family
 
 
 def manifest_of(family: str, module: VocoderModule, specs: Sequence[GraphSpec]) -> Manifest:

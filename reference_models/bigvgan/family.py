@@ -7,7 +7,8 @@ from pathlib import Path
 from voirs_vocoder.reference_models.bigvgan.config import BigVganConfig
 from voirs_vocoder.reference_models.bigvgan.model import BigVgan
 from voirs_vocoder.reference_models.errors import ReferenceModelError
-from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
+from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule, mel_to_audio_graph
+from voirs_vocoder.reference_models.layouts.layout import ReadModel
 from voirs_vocoder.reference_models.layouts.table import read_model
 
 __all__ = ["BIGVGAN", "BigVganFamily"]
@@ -22,7 +23,10 @@ class BigVganFamily:
 
     def load(self, checkpoint: Path, config: Path | None) -> BigVgan:
         """Read a published checkpoint; see `Family.load`."""
-        read = read_model(checkpoint, config, "bigvgan")
+        return self.model_of(read_model(checkpoint, config, "bigvgan"))
+
+    def model_of(self, read: ReadModel) -> BigVgan:
+        """Make the generator that a layout read; see `LayoutFamily.model_of`."""
         values = read.family_config(BigVganConfig)
         return read.module(lambda: BigVgan(values))
 
@@ -32,22 +36,11 @@ class BigVganFamily:
             raise ReferenceModelError(
                 f"the family bigvgan makes graphs of BigVgan, got {type(module).__name__}"
             )
-        description, config = module.description, module.config
+        config = module.config
         last = "Tanh.*" if config.use_tanh_at_final else "Clip.*"
         return [
-            GraphSpec(
-                role="offline",
-                module=module,
-                inputs=(
-                    TensorSpec(
-                        "mel",
-                        ("batch", description.mel.n_mels, "frames"),
-                        # About what the log mels of speech are.
-                        example_mean=-5.0,
-                        example_std=2.0,
-                    ),
-                ),
-                outputs=(TensorSpec("audio", ("batch", 1, f"frames*{description.hop_length}")),),
+            mel_to_audio_graph(
+                module,
                 context_frames=config.look_ahead_frames,
                 look_ahead_frames=config.look_ahead_frames,
                 keep_float={

@@ -45,7 +45,6 @@ __all__ = [
     "OpenedCheckpoint",
     "fitted_model",
     "load_into",
-    "open_checkpoint",
     "opened_checkpoint",
     "read_checkpoint",
     "read_checkpoint_bytes",
@@ -126,21 +125,6 @@ class OpenedCheckpoint:
         return Checkpoint(self.path, tensors, self.sha256, self.format, remarks or None)
 
 
-def open_checkpoint(path: Path, *, module_classes: frozenset[str] | None = None) -> OpenedCheckpoint:
-    """Read a checkpoint's file without executing anything in it.
-
-    Args:
-        path: The file.
-        module_classes: Full names of the classes that published pickles of whole modules hold; None refuses pickled
-            modules.
-
-    Raises:
-        CheckpointError: The file cannot be read, would execute code, or is broken.
-    """
-    data = read_checkpoint_bytes(path)
-    return opened_checkpoint(path, data, hashlib.sha256(data).hexdigest(), module_classes=module_classes)
-
-
 def opened_checkpoint(
     path: Path, data: bytes, sha256: str, *, module_classes: frozenset[str] | None = None
 ) -> OpenedCheckpoint:
@@ -167,8 +151,20 @@ def opened_checkpoint(
 def read_checkpoint(
     path: Path, *, weights_keys: tuple[str, ...] = (), module_classes: frozenset[str] | None = None
 ) -> Checkpoint:
-    """Read a checkpoint and take its weights; see `open_checkpoint` and `OpenedCheckpoint.weights`."""
-    return open_checkpoint(path, module_classes=module_classes).weights(weights_keys)
+    """Read a checkpoint without executing anything in it, and take its weights.
+
+    Args:
+        path: The file.
+        weights_keys: Keys under which the weights lie; see `OpenedCheckpoint.weights`.
+        module_classes: Full names of the classes that published pickles of whole modules hold; None refuses pickled
+            modules.
+
+    Raises:
+        CheckpointError: The file cannot be read, would execute code, is broken, or holds no weights.
+    """
+    data = read_checkpoint_bytes(path)
+    opened = opened_checkpoint(path, data, hashlib.sha256(data).hexdigest(), module_classes=module_classes)
+    return opened.weights(weights_keys)
 
 
 def read_checkpoint_bytes(path: Path) -> bytes:

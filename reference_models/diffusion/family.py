@@ -11,6 +11,7 @@ from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet
 from voirs_vocoder.reference_models.diffusion.unet_config import CONDITIONER_REACH_FRAMES, UNetConfig
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule
+from voirs_vocoder.reference_models.layouts.layout import ReadModel
 from voirs_vocoder.reference_models.layouts.table import read_model
 
 __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffWaveFamily", "UNetFamily"]
@@ -21,7 +22,10 @@ class DiffWaveFamily:
 
     def load(self, checkpoint: Path, config: Path | None) -> DiffWave:
         """Read the official file, with the weights under `model` and `params.json` beside it; see `Family.load`."""
-        read = read_model(checkpoint, config, "diffwave")
+        return self.model_of(read_model(checkpoint, config, "diffwave"))
+
+    def model_of(self, read: ReadModel) -> DiffWave:
+        """Make the model that a layout read; see `LayoutFamily.model_of`."""
         values = read.family_config(DiffWaveConfig)
         return read.module(lambda: DiffWave(values))
 
@@ -55,7 +59,10 @@ class UNetFamily:
 
     def load(self, checkpoint: Path, config: Path | None) -> DiffWaveUNet:
         """Read a state dict, alone or under `model`; see `Family.load`."""
-        read = read_model(checkpoint, config, "diffwave-unet")
+        return self.model_of(read_model(checkpoint, config, "diffwave-unet"))
+
+    def model_of(self, read: ReadModel) -> DiffWaveUNet:
+        """Make the model that a layout read; see `LayoutFamily.model_of`."""
         values = read.family_config(UNetConfig)
         return read.module(lambda: DiffWaveUNet(values))
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from voirs_vocoder.reference_models.errors import ReferenceModelError
-from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
+from voirs_vocoder.reference_models.family import (
+    LOG_MELS_OF_SPEECH,
+    GraphSpec,
+    VocoderModule,
+    mel_to_audio_graph,
+)
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
+from voirs_vocoder.reference_models.layouts.layout import ReadModel
 from voirs_vocoder.reference_models.layouts.table import read_model
 
 __all__ = ["HIFIGAN", "HifiGanFamily"]
@@ -18,18 +24,16 @@ class HifiGanFamily:
 
     def load(self, checkpoint: Path, config: Path | None) -> HifiGan:
         """Read the files of any trainer in `layouts`; see `Family.load`."""
-        return self._loaded(checkpoint, config, normalize=True)
+        return self.model_of(read_model(checkpoint, config, "hifigan"))
 
     def load_unnormalized(self, checkpoint: Path, config: Path | None) -> HifiGan:
         """Read a network that takes mels as they are, though its trainer normalizes them; see `NormalizingFamily`."""
-        return self._loaded(checkpoint, config, normalize=False)
+        return self.model_of(read_model(checkpoint, config, "hifigan", normalize=False))
 
-    def _loaded(self, checkpoint: Path, config: Path | None, *, normalize: bool) -> HifiGan:
-        read = read_model(checkpoint, config, "hifigan", normalize=normalize)
+    def model_of(self, read: ReadModel) -> HifiGan:
+        """Make the generator that a layout read; see `LayoutFamily.model_of`."""
         values = read.family_config(HifiGanConfig)
-        model = read.module(lambda: HifiGan(values))
-        model.normalizes = normalize
-        return model
+        return read.module(lambda: HifiGan(values))
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
         """Describe the one graph, mel to audio."""
@@ -37,28 +41,17 @@ class HifiGanFamily:
             raise ReferenceModelError(
                 f"the family hifigan makes graphs of HifiGan, got {type(module).__name__}"
             )
-        description, config = module.description, module.config
-        # About what the log mels of speech are, or what the network was normalized for.
-        mean, std = (
-            (float(module.mean.mean()), float(module.scale.mean()))
-            if config.normalized_input
-            else (-5.0, 2.0)
-        )
+        config = module.config
+        # Where the network normalizes the mel, its statistics are those of speech in this convention.
+        examples = LOG_MELS_OF_SPEECH
+        if config.normalized_input:
+            examples = float(module.mean.mean()), float(module.scale.mean())
         return [
-            GraphSpec(
-                role="offline",
-                module=module,
-                inputs=(
-                    TensorSpec(
-                        "mel",
-                        ("batch", description.mel.n_mels, "frames"),
-                        example_mean=mean,
-                        example_std=std,
-                    ),
-                ),
-                outputs=(TensorSpec("audio", ("batch", 1, f"frames*{description.hop_length}")),),
+            mel_to_audio_graph(
+                module,
                 context_frames=config.context_frames,
                 look_ahead_frames=config.look_ahead_frames,
+                examples=examples,
                 # FP16 errors at the head pass through the whole network: on the shipped V2, leaving the first two
                 # layers in FP32 (1% of the arithmetic) raises the mean SNR from 46 to 56 dB. The first and last
                 # convolutions, 0.1% of the arithmetic, are also the ones that INT8 hurts most.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -19,11 +19,11 @@ from voirs_vocoder.reference_models.checkpoints.reading import (
 )
 from voirs_vocoder.reference_models.checkpoints.weight_norm import fold_weight_norm
 from voirs_vocoder.reference_models.config import ModelConfig
-from voirs_vocoder.reference_models.errors import CheckpointError, ModelConfigError
-from voirs_vocoder.reference_models.family import VocoderModule
+from voirs_vocoder.reference_models.errors import CheckpointError, ModelConfigError, ReferenceModelError
+from voirs_vocoder.reference_models.family import Family, VocoderModule, require_normalizing
 from voirs_vocoder.reference_models.layouts.package import Package
 
-__all__ = ["Layout", "ReadModel", "Seen", "parsed", "renamed", "section"]
+__all__ = ["Layout", "LayoutFamily", "ReadModel", "Seen", "model_read", "parsed", "renamed", "section"]
 
 Config = TypeVar("Config", bound=ModelConfig)
 Model = TypeVar("Model", bound=VocoderModule)
@@ -98,6 +98,7 @@ class ReadModel:
         published: Configuration as the trainer wrote it, which the manifest keeps.
         config_name: Name of the configuration's file, for errors.
         checkpoint: Weights under the family's own names.
+        normalize: Whether statistics that the trainer normalizes mels by were to be taken into the network.
     """
 
     layout: str
@@ -106,6 +107,7 @@ class ReadModel:
     published: Mapping[str, object]
     config_name: str
     checkpoint: Checkpoint
+    normalize: bool = True
 
     def family_config(self, kind: type[Config]) -> Config:
         """The configuration of the family.
@@ -134,7 +136,45 @@ class ReadModel:
         fold_weight_norm(model)
         model.checkpoint_sha256 = self.checkpoint.sha256
         model.layout = self.layout
+        model.normalizes = self.normalize
         return model.eval().requires_grad_(False)
+
+
+@runtime_checkable
+class LayoutFamily(Family, Protocol):
+    """A family whose checkpoints are read by a layout."""
+
+    def model_of(self, read: ReadModel) -> VocoderModule:
+        """Make the model that a layout read.
+
+        Args:
+            read: Model in the terms of the family.
+
+        Raises:
+            CheckpointError: The weights do not fit the configuration.
+            ModelConfigError: The configuration describes no model of the family.
+        """
+        ...
+
+
+def model_read(family: Family, read: ReadModel) -> VocoderModule:
+    """Make the model that a layout read.
+
+    Args:
+        family: Family that the layout names.
+        read: Model in the terms of the family.
+
+    Raises:
+        CheckpointError: The weights do not fit the configuration.
+        ModelConfigError: The configuration describes no model of the family.
+        ReferenceModelError: Mels are to be taken as they are, and no trainer of the family normalizes them; or the
+            family reads no layouts.
+    """
+    if not read.normalize:
+        require_normalizing(family)
+    if not isinstance(family, LayoutFamily):
+        raise ReferenceModelError(f"the family {read.family} reads no layouts; name it in place of auto")
+    return family.model_of(read)
 
 
 class Layout(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from voirs_vocoder.reference_models.checkpoints.reading import opened_checkpoint
@@ -83,4 +84,4 @@ def read_model(
             f"{package.path}: this is {layout.name}, a checkpoint of the family {layout.family}, got family {family}; "
             f"export it as {layout.family}"
         )
-    return layout.read(seen)
+    return replace(layout.read(seen), normalize=normalize)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from voirs_vocoder.reference_models.errors import ReferenceModelError
-from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
+from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule, mel_to_audio_graph
+from voirs_vocoder.reference_models.layouts.layout import ReadModel
 from voirs_vocoder.reference_models.layouts.table import read_model
 from voirs_vocoder.reference_models.vocos.config import VocosConfig
 from voirs_vocoder.reference_models.vocos.model import Vocos
@@ -35,7 +36,10 @@ class VocosFamily:
 
     def load(self, checkpoint: Path, config: Path | None) -> Vocos:
         """Read the files of a training; see `Family.load`."""
-        read = read_model(checkpoint, config, "vocos")
+        return self.model_of(read_model(checkpoint, config, "vocos"))
+
+    def model_of(self, read: ReadModel) -> Vocos:
+        """Make the network that a layout read, with what scales channels folded; see `LayoutFamily.model_of`."""
         values = read.family_config(VocosConfig)
         model = read.module(lambda: Vocos(values))
         model.fold()
@@ -45,23 +49,12 @@ class VocosFamily:
         """Describe the one graph, mel to audio."""
         if not isinstance(module, Vocos):
             raise ReferenceModelError(f"the family vocos makes graphs of Vocos, got {type(module).__name__}")
-        description, config = module.description, module.config
+        config = module.config
         # The official head gives one hop less with padding `center`.
         official = "(frames-1)*hop_length" if config.padding == "center" else "frames*hop_length"
         return [
-            GraphSpec(
-                role="offline",
-                module=module,
-                inputs=(
-                    TensorSpec(
-                        "mel",
-                        ("batch", description.mel.n_mels, "frames"),
-                        # About what the log mels of speech are.
-                        example_mean=-5.0,
-                        example_std=2.0,
-                    ),
-                ),
-                outputs=(TensorSpec("audio", ("batch", 1, f"frames*{description.hop_length}")),),
+            mel_to_audio_graph(
+                module,
                 context_frames=config.context_frames,
                 look_ahead_frames=config.look_ahead_frames,
                 keep_float={"fp16": _FP16_FLOAT, "int8": _INT8_FLOAT},

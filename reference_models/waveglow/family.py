@@ -13,6 +13,7 @@ from torch import Tensor
 from voirs_vocoder.reference_models.checkpoints.weight_norm import folded_state_dict
 from voirs_vocoder.reference_models.errors import ReferenceModelError
 from voirs_vocoder.reference_models.family import GraphSpec, TensorSpec, VocoderModule
+from voirs_vocoder.reference_models.layouts.layout import ReadModel
 from voirs_vocoder.reference_models.layouts.table import read_model
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
@@ -32,7 +33,10 @@ class WaveGlowFamily:
         A state dict, or the pickled module under `model` that NVIDIA publishes, in the layout of today's official code
         or in that from before its `convert_model.py`.
         """
-        read = read_model(checkpoint, config, "waveglow")
+        return self.model_of(read_model(checkpoint, config, "waveglow"))
+
+    def model_of(self, read: ReadModel) -> WaveGlow:
+        """Make the model that a layout read; see `LayoutFamily.model_of`."""
         values = read.family_config(WaveGlowConfig)
         present = read.checkpoint.with_tensors(present_layout(read.checkpoint.tensors))
         return replace(read, checkpoint=present).module(lambda: WaveGlow(values))
