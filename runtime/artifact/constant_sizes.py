@@ -7,14 +7,19 @@ from dataclasses import dataclass, field
 from voirs_vocoder.runtime.artifact.wire import BYTES, VARINT, fields, packed_varints
 from voirs_vocoder.runtime.errors import ArtifactError
 
-__all__ = ["ConstantSizes"]
+__all__ = ["INT64", "SIZING_OPERATORS", "ConstantSizes"]
+
+INT64 = 7
+"""Element type of the tensors whose values may be sizes, onnx.TensorProto.INT64."""
 
 _MAX_ELEMENTS = 1 << 28
 # Operators whose output has the size that the numbers of an input state, and the place of that input.
 _SIZED = {b"ConstantOfShape": 0, b"Expand": 1, b"Tile": 1, b"Pad": 1}
-_CONSTANT = b"Constant"
+SIZING_OPERATORS = frozenset((*_SIZED, b"Constant"))
+"""Operators that make a size, or a tensor of one."""
+
 _MAX_RANK = 16
-_INT64, _INT64_BYTES = 7, 8
+_INT64_BYTES = 8
 _DATA_TYPE, _INT64_DATA, _NAME, _RAW_DATA = 2, 7, 8, 9
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OP_TYPE, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_INTS = 5, 8
@@ -36,14 +41,13 @@ class ConstantSizes:
             stop: Place behind its last byte.
         """
         content = [each for each in fields(data, start, stop) if each[1] == BYTES]
-        operator = next(
-            (data[first:last] for number, _, first, last in content if number == _NODE_OP_TYPE), b""
-        )
+        # Of a field that is there several times, readers take the last one.
+        operator = [data[first:last] for number, _, first, last in content if number == _NODE_OP_TYPE][-1]
         if operator in _SIZED:
             inputs = [data[first:last] for number, _, first, last in content if number == _NODE_INPUT]
             if len(inputs) > _SIZED[operator]:
                 self._wanted[inputs[_SIZED[operator]]] = operator
-        elif operator == _CONSTANT:
+        else:
             outputs = [data[first:last] for number, _, first, last in content if number == _NODE_OUTPUT]
             for number, _, first, last in content:
                 if number == _NODE_ATTRIBUTE and outputs:
@@ -59,16 +63,19 @@ class ConstantSizes:
             name: Name of the tensor; None takes the one that it states.
         """
         values: list[int] = []
+        stated_name = None
         for number, kind, first, last in fields(data, start, stop):
-            if (number, kind) == (_DATA_TYPE, VARINT) and first != _INT64:
+            # A number of 32 bits, of which readers drop higher ones.
+            if (number, kind) == (_DATA_TYPE, VARINT) and first & 0xFFFFFFFF != INT64:
                 return
-            if (number, kind) == (_NAME, BYTES) and name is None:
-                name = data[first:last]
+            if (number, kind) == (_NAME, BYTES):
+                stated_name = data[first:last]
             elif (number, kind) == (_INT64_DATA, VARINT):
                 values.append(first)
             elif kind == BYTES and number in (_INT64_DATA, _RAW_DATA) and last - first <= _MAX_RANK * 10:
                 raw = number == _RAW_DATA
                 values += _raw(data[first:last]) if raw else packed_varints(data, first, last)
+        name = name or stated_name
         if name is not None:
             self._note(name, values)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from voirs_vocoder.runtime.artifact.constant_sizes import ConstantSizes
+from voirs_vocoder.runtime.artifact.constant_sizes import INT64, SIZING_OPERATORS, ConstantSizes
 from voirs_vocoder.runtime.artifact.declared_tensors import DeclaredTensor, declared_tensor
 from voirs_vocoder.runtime.artifact.wire import BYTES, VARINT, fields, packed_varints
 from voirs_vocoder.runtime.errors import ArtifactError
@@ -144,11 +144,11 @@ class GraphRules:
         if kind != BYTES:
             return
         if number == _GRAPH_NODE:
-            self._node(data, start, stop)
-            self.sizes.node(data, start, stop)
+            if self._node(data, start, stop) in SIZING_OPERATORS:
+                self.sizes.node(data, start, stop)
         elif number == _GRAPH_INITIALIZER:
-            self._tensor(data, start, stop)
-            self.sizes.tensor(data, start, stop)
+            if self._tensor(data, start, stop) == INT64:
+                self.sizes.tensor(data, start, stop)
         elif number == _GRAPH_INPUT:
             self.inputs.append(declared_tensor(data, start, stop))
         elif number == _GRAPH_OUTPUT:
@@ -191,7 +191,9 @@ class GraphRules:
                 f"a graph must have at most {_MAX_TENSORS} weights, got more; export a smaller model"
             )
 
-    def _node(self, data: bytes, start: int, stop: int) -> None:
+    def _node(self, data: bytes, start: int, stop: int) -> bytes:
+        """Check a node, and name its operator."""
+        operator = b""
         self._nodes += 1
         if self._nodes > _MAX_NODES:
             raise ArtifactError(
@@ -206,8 +208,11 @@ class GraphRules:
                 self._attribute(data, first, last)
             elif number == _NODE_DOMAIN:
                 _require_standard_domain(data[first:last])
-            elif number == _NODE_OP_TYPE and data[first:last] in _CONTROL_FLOW:
-                raise ArtifactError(_refusal(f"the operator {data[first:last].decode()}"))
+            elif number == _NODE_OP_TYPE:
+                operator = data[first:last]
+                if operator in _CONTROL_FLOW:
+                    raise ArtifactError(_refusal(f"the operator {operator.decode()}"))
+        return operator
 
     def _attribute(self, data: bytes, start: int, stop: int) -> None:
         for number, kind, first, last in fields(data, start, stop):
@@ -216,14 +221,19 @@ class GraphRules:
             if number == _ATTRIBUTE_TENSOR and kind == BYTES:
                 self._tensor(data, first, last)
 
-    def _tensor(self, data: bytes, start: int, stop: int) -> None:
+    def _tensor(self, data: bytes, start: int, stop: int) -> int:
+        """Check a tensor, and state its element type."""
         self.count_tensor()
-        rank = 0
+        rank = element_type = 0
         for number, kind, first, last in fields(data, start, stop):
             self.tensor_field(data, number, kind, first, last)
             rank += number == _TENSOR_DIMS
+            if (number, kind) == (_TENSOR_DATA_TYPE, VARINT):
+                # A number of 32 bits, of which readers drop higher ones.
+                element_type = first & 0xFFFFFFFF
         if rank > MAX_RANK:
             raise ArtifactError(_TOO_MANY_AXES)
+        return element_type
 
 
 def _unlisted(message: str, number: int) -> str:
