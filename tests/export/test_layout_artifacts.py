@@ -56,10 +56,10 @@ def test_an_artifact_gives_the_trainers_audio_offline_streamed_and_in_a_batch(pl
 
 @pytest.mark.parametrize("place", OFFLINE_ONLY)
 def test_what_cannot_be_streamed_exactly_has_no_stream_graph_and_the_export_states_why(place, tmp_path):
-    told: list[str] = []
+    messages: list[str] = []
     request = ExportRequest("auto", ZOO / place, None, tmp_path / "artifact")
-    export_artifact(request, lambda text, *_: told.append(text))
-    assert any("has no stream graph" in text for text in told)
+    export_artifact(request, lambda text, *_: messages.append(text))
+    assert any("has no stream graph" in text for text in messages)
     mel, wanted = golden(place)
     with Vocoder.load(tmp_path / "artifact") as vocoder:
         audio = vocoder.vocode(mel).samples[0]

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from tests.fuzz.cases import REFUSED, SUCCEEDED, Target, case_input, outcome
 
 __all__ = ["Failure", "Report", "run_cases"]
@@ -170,6 +172,8 @@ def _be_child(target: Target, seeds: Sequence[bytes], batch: Sequence[int], writ
     code = 1
     try:
         _limit()
+        # The parent's threads of torch are not here, and a computation by several would wait for them.
+        torch.set_num_threads(1)
         with tempfile.TemporaryFile() as stderr, tempfile.TemporaryDirectory() as folder:
             os.dup2(stderr.fileno(), 2)
             # Without a handler, Python prints log records of the library on standard error.

@@ -18,7 +18,6 @@ import numpy as np
 
 # Imported before the children are forked, so that none of them has to.
 import onnxruntime  # noqa: F401
-import torch
 from click.testing import CliRunner
 
 from tests.fuzz import seeds
@@ -39,6 +38,7 @@ from voirs_vocoder.reference_models.diffusion.unet_config import UNetConfig
 from voirs_vocoder.reference_models.errors import ModelConfigError
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
+from voirs_vocoder.reference_models.layouts.config_files import config_mapping
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.runtime import Artifact, AudioBuffer, SessionConfig, Vocoder
@@ -181,14 +181,13 @@ def _with_header_length(random: Random, data: bytes) -> bytes:
 
 def _configuration(data: bytes, folder: Path) -> None:
     """A configuration, and the comparison of its model with weights."""
-    path, weights = folder / "config.json", folder / "g_00000001"
-    path.write_bytes(data)
+    weights = folder / "g_00000001"
     weights.write_bytes(seeds.tiny_weights())
     checkpoint = read_checkpoint(weights, weights_keys=("generator",))
     errors = []
     for config_type, model in _CONFIGS.values():
         try:
-            config = config_type.from_json(path)
+            config = config_type.from_mapping(config_mapping(data, "config.json"))
             config.mel_convention()
         except ModelConfigError as error:
             errors.append(error)
@@ -324,7 +323,6 @@ def _artifact_graph(data: bytes, folder: Path) -> None:
 
 
 def _used(root: Path) -> None:
-    torch.set_num_threads(1)
     with Vocoder.load(root, session=SessionConfig(threads=1, spinning=False)) as vocoder:
         convention = vocoder.metadata.convention
         mel = np.full((convention.n_mels, 9), -1.0, np.float32)
