@@ -73,11 +73,17 @@ class AdversarialTask:
         adversarial = features = nothing
         alone = step < self._adversarial_from_step
         if not alone:
-            judged = self._judge(torch.cat((batch.audio, made.detach())), bf16=bf16)
-            loss = discriminator_loss(judged)
+            # The generator needs no gradient of the discriminators' weights, nor any through the real examples; without
+            # them, a step costs a third less.
+            self.discriminators.requires_grad_(True)
+            loss = discriminator_loss(
+                self._judge(batch.audio, bf16=bf16), self._judge(made.detach(), bf16=bf16)
+            )
             yield Turn("discriminators", loss, {"discriminator": loss.detach()})
-            judged = self._judge(torch.cat((batch.audio, made)), bf16=bf16)
-            adversarial, features = generator_loss(judged)
+            self.discriminators.requires_grad_(False)
+            with torch.no_grad():
+                real = self._judge(batch.audio, bf16=bf16)
+            adversarial, features = generator_loss(real, self._judge(made, bf16=bf16))
         mel_l1 = functional.l1_loss(self._loss_mel(made), self._loss_mel(batch.audio))
         stft = stft_loss(batch.audio[:, 0], made[:, 0], _STFT_SIZES)
         spectra = _MEL_WEIGHT * mel_l1 + (_STFT_WEIGHT_ALONE if alone else _STFT_WEIGHT) * stft
@@ -90,7 +96,7 @@ class AdversarialTask:
         yield Turn("model", spectra + adversarial + _FEATURE_WEIGHT * features, figures)
 
     def _judge(self, audio: Tensor, *, bf16: bool) -> list[Verdict]:
-        """Verdicts on real examples and, behind them in the batch, on as many that were made."""
+        """Verdicts of all discriminators on audio [batch, 1, samples], in FP32."""
         with torch.autocast(audio.device.type, torch.bfloat16, enabled=bf16):
             verdicts: list[Verdict] = self.discriminators(audio)
         return [(score.float(), [x.float() for x in activations]) for score, activations in verdicts]
@@ -100,25 +106,32 @@ class AdversarialTask:
         return mel
 
 
-def discriminator_loss(verdicts: list[Verdict]) -> Tensor:
+def discriminator_loss(real: list[Verdict], made: list[Verdict]) -> Tensor:
     """Least squares, real to 1 and made to 0: arXiv 2010.05646, equation 1, summed over discriminators.
 
     Args:
-        verdicts: On real examples and, in the second half of the batch, on as many that were made.
+        real: Verdicts on real examples.
+        made: Verdicts of the same discriminators on examples that a generator made.
     """
-    terms = []
-    for score, _ in verdicts:
-        real, made = score.chunk(2)
-        terms.append((real - 1.0).square().mean() + made.square().mean())
-    return torch.stack(terms).sum()
+    return torch.stack(
+        [
+            (of_real - 1.0).square().mean() + of_made.square().mean()
+            for (of_real, _), (of_made, _) in zip(real, made, strict=True)
+        ]
+    ).sum()
 
 
-def generator_loss(verdicts: list[Verdict]) -> tuple[Tensor, Tensor]:
-    """Least squares, made to 1, and feature matching, summed over discriminators: arXiv 2010.05646, eq. 2 and 4."""
+def generator_loss(real: list[Verdict], made: list[Verdict]) -> tuple[Tensor, Tensor]:
+    """Least squares, made to 1, and feature matching, summed over discriminators: arXiv 2010.05646, eq. 2 and 4.
+
+    Args:
+        real: Verdicts on real examples.
+        made: Verdicts of the same discriminators on what the generator made of the same mels.
+    """
     adversarial, features = [], []
-    for score, activations in verdicts:
-        adversarial.append((score.chunk(2)[1] - 1.0).square().mean())
-        for activation in activations:
-            real, made = activation.chunk(2)
-            features.append(functional.l1_loss(made, real.detach()))
+    for (_, of_real), (score, of_made) in zip(real, made, strict=True):
+        adversarial.append((score - 1.0).square().mean())
+        features += [
+            functional.l1_loss(mine, theirs.detach()) for mine, theirs in zip(of_made, of_real, strict=True)
+        ]
     return torch.stack(adversarial).sum(), torch.stack(features).sum()

@@ -28,6 +28,7 @@ from voirs_vocoder.reference_models.training.losses import (
 )
 from voirs_vocoder.reference_models.training.task import Batch
 from voirs_vocoder.reference_models.training.torch_vocoder import torch_vocoder
+from voirs_vocoder.reference_models.vocos.recipe import vocos_task
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.reference_models.waveglow.recipe import WaveGlowTask, flow_negative_log_likelihood
@@ -255,18 +256,41 @@ def test_stft_losses_agree_with_scipy(n_fft):
 
 
 def test_adversarial_losses_are_those_of_their_equations():
-    score = torch.tensor([[1.0, 3.0], [0.0, 2.0]])
-    activation = torch.tensor([[1.0, 1.0], [2.0, 4.0]], requires_grad=True)
-    verdicts = [(score, [activation]), (score, [activation, activation])]
-    # Real: ((1-1)^2 + (3-1)^2) / 2; made: (0 + 4) / 2.
-    assert float(discriminator_loss(verdicts)) == 2 * (2.0 + 2.0)
-    adversarial, features = generator_loss(verdicts)
-    assert float(adversarial) == 2 * (1.0 + 1.0) / 2
-    assert float(features.detach()) == 3 * 2.0
+    def verdicts(score, *activations):
+        return [(torch.tensor(score), [x]) for x in activations]
+
+    seen = torch.tensor([[1.0, 1.0]], requires_grad=True)
+    made = torch.tensor([[2.0, 4.0]], requires_grad=True)
+    of_real, of_made = verdicts([[1.0, 3.0]], seen, seen), verdicts([[0.0, 2.0]], made, made)
+    # Real: ((1-1)^2 + (3-1)^2) / 2; made: (0 + 4) / 2; two discriminators.
+    assert float(discriminator_loss(of_real, of_made)) == 2 * (2.0 + 2.0)
+    adversarial, features = generator_loss(of_real, of_made)
+    # ((0-1)^2 + (2-1)^2) / 2, and (1 + 3) / 2.
+    assert float(adversarial) == 2 * 1.0
+    assert float(features.detach()) == 2 * 2.0
     features.backward()
     # What is real is a fact, not something to be learned.
-    assert (activation.grad[0] == 0).all()
-    assert (activation.grad[1] > 0).all()
+    assert seen.grad is None
+    assert (made.grad > 0).all()
+
+
+def test_the_generator_turn_leaves_no_gradient_in_the_discriminators():
+    recipe = get_recipe("vocos")
+    small = {**recipe.config, "dim": 8, "intermediate_dim": 8, "num_layers": 1}
+    task = vocos_task(small, adversarial_from_step=0)
+    batch = Batch(audio=0.1 * torch.randn(1, 1, 16 * 256), mel=torch.randn(1, 80, 16))
+    for turn in task.turns(batch, 0, torch.Generator(), bf16=False):
+        task.players()[turn.player].zero_grad(set_to_none=True)
+        turn.loss.backward()
+        with_gradient = {
+            name: any(p.grad is not None for p in player.parameters())
+            for name, player in task.players().items()
+        }
+        if turn.player == "discriminators":
+            assert with_gradient["discriminators"]
+            task.discriminators.zero_grad(set_to_none=True)
+        else:
+            assert with_gradient == {"model": True, "discriminators": False}
 
 
 def test_the_discriminators_have_the_size_of_the_recipe():
