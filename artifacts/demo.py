@@ -239,7 +239,7 @@ def _quantize(output: Path, steps: _Steps, *, search: bool) -> None:
     On these models a single run per convolution finds the noisy ones as well as two. WaveGlow, whose many convolutions
     take longest, passes its gates by 1.6 dB without (26.3 dB with the search); DiffWave would not.
     """
-    from voirs_vocoder.calibration.int8 import Int8Config
+    from voirs_vocoder.calibration.config import Int8Config
     from voirs_vocoder.export.precisions import MakeOptions
     from voirs_vocoder.export.quantize import quantize_artifact
 

@@ -12,15 +12,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.activation_ranges import (
-    ChannelHistogram,
     ChannelScales,
-    FloatHistogram,
     TensorScale,
     asymmetric_scale,
     channel_scales,
-    float_histograms,
     symmetric_scale,
 )
+from voirs_vocoder.calibration.bias_correction import correct_biases
+from voirs_vocoder.calibration.config import Int8Config, RangeMethod
 from voirs_vocoder.calibration.edits.half_weights import HalfStoredWeightsPass
 from voirs_vocoder.calibration.edits.integer_gates import IntegerGatesPass, gate_of_sum, gate_scales
 from voirs_vocoder.calibration.edits.length_invariant_sums import LengthInvariantSumsPass
@@ -36,6 +35,7 @@ from voirs_vocoder.calibration.edits.reading import (
 )
 from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
+from voirs_vocoder.calibration.histograms import ChannelHistogram, FloatHistogram, float_histograms
 from voirs_vocoder.calibration.runs import Feed, Outputs, run_all
 from voirs_vocoder.calibration.sensitivity import (
     costliest_noise,
@@ -47,40 +47,9 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
 from voirs_vocoder.runtime.progress import Progress, silent
 
-__all__ = ["Int8Config", "Int8Result", "int8_from_fp32"]
+__all__ = ["Int8Result", "int8_from_fp32"]
 
 _EQUALITY = 1e-4
-
-
-@dataclass(frozen=True)
-class Int8Config:
-    """How to quantize.
-
-    Attributes:
-        equalization_exponent: How far channel ranges are brought together, from 0 (not at all) to 1 (equal).
-        max_float_share: Share of the convolutions' arithmetic that may stay float, spent where quantization adds most
-            noise; in [0, 1], 0 quantizes every convolution that no pattern keeps float.
-        probe_runs: Number of calibration runs that measure the noise of each convolution, at least 1.
-        max_probe_macs: Largest number of multiply-accumulates for measuring the noise of all convolutions. A network
-            that would need more, and with it hours, keeps no convolution float for its noise.
-
-    Raises:
-        InputError: A value is out of range.
-    """
-
-    equalization_exponent: float = 0.5
-    max_float_share: float = 0.06
-    probe_runs: int = 2
-    max_probe_macs: int = 20_000_000_000_000
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0.0 <= self.equalization_exponent <= 1.0:
-            raise InputError(f"equalization_exponent must be in [0, 1], got {self.equalization_exponent}")
-        if not 0.0 <= self.max_float_share <= 1.0:
-            raise InputError(f"max_float_share must be in [0, 1], got {self.max_float_share}")
-        if self.probe_runs < 1:
-            raise InputError(f"probe_runs must be at least 1, got {self.probe_runs}")
 
 
 @dataclass(frozen=True)
@@ -93,8 +62,8 @@ class Int8Result:
         details: `float_by_noise` (names of the convolutions left float because of their noise, separated by blanks),
             `noise_measured` (False where `Int8Config.max_probe_macs` or a `max_float_share` of 0 forbade it),
             `float_share` (their share of the arithmetic of all convolutions that could be quantized),
-            `equalized_groups` (number of groups of channels) and `probe_snr_db` (SNR in dB against FP32 over the probe
-            runs; None when the outputs are equal).
+            `equalized_groups` (number of groups of channels), `ranges` and `bias_correction` (as configured) and
+            `probe_snr_db` (SNR in dB against FP32 over the probe runs; None when the outputs are equal).
     """
 
     model: onnx.ModelProto
@@ -145,14 +114,19 @@ def int8_from_fp32(
     reference = run_all(model, probes)
     _require_equal(reference, run_all(equalized, probes))
     progress("measuring ranges", 0, 0)
-    scales = _scales(equalized, names, feeds, target)
+    scales = _scales(equalized, names, feeds, target, config.ranges)
+    if config.bias_correction:
+        progress("correcting biases", 0, 0)
+        to_quantize = correct_biases(equalized, names, scales.inputs, feeds, target)
+    else:
+        to_quantize = equalized
 
     for_cpu = target == "cpu"
     gates = [IntegerGatesPass()] if for_cpu else []
     finish = [LengthInvariantSumsPass(None), HalfStoredWeightsPass()] if for_cpu else []
 
     def quantize(chosen: frozenset[str]) -> onnx.ModelProto:
-        return run_passes(equalized, [QdqFromFp32Pass(chosen, scales, target), *gates])
+        return run_passes(to_quantize, [QdqFromFp32Pass(chosen, scales, target), *gates])
 
     costs = multiply_accumulates(equalized, names, probes[0])
     affordable = sum(costs.values()) * len(names) * len(probes) <= config.max_probe_macs
@@ -160,13 +134,15 @@ def int8_from_fp32(
     noise = noise_of_each(quantize, names, probes, progress) if measured else {}
     left_float = costliest_noise(noise, costs, config.max_float_share)
     quantized = frozenset(names) - frozenset(left_float)
-    result = run_passes(equalized, [QdqFromFp32Pass(quantized, scales, target), *gates, *finish])
+    result = run_passes(to_quantize, [QdqFromFp32Pass(quantized, scales, target), *gates, *finish])
     quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
     details: Figures = {
         "float_by_noise": " ".join(left_float),
         "noise_measured": measured,
         "float_share": sum(costs[name] for name in left_float) / sum(costs.values()),
         "equalized_groups": len(groups) if config.equalization_exponent else 0,
+        "ranges": config.ranges,
+        "bias_correction": config.bias_correction,
         "probe_snr_db": quality_db if np.isfinite(quality_db) else None,
     }
     return Int8Result(result, len(names) - len(left_float), details)
@@ -195,7 +171,13 @@ def _quantizable(model: onnx.ModelProto, float_parts: Sequence[str]) -> list[str
     return names
 
 
-def _scales(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed], target: Target) -> Scales:
+def _scales(
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    feeds: Sequence[Feed],
+    target: Target,
+    method: RangeMethod,
+) -> Scales:
     graph = graph_of(model)
     chosen = frozenset(names)
     nodes = nodes_by_name(graph, chosen)
@@ -207,15 +189,23 @@ def _scales(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed],
     sums = {total: ChannelHistogram() for total in totals if total not in gates}
     halves = {half: FloatHistogram() for gate in gates.values() for half in gate.halves}
     float_histograms(model, [*inputs.items(), *outputs.items(), *sums.items(), *halves.items()], feeds)
-    scale = asymmetric_scale if target == "cpu" else symmetric_scale
+
+    def scale(histogram: FloatHistogram) -> TensorScale:
+        if target == "cpu":
+            return asymmetric_scale(histogram, method=method)
+        return symmetric_scale(histogram, method)
+
     return Scales(
         inputs={name: scale(histogram) for name, histogram in inputs.items()},
-        outputs={name: _output_scale(made[name], histogram) for name, histogram in outputs.items()},
+        outputs={name: _output_scale(made[name], histogram, method) for name, histogram in outputs.items()},
         sums={
-            **{name: channel_scales(histogram) for name, histogram in sums.items()},
+            **{name: channel_scales(histogram, method) for name, histogram in sums.items()},
             **{
                 total: gate_scales(
-                    gate, [halves[half] for half in gate.halves], _channels(made[totals[total][0]])
+                    gate,
+                    [halves[half] for half in gate.halves],
+                    _channels(made[totals[total][0]]),
+                    method,
                 )
                 for total, gate in gates.items()
             },
@@ -235,12 +225,12 @@ def _output_histogram(output: ir.Value) -> FloatHistogram | ChannelHistogram:
 
 
 def _output_scale(
-    output: ir.Value, histogram: FloatHistogram | ChannelHistogram
+    output: ir.Value, histogram: FloatHistogram | ChannelHistogram, method: RangeMethod
 ) -> TensorScale | ChannelScales:
     """Errors below zero matter less where a LeakyRelu alone reads the tensor; it also needs a single scale to fuse."""
     if isinstance(histogram, ChannelHistogram):
-        return channel_scales(histogram)
-    return asymmetric_scale(histogram, _only_leaky_slope(output) or 0.0)
+        return channel_scales(histogram, method)
+    return asymmetric_scale(histogram, _only_leaky_slope(output) or 0.0, method)
 
 
 def _only_leaky_slope(value: ir.Value) -> float | None:

@@ -25,7 +25,7 @@ from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_grap
 from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs, onnx_from_torch
 from voirs_vocoder.export.graphs.parity import activation_bytes_per_frame, parity_error
 from voirs_vocoder.export.graphs.sampler import kept_float, sampler_graph
-from voirs_vocoder.export.precisions import get_precision, precision_names
+from voirs_vocoder.export.precisions import MakeOptions, get_precision, precision_names
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.family import GraphSpec, VocoderModule, load_model, manifest_of
 from voirs_vocoder.reference_models.layouts.layout import model_read
@@ -78,6 +78,7 @@ class ExportRequest:
         normalize: Whether statistics that the trainer normalizes mels by are taken into the graphs; False takes the
             mels as they are, and needs no statistics.
         force: Whether an artifact that is there is replaced.
+        options: How graphs of reduced precision are made; None takes the defaults.
     """
 
     family: str
@@ -94,6 +95,7 @@ class ExportRequest:
     effects: EffectChain | None = None
     normalize: bool = True
     force: bool = False
+    options: MakeOptions | None = None
 
     def __post_init__(self) -> None:
         """Check the precisions, and that `calibration` is given exactly where one of them needs it."""
@@ -152,6 +154,7 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
         calibration=calibration,
         stream=request.stream,
         batch=request.batch,
+        options=request.options or MakeOptions(),
     )
     manifest = _manifest(request, module, specs, calibration)
     if convention != configured_mel:

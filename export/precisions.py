@@ -19,7 +19,7 @@ from voirs_vocoder.runtime.progress import Progress
 if TYPE_CHECKING:
     import onnx
 
-    from voirs_vocoder.calibration.int8 import Int8Config
+    from voirs_vocoder.calibration.config import Int8Config
     from voirs_vocoder.export.graphs.built import BuiltGraph
     from voirs_vocoder.export.graphs.example_inputs import Feed
 

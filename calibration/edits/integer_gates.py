@@ -17,11 +17,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from voirs_vocoder.calibration.activation_ranges import (
-    ChannelScales,
-    FloatHistogram,
-    symmetric_scale,
-)
+from voirs_vocoder.calibration.activation_ranges import ChannelScales, symmetric_scale
+from voirs_vocoder.calibration.config import RangeMethod
 from voirs_vocoder.calibration.edits.reading import (
     initializer,
     input_at,
@@ -30,6 +27,7 @@ from voirs_vocoder.calibration.edits.reading import (
     sole_reader,
 )
 from voirs_vocoder.calibration.edits.writer import NodeWriter
+from voirs_vocoder.calibration.histograms import FloatHistogram
 
 __all__ = ["Gate", "IntegerGatesPass", "gate_of_sum", "gate_scales"]
 
@@ -75,16 +73,19 @@ def gate_of_sum(graph: ir.Graph, total: str) -> Gate | None:
     return Gate((name_of(split.outputs[0]), name_of(split.outputs[1])), (first.op_type, second.op_type))
 
 
-def gate_scales(gate: Gate, histograms: Sequence[FloatHistogram], channels: int) -> ChannelScales:
+def gate_scales(
+    gate: Gate, histograms: Sequence[FloatHistogram], channels: int, method: RangeMethod = "mse"
+) -> ChannelScales:
     """One scale for each half, since a table has one scale for all channels.
 
     Args:
         gate: Gate that reads the sum.
         histograms: Values of each half.
         channels: Number of channels of the sum, twice that of a half.
+        method: Name of the range method.
     """
     scales = [
-        min(symmetric_scale(histogram).scale, _SATURATION[operator] / _LIMIT)
+        min(symmetric_scale(histogram, method).scale, _SATURATION[operator] / _LIMIT)
         for histogram, operator in zip(histograms, gate.operators, strict=True)
     ]
     return ChannelScales(np.repeat(np.array(scales, np.float32), channels // 2))

@@ -31,7 +31,7 @@ from voirs_vocoder.calibration.edits.reading import (
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 from voirs_vocoder.runtime.artifact.manifest import Target
 
-__all__ = ["QdqFromFp32Pass", "Scales", "convolution_sums"]
+__all__ = ["QdqFromFp32Pass", "Scales", "convolution_sums", "rounded_weight"]
 
 # The first in which DequantizeLinear has an axis.
 _LEAST_OPSET = 13
@@ -80,6 +80,20 @@ def convolution_sums(graph: ir.Graph, names: Collection[str]) -> dict[str, tuple
         ):
             found[name_of(node.outputs[0])] = (name_of(terms[0]), name_of(terms[1]))
     return found
+
+
+def rounded_weight(
+    weight: NDArray[np.float32], bias: NDArray[np.float32] | None, input_scale: float
+) -> NDArray[np.float32]:
+    """The weight of a convolution as it computes when it is quantized.
+
+    Args:
+        weight: Float weight, [outputs, inputs, ...].
+        bias: Float bias, [outputs]; None where there is none.
+        input_scale: Scale of the tensor that the convolution reads.
+    """
+    scales = _weight_scales(weight, bias, input_scale)
+    return _integers(weight, scales) * _along_first(scales, weight.ndim)
 
 
 class QdqFromFp32Pass(ir.passes.InPlacePass):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
+from voirs_vocoder.calibration.config import Int8Config, RangeMethod
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
 from voirs_vocoder.export.cli.recordings_options import recordings_options
 from voirs_vocoder.export.cli.summary import print_summary
 from voirs_vocoder.export.cli.validate import judge_artifact
-from voirs_vocoder.export.precisions import get_precision
+from voirs_vocoder.export.precisions import MakeOptions, get_precision
 from voirs_vocoder.reference_models.registry import FAMILIES
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.effects import load_chain
@@ -72,6 +74,7 @@ __all__ = ["command"]
 )
 @options.calibration_option(required=False)
 @recordings_options
+@options.quantization_options
 @option(
     "--normalization/--no-normalization",
     "normalize",
@@ -124,6 +127,8 @@ def command(
     mel_convention: str | None,
     precisions: tuple[Precision, ...],
     calibration: Path | None,
+    ranges: RangeMethod,
+    bias_correction: bool,
     normalize: bool,
     licence: str | None,
     backend: str | None,
@@ -146,6 +151,13 @@ def command(
         raise click.UsageError(
             f"--precision {needing[0]} needs --calibration DIR with recordings to calibrate on"
         )
+    parameters = click.get_current_context().get_parameter_source
+    if "int8" not in precisions and ParameterSource.COMMANDLINE in map(
+        parameters, ("ranges", "bias_correction")
+    ):
+        raise click.UsageError(
+            "--ranges and --bias-correction are for --precision int8; give it, or leave them out"
+        )
     engine_config = checked_engine_config(backend, compute_capabilities) if backend else None
     if speech is not None and not speech.is_dir():
         raise InputError(f"{speech}: --speech must be a folder of recordings, there is none; check the path")
@@ -167,6 +179,7 @@ def command(
         mel_convention=None if mel_convention is None else load_convention(mel_convention),
         effects=None if effects is None else load_chain(effects),
         force=force,
+        options=MakeOptions(int8=Int8Config(ranges=ranges, bias_correction=bias_correction)),
     )
     with ConsoleProgress() as progress:
         artifact = export_artifact(request, progress)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from voirs_vocoder.calibration.config import RANGE_METHODS, Int8Config
 from voirs_vocoder.export.cli.command import option
 from voirs_vocoder.export.precisions import precision_names
 from voirs_vocoder.runtime.providers import AUTO, provider_names
@@ -37,6 +38,7 @@ __all__ = [
     "precision_option",
     "precisions_option",
     "provider_option",
+    "quantization_options",
     "report_option",
     "speech_option",
     "tf32_option",
@@ -159,6 +161,27 @@ def precisions_option(help_text: str) -> _Decorator:
         group=GRAPHS,
         help=help_text,
     )
+
+
+def quantization_options(function: _Function) -> _Function:
+    """`--ranges` and `--bias-correction`."""
+    ranges = option(
+        "--ranges",
+        type=click.Choice(RANGE_METHODS),
+        default=Int8Config.ranges,
+        show_default=True,
+        group=GRAPHS,
+        help="How INT8 chooses the range of each activation: `mse` with the least expected error, `min-max` without "
+        "clipping, `percentile` with 99.99% of the values inside, `entropy` with the least change of the distribution.",
+    )
+    correction = option(
+        "--bias-correction/--no-bias-correction",
+        default=Int8Config.bias_correction,
+        show_default=True,
+        group=GRAPHS,
+        help="Take the mean error of each INT8 convolution, measured on the calibration recordings, out of its bias.",
+    )
+    return ranges(correction(function))
 
 
 def backend_option(*, required: bool) -> _Decorator:

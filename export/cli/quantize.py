@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from voirs_vocoder.calibration.config import Int8Config, RangeMethod
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.recordings_options import recordings_options
@@ -47,20 +48,26 @@ __all__ = ["command"]
     "the search for that noise, which takes most of the time; the shipped HiFi-GAN V2 then has an SNR of 25.9 dB "
     "instead of 29.1.",
 )
+@options.quantization_options
 @options.force_option("Replace existing INT8 graphs, and remove the engines built from them.")
 def command(
-    root: Path, calibration: Path, targets: tuple[Target, ...], max_float_share: float, force: bool
+    root: Path,
+    calibration: Path,
+    targets: tuple[Target, ...],
+    max_float_share: float,
+    ranges: RangeMethod,
+    bias_correction: bool,
+    force: bool,
 ) -> None:
     """Add INT8 graphs to the artifact DIR, one for CPUs and one for TensorRT, which OpenVINO runs too.
 
     They are made from the FP32 graphs, without torch and without the checkpoint. Validate the artifact afterwards, on
     recordings that are not in the calibration folder.
     """
-    from voirs_vocoder.calibration.int8 import Int8Config
     from voirs_vocoder.export.precisions import MakeOptions
     from voirs_vocoder.export.quantize import quantize_artifact
 
-    config = Int8Config(max_float_share=max_float_share)
+    config = Int8Config(max_float_share=max_float_share, ranges=ranges, bias_correction=bias_correction)
     chosen = MakeOptions(targets=tuple(dict.fromkeys(targets)) or None, int8=config)
 
     with ConsoleProgress() as progress:

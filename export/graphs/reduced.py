@@ -8,9 +8,10 @@ import msgspec
 import numpy as np
 import onnx
 
+from voirs_vocoder.calibration.config import Int8Config
 from voirs_vocoder.calibration.edits.length_invariant_sums import length_invariant_sums
 from voirs_vocoder.calibration.edits.qdq_linter import require_tensorrt_qdq
-from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
+from voirs_vocoder.calibration.int8 import int8_from_fp32
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_graph
 from voirs_vocoder.export.graphs.example_inputs import Feed

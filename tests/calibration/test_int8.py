@@ -11,12 +11,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from voirs_vocoder.calibration.activation_ranges import TensorScale
+from voirs_vocoder.calibration.config import RANGE_METHODS, Int8Config
 from voirs_vocoder.calibration.edits.half_weights import HalfStoredWeightsPass
 from voirs_vocoder.calibration.edits.qdq import QdqFromFp32Pass, Scales
 from voirs_vocoder.calibration.edits.qdq_linter import lint_qdq
 from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
-from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
+from voirs_vocoder.calibration.int8 import int8_from_fp32
 from voirs_vocoder.calibration.sensitivity import costliest_noise, relative_noise
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import snr_db
@@ -148,6 +149,16 @@ def test_int8_is_close_to_fp32(network, target, least_db):
     assert quality_db(network, result.model) >= least_db
 
 
+@pytest.mark.parametrize("bias_correction", [False, True])
+@pytest.mark.parametrize("ranges", RANGE_METHODS)
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_every_way_to_choose_ranges_is_close_to_fp32(network, target, ranges, bias_correction):
+    config = Int8Config(max_float_share=0.0, ranges=ranges, bias_correction=bias_correction)
+    result = int8_from_fp32(network, make_feeds(4), target, FLOAT_PARTS, config)
+    assert quality_db(network, result.model) >= 25.0
+    assert (result.details["ranges"], result.details["bias_correction"]) == (ranges, bias_correction)
+
+
 def test_int8_is_better_than_the_min_max_quantization_of_onnx_runtime(network, tmp_path):
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -275,7 +286,8 @@ def test_a_run_that_does_not_fit_the_graph_is_refused(network):
 
 
 @pytest.mark.parametrize(
-    "values", [{"equalization_exponent": 1.5}, {"max_float_share": -0.1}, {"probe_runs": 0}]
+    "values",
+    [{"equalization_exponent": 1.5}, {"max_float_share": -0.1}, {"probe_runs": 0}, {"ranges": "median"}],
 )
 def test_a_configuration_out_of_range_is_refused(values):
     with pytest.raises(InputError, match=next(iter(values))):

@@ -10,10 +10,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from voirs_vocoder.calibration.config import Int8Config
 from voirs_vocoder.calibration.edits.integer_gates import gate_of_sum
 from voirs_vocoder.calibration.edits.qdq import convolution_sums
 from voirs_vocoder.calibration.edits.reading import graph_of
-from voirs_vocoder.calibration.int8 import Int8Config, int8_from_fp32
+from voirs_vocoder.calibration.int8 import int8_from_fp32
 from voirs_vocoder.calibration.runs import run_all
 from voirs_vocoder.runtime.metrics import snr_db
 

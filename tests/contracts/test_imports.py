@@ -56,12 +56,12 @@ LAYERS = {
         training
     """,
     "calibration": """
-        errors
-        dataset runs
+        errors config
+        dataset runs histograms
         edits.unique_names edits.reading edits.writer edits.run
         activation_ranges
         edits
-        equalization extrapolation sensitivity
+        bias_correction equalization extrapolation sensitivity
         int8
     """,
     "export": """

@@ -232,7 +232,7 @@ def test_export_makes_an_artifact_that_verifies(exported):
 
 @pytest.mark.slow
 def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, workspace):
-    for more in ((), ("--force",)):
+    for more in ((), ("--force", "--ranges", "percentile", "--bias-correction")):
         result = run("quantize", artifact, "--calibration", workspace / "calibration", *more)
         assert "offline.int8.cpu" in result.stdout
         names = [graph.name for graph in Artifact.open(artifact).manifest.graphs]
@@ -242,6 +242,14 @@ def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, worksp
             "batch.int8.cpu", "batch.int8.tensorrt",
         ]  # fmt: skip
     assert "3 recordings" in run("inspect", artifact).stdout
+    details = Artifact.open(artifact).manifest.graphs[6].details
+    assert (details["ranges"], details["bias_correction"]) == ("percentile", True)
+
+
+@pytest.mark.parametrize("given", [("--ranges", "mse"), ("--no-bias-correction",)])
+def test_export_refuses_settings_of_int8_without_int8(tmp_path, tiny_checkpoint, given):
+    result = run("export", "hifigan", tiny_checkpoint, "--output", tmp_path / "out", *given, status=2)
+    assert "--ranges and --bias-correction are for --precision int8; give it" in result.stderr
 
 
 @pytest.mark.slow

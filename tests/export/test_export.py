@@ -7,7 +7,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from voirs_vocoder.calibration.int8 import Int8Config
+from voirs_vocoder.calibration.config import Int8Config
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.onnx_from_torch import onnx_from_torch
 from voirs_vocoder.export.graphs.parity import activation_bytes_per_frame, parity_error
