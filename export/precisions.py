@@ -179,10 +179,10 @@ def _fp16_finished(graph: BuiltGraph) -> BuiltGraph:
 
 
 def _fp16_on_cpu(data: bytes) -> bytes:
-    from voirs_vocoder.export.passes import fp16_twin
+    from voirs_vocoder.export.passes import half_twin
     from voirs_vocoder.export.passes.read_model import read_model
 
-    twin: bytes = fp16_twin(read_model(data, "the FP16 graph")).SerializeToString()
+    twin: bytes = half_twin(read_model(data, "the FP16 graph")).SerializeToString()
     return twin
 
 

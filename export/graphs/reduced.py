@@ -19,7 +19,7 @@ from voirs_vocoder.export.passes import (
     Conv2dFromConv1dPass,
     UndilatedConv2dPass,
     fp16_from_fp32,
-    fp16_twin,
+    half_twin,
     run_passes,
 )
 from voirs_vocoder.runtime.artifact.manifest import Figures, Precision, Target
@@ -43,7 +43,7 @@ def fp16_graph(fp32: BuiltGraph, feeds: Sequence[Feed]) -> BuiltGraph:
         ExportError: A weight or an activation leaves the range of FP16.
     """
     model = fp16_from_fp32(onnx.load_from_string(fp32.data), fp32.entry.keep_float.get("fp16", ()))
-    twin = open_graph(fp16_twin(model).SerializeToString(), fp32.entry)
+    twin = open_graph(half_twin(model).SerializeToString(), fp32.entry)
     reference = open_graph(fp32.data, fp32.entry)
     ratios = []
     for inputs in feeds:

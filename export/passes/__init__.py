@@ -3,8 +3,8 @@
 from voirs_vocoder.export.passes.constant_shapes import ConstantShapesPass
 from voirs_vocoder.export.passes.conv2d_from_conv1d import Conv2dFromConv1dPass
 from voirs_vocoder.export.passes.even_padding import EvenPaddingPass
-from voirs_vocoder.export.passes.fp16_from_fp32 import Fp16FromFp32Pass, fp16_from_fp32
-from voirs_vocoder.export.passes.fp16_twin import Fp16TwinPass, fp16_twin
+from voirs_vocoder.export.passes.half_from_fp32 import HalfFromFp32Pass, bf16_from_fp32, fp16_from_fp32
+from voirs_vocoder.export.passes.half_twin import HalfTwinPass, half_twin
 from voirs_vocoder.export.passes.name_nodes import NameNodesPass
 from voirs_vocoder.export.passes.run import run_passes
 from voirs_vocoder.export.passes.set_model_metadata import SetModelMetadataPass
@@ -15,13 +15,14 @@ __all__ = [
     "ConstantShapesPass",
     "Conv2dFromConv1dPass",
     "EvenPaddingPass",
-    "Fp16FromFp32Pass",
-    "Fp16TwinPass",
+    "HalfFromFp32Pass",
+    "HalfTwinPass",
     "NameNodesPass",
     "SetModelMetadataPass",
     "StripExporterMetadataPass",
     "UndilatedConv2dPass",
+    "bf16_from_fp32",
     "fp16_from_fp32",
-    "fp16_twin",
+    "half_twin",
     "run_passes",
 ]

@@ -7,13 +7,18 @@ import onnx_ir as ir
 from voirs_vocoder.calibration.edits.unique_names import UniqueNames
 from voirs_vocoder.export.passes.precision_checks import all_values
 
-__all__ = ["CastWriter"]
+__all__ = ["CastWriter", "short_name"]
 
-_SHORT = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16"}
+_SHORT = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16"}
+
+
+def short_name(dtype: ir.DataType) -> str:
+    """What names of values in FP32, FP16 or BF16 end in, such as `fp16`."""
+    return _SHORT[dtype]
 
 
 class CastWriter:
-    """Writes casts between FP32 and FP16 into one graph.
+    """Writes casts between FP32, FP16 and BF16 into one graph.
 
     Args:
         graph: Graph to write into, whose names stay unique and whose nodes stay in topological order.
@@ -33,13 +38,13 @@ class CastWriter:
 
         Args:
             value: A graph input or a node's output.
-            dtype: FP32 or FP16.
+            dtype: FP32, FP16 or BF16.
             name: Name of the result, which no other value has; None makes one from the value's name.
 
         Returns:
             The result of the Cast.
         """
-        short = _SHORT[dtype]
+        short = short_name(dtype)
         result = ir.val(name or self.claim(f"{value.name}.{short}"), dtype, value.shape)
         node_name = self._node_names.claim(f"Cast.{result.name}")
         node = ir.node("Cast", [value], {"to": dtype.value}, outputs=[result], name=node_name)

@@ -1,4 +1,4 @@
-"""Which inputs and outputs of a node may be FP16, read from the operator's ONNX schema."""
+"""Which inputs and outputs of a node may be FP16 or BF16, read from the operator's ONNX schema."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
-__all__ = ["NodeTypes", "node_types"]
+__all__ = ["HALVES", "NodeTypes", "node_types", "title_of"]
 
-_HALF, _SINGLE = "tensor(float16)", "tensor(float)"
+HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+"""The floating-point types of 16 bits that graphs may compute in."""
+
+_SINGLE = "tensor(float)"
+_SCHEMA_TYPES = {ir.DataType.FLOAT16: "tensor(float16)", ir.DataType.BFLOAT16: "tensor(bfloat16)"}
+_TITLES = {ir.DataType.FLOAT16: "FP16", ir.DataType.BFLOAT16: "BF16"}
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class NodeTypes:
     Attributes:
         inputs: Type variable or fixed type of each input of the node.
         outputs: Type variable or fixed type of each output of the node.
-        either: Type variables that admit both FP32 and FP16.
+        either: Type variables that admit both FP32 and the type of 16 bits.
     """
 
     inputs: tuple[str, ...]
@@ -28,7 +33,7 @@ class NodeTypes:
     either: frozenset[str]
 
     def input_may_be_half(self, index: int) -> bool:
-        """Whether an FP32 input may become FP16, together with all inputs and outputs that share its variable."""
+        """Whether an FP32 input may get 16 bits, together with all inputs and outputs that share its variable."""
         return self.inputs[index] in self.either
 
     def output_follows_inputs(self, index: int) -> bool:
@@ -36,8 +41,20 @@ class NodeTypes:
         return self.outputs[index] in self.either and self.outputs[index] in self.inputs
 
 
-def node_types(node: ir.Node, opset_imports: dict[str, int]) -> NodeTypes:
+def title_of(half: ir.DataType) -> str:
+    """What people call a type of `HALVES`: FP16 or BF16."""
+    return _TITLES[half]
+
+
+def node_types(
+    node: ir.Node, opset_imports: dict[str, int], half: ir.DataType = ir.DataType.FLOAT16
+) -> NodeTypes:
     """Type variables of a node in the opset of its model.
+
+    Args:
+        node: The node.
+        opset_imports: Domain to opset of the model.
+        half: The type of 16 bits that `NodeTypes.either` is about, one of `HALVES`.
 
     Raises:
         PreconditionError: The operator is not one of ONNX's.
@@ -55,7 +72,7 @@ def node_types(node: ir.Node, opset_imports: dict[str, int]) -> NodeTypes:
         either=frozenset(
             constraint.type_param_str
             for constraint in schema.type_constraints
-            if {_HALF, _SINGLE} <= set(constraint.allowed_type_strs)
+            if {_SCHEMA_TYPES[half], _SINGLE} <= set(constraint.allowed_type_strs)
         ),
     )
 

@@ -19,7 +19,7 @@ from voirs_vocoder.export.passes import (
     Conv2dFromConv1dPass,
     NameNodesPass,
     UndilatedConv2dPass,
-    fp16_twin,
+    half_twin,
     run_passes,
 )
 from voirs_vocoder.export.passes.gpu_linter import cpu_nodes, fixed_sizes
@@ -240,7 +240,7 @@ def test_fp16_in_2d_rounds_as_fp16_in_1d(tiny_artifact, undilated):
         (reference, *_) = run(onnx.load_from_string(fp32), feed)
         ratios = [
             snr_db(
-                reference.reshape(-1), run(fp16_twin(onnx.load_from_string(form.data)), feed)[0].reshape(-1)
+                reference.reshape(-1), run(half_twin(onnx.load_from_string(form.data)), feed)[0].reshape(-1)
             )
             for form in (narrow, wide)
         ]

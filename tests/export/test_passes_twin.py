@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.passes import NameNodesPass, fp16_from_fp32, fp16_twin, run_passes
+from voirs_vocoder.export.passes import NameNodesPass, fp16_from_fp32, half_twin, run_passes
 
 LEVELS = [
     onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -65,12 +65,12 @@ def test_an_overflow_shows_in_the_twin_and_not_in_the_fp16_graph_on_cpu(level):
     x = np.array([1.0, 1.5, 1.9, 3.0], np.float32).reshape(1, 4, 1)
     np.testing.assert_allclose(run(half, x, level), x, rtol=1e-3)
     # 1.9 * 2^15 is within FP16's range, 3 * 2^15 is not.
-    assert np.isfinite(run(fp16_twin(half), x, level)).ravel().tolist() == [True, True, True, False]
+    assert np.isfinite(run(half_twin(half), x, level)).ravel().tolist() == [True, True, True, False]
 
 
 def test_cast_chain_elimination_is_the_option_that_would_blind_the_twin():
     x = np.full((1, 4, 1), 3.0, np.float32)
-    twin = fp16_twin(fp16_from_fp32(loud()))
+    twin = half_twin(fp16_from_fp32(loud()))
     assert np.isfinite(run(twin, x, optimization__enable_cast_chain_elimination="1")).all()
 
 
@@ -105,14 +105,14 @@ def test_the_twin_equals_numpy_float16_operator_by_operator(level):
     f = f16(e * tiny)
     assert 0 < np.abs(f).max() < 2.0**-14, "the test must reach subnormal numbers"
     expected = f16(e - f16(f * np.float32(2**15)))
-    np.testing.assert_array_equal(run(fp16_twin(half), x, level), expected)
+    np.testing.assert_array_equal(run(half_twin(half), x, level), expected)
     assert (run(half, x, level) != expected).any()
 
 
 def test_what_stays_fp32_is_not_rounded():
     nodes = [helper.make_node("Mul", ["x", "gain"], ["a"]), helper.make_node("Add", ["a", "one"], ["y"])]
     model = named(nodes, {"gain": np.array([1 / 3]), "one": np.array([1.0])})
-    twin = fp16_twin(fp16_from_fp32(model, ["Add.*"]))
+    twin = half_twin(fp16_from_fp32(model, ["Add.*"]))
     x = np.random.default_rng(2).standard_normal((1, 4, 100)).astype(np.float32)
     a = (x.astype(np.float16) * np.float16(1 / 3)).astype(np.float32)
     np.testing.assert_array_equal(run(twin, x), a + np.float32(1))
@@ -120,7 +120,7 @@ def test_what_stays_fp32_is_not_rounded():
 
 def test_only_casts_touch_fp16_in_a_twin_and_the_boundary_stays():
     half = fp16_from_fp32(loud())
-    twin = fp16_twin(half)
+    twin = half_twin(half)
     assert [twin.graph.input[0], twin.graph.output[0]] == [half.graph.input[0], half.graph.output[0]]
     assert {tensor.data_type for tensor in twin.graph.initializer} == {TensorProto.FLOAT}
     halves = {v.name for v in twin.graph.value_info if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
@@ -139,19 +139,19 @@ def test_fills_and_casts_that_make_fp16_are_followed():
         }"""
     model = run_passes(onnx.parser.parse_model(text), [NameNodesPass()])
     x = np.zeros((1, 4, 2051), np.float32)
-    twin = fp16_twin(fp16_from_fp32(model))
+    twin = half_twin(fp16_from_fp32(model))
     expected = np.float16(np.float32(np.float16(0.1)) * np.float32(np.float16(2051)))
     np.testing.assert_array_equal(run(twin, x), np.full_like(x, expected))
 
 
 def test_a_twin_needs_something_in_fp16():
-    with pytest.raises(ExportError, match="apply Fp16FromFp32Pass first"):
-        fp16_twin(loud())
+    with pytest.raises(ExportError, match="apply HalfFromFp32Pass first"):
+        half_twin(loud())
 
 
 def test_the_same_model_gives_the_same_twin():
     half = fp16_from_fp32(loud())
-    assert fp16_twin(half).SerializeToString() == fp16_twin(half).SerializeToString()
+    assert half_twin(half).SerializeToString() == half_twin(half).SerializeToString()
 
 
 UNIT = 2.0**-11
@@ -206,5 +206,5 @@ def test_the_twin_of_any_chain_is_as_near_to_fp32_as_rounding_allows(chain):
     model, keep_float, bound = chain
     half = fp16_from_fp32(model, keep_float)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 4, 50)).astype(np.float32)
-    assert np.abs(run(fp16_twin(half), x) - run(model, x)).max() <= bound * 1.01
+    assert np.abs(run(half_twin(half), x) - run(model, x)).max() <= bound * 1.01
     assert len({node.name for node in half.graph.node}) == len(half.graph.node)
