@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+PEERS_INSTALLED := $(VENV)/peers-installed
 EXTRAS := cpu,openvino,export,hdf5,tensorrt-rtx,dsp,codecs,eval
 PACKAGES := calibration export reference_models runtime
 LINKS := $(PACKAGES:%=.typing/voirs_vocoder/%)
@@ -14,10 +15,10 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full quick test check fuzz bench gpu gpu-models measured links
+.PHONY: help demo demo-full quick test check fuzz bench bench-peers gpu gpu-models measured links
 
 help:  ## print this list
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(INSTALLED)  ## export, quantize, validate and play the shipped checkpoints, in two minutes
 	$(BIN)/python -m artifacts.demo
@@ -43,6 +44,10 @@ fuzz: $(INSTALLED)  ## read mutated files with every reader for SECONDS=60, each
 bench: $(INSTALLED)  ## measure speed and memory on this machine
 	$(BIN)/python -m tests.benchmark
 
+# PEERS="--quick --case v2" passes options on.
+bench-peers: $(PEERS_INSTALLED)  ## measure this machine with PyTorch, ONNX Runtime, OpenVINO, NNCF and us; goes on where it stopped
+	$(BIN)/python -m tests.benchmark.peers $(PEERS)
+
 gpu:  ## test and measure the GPU providers on this machine, with the python3 that has onnxruntime-gpu
 	$(MAKE) links
 	PYTHONPATH=.typing:. $(PYTHON) -m tests.gpu
@@ -58,6 +63,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]' --group dev
+	touch $@
+
+$(PEERS_INSTALLED): $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt --group bench-peers
 	touch $@
 
 # mypy does not follow the editable install; these links show it the folders under their import names.

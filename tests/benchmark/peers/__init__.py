@@ -1,0 +1,1 @@
+"""The benchmark against peers, run by `make bench-peers`: the same models in other runtimes and other precisions."""

@@ -1,0 +1,358 @@
+"""The benchmark against peers: what is missing in the file of results is measured, case by case and mode by mode."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.benchmark.peers.contract import (
+    Arithmetic,
+    CaseFacts,
+    Mode,
+    Peer,
+    artifact_folder,
+    read_facts,
+)
+from tests.benchmark.peers.inputs import FULL, QUICK, Sizes, audio_s
+from tests.benchmark.peers.machine_peak import measured_peaks
+from tests.benchmark.peers.onnxruntime_peers import STOCK
+from tests.benchmark.peers.quality import measured_quality
+from tests.benchmark.peers.results import (
+    PeerResult,
+    append_result,
+    installed_version,
+    quartiles,
+    read_results,
+    results_name,
+    run_versions,
+)
+from tests.benchmark.peers.table import PEERS, reason_not_to_run
+from tests.benchmark.peers.turns import Worker, WorkerError, last_line, timed_turns, worker_environment
+from tests.benchmark.peers.worker import WorkerJob, WorkerReply
+from voirs_vocoder.runtime import Artifact
+from voirs_vocoder.runtime.artifact.manifest import Manifest
+from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.runtime.files import write_whole
+from voirs_vocoder.runtime.progress import Progress
+
+__all__ = ["PeersSettings", "missing", "run_peers"]
+
+_LEAST_ROUNDS = 3
+_SETTLING_MODE: Mode = "offline"
+
+
+@dataclass(frozen=True)
+class PeersSettings:
+    """How the benchmark runs.
+
+    Attributes:
+        output: Folder for models and results.
+        speech: Folder of recordings that the quality of trained models is measured on.
+        cases: Keys of the cases.
+        peers: Names of the peers.
+        modes: The modes.
+        threads: Number of threads of every peer.
+        rounds: Most timed rounds; each peer runs once per round.
+        budget_s: Seconds of timed rounds of one case in one mode; slow cases have fewer rounds, but at least 3.
+        quick: Short runs, whose results are kept apart.
+        remeasure: Whether results that are there are measured again.
+    """
+
+    output: Path
+    speech: Path
+    cases: tuple[str, ...]
+    peers: tuple[str, ...]
+    modes: tuple[Mode, ...]
+    threads: int
+    rounds: int
+    budget_s: float
+    quick: bool = False
+    remeasure: bool = False
+
+    @property
+    def sizes(self) -> Sizes:
+        """Length of the runs."""
+        return QUICK if self.quick else FULL
+
+    @property
+    def results(self) -> Path:
+        """File of results of this machine and these versions."""
+        return self.output / results_name(self.threads, quick=self.quick)
+
+    @property
+    def models(self) -> Path:
+        """Folder of the models, one folder per case."""
+        return self.output / ("quick" if self.quick else "models")
+
+
+def run_peers(settings: PeersSettings, progress: Progress) -> None:
+    """Measure what is missing in the file of results. A peer that fails is a result with its error.
+
+    Args:
+        settings: How the benchmark runs.
+        progress: Receives what is being done.
+
+    Raises:
+        ExportError: The machine's peak could not be measured.
+        InputError: The file of the machine's peak is damaged.
+    """
+    peaks = machine_peaks(settings, progress)
+    for key in settings.cases:
+        known = {} if settings.remeasure else read_results(settings.results)
+        open_modes = [mode for mode in settings.modes if missing(known, key, mode, settings.peers)]
+        if not open_modes:
+            continue
+        facts = _prepared_case(settings, key, progress)
+        for mode in open_modes:
+            names = missing(known, key, mode, settings.peers)
+            if isinstance(facts, str):
+                results = [_failed(key, name, mode, facts) for name in names]
+            else:
+                results = _measured(settings, facts, mode, names, peaks, progress)
+            append_result(settings.results, results)
+
+
+def missing(
+    known: Mapping[tuple[str, str, str], PeerResult], case: str, mode: Mode, peers: Collection[str]
+) -> list[str]:
+    """Names of the peers that have no measured result.
+
+    Args:
+        known: Results so far.
+        case: Key of the case.
+        mode: The mode.
+        peers: Names of the peers that are wanted.
+    """
+    measured = {key for key, result in known.items() if result.status == "measured"}
+    return [name for name in peers if (case, name, mode) not in measured]
+
+
+def machine_peaks(settings: PeersSettings, progress: Progress) -> dict[Arithmetic, float]:
+    """Arithmetic to the machine's peak in billions of operations per second; measured once per file of results.
+
+    Args:
+        settings: How the benchmark runs.
+        progress: Receives what is being done.
+
+    Raises:
+        ExportError: The peak could not be measured.
+        InputError: The file of the peak is damaged.
+    """
+    path = settings.results.with_suffix(".peak.json")
+    if path.is_file():
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=dict[Arithmetic, float])
+        except msgspec.DecodeError as error:
+            raise InputError(
+                f"{path}: must hold the machine's peak, got no such JSON; delete the file"
+            ) from error
+    progress("measuring the machine's peak", 0, 0)
+    peaks = measured_peaks(settings.threads)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, msgspec.json.encode(peaks))
+    return peaks
+
+
+def _prepared_case(settings: PeersSettings, key: str, progress: Progress) -> CaseFacts | str:
+    """Facts of the case, or the error that making it ended with."""
+    folder = settings.models / key
+    wanted = _shared_settings(settings)
+    facts = read_facts(folder)
+    if facts is None or facts.settings != wanted:
+        progress(f"{key}: exporting", 0, 0)
+        error = _prepare(settings, key, "")
+        facts = read_facts(folder)
+        if error is not None or facts is None:
+            return f"preparing the model: {error}"
+    return facts
+
+
+def _shared_settings(settings: PeersSettings) -> str:
+    """What the files of a case depend on, besides the case: another text makes them again."""
+    return json.dumps([str(settings.speech), dataclasses.astuple(settings.sizes), run_versions()])
+
+
+def _prepare(settings: PeersSettings, key: str, peer: str) -> str | None:
+    """Make the files of a case, or of a peer; the last line of its error where that fails."""
+    options = {
+        "folder": str(settings.models / key),
+        "speech": str(settings.speech),
+        "quick": settings.quick,
+        "settings": _shared_settings(settings),
+    }
+    finished = subprocess.run(
+        [sys.executable, "-m", "tests.benchmark.peers.prepare", key, peer, json.dumps(options)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=worker_environment(settings.threads),
+    )
+    return last_line(finished.stderr, finished.returncode) if finished.returncode else None
+
+
+def _measured(
+    settings: PeersSettings,
+    facts: CaseFacts,
+    mode: Mode,
+    names: Collection[str],
+    peaks: Mapping[Arithmetic, float],
+    progress: Progress,
+) -> list[PeerResult]:
+    """Results of the named peers, which take turns with each other and with the stock export."""
+    results: list[PeerResult] = []
+    ready: list[Peer] = []
+    for name in names:
+        reason = reason_not_to_run(PEERS[name], facts, mode)
+        if reason is not None:
+            results.append(PeerResult(case=facts.key, peer=name, mode=mode, status="not run", reason=reason))
+            continue
+        error = None
+        if PEERS[name].make is not None:
+            progress(f"{facts.key}: making {name}", 0, 0)
+            error = _prepare(settings, facts.key, name)
+        if error is None:
+            ready.append(PEERS[name])
+        else:
+            results.append(_failed(facts.key, name, mode, f"making its files: {error}"))
+    if not ready:
+        return results
+    with_stock = STOCK.name in names or reason_not_to_run(STOCK, facts, mode) is not None
+    group = ready if with_stock else [STOCK, *ready]
+    taken = _take_turns(settings, facts, mode, group, progress)
+    for peer in ready:
+        found = taken[peer.name]
+        if isinstance(found, str):
+            results.append(_failed(facts.key, peer.name, mode, found))
+        else:
+            results.append(_result(settings, facts, mode, peer, found, taken.get(STOCK.name), peaks))
+    return results
+
+
+@dataclass(frozen=True)
+class _Turns:
+    """What a peer's turns gave.
+
+    Attributes:
+        first: Reply when the peer had its first audio.
+        last: Reply to its last run.
+        times_s: Seconds of each round, float64 [rounds].
+        audio: Audio of the excerpts, float32 [excerpts, samples]; None where quality is not measured.
+    """
+
+    first: WorkerReply
+    last: WorkerReply
+    times_s: NDArray[np.float64]
+    audio: NDArray[np.float32] | None
+
+
+def _take_turns(
+    settings: PeersSettings, facts: CaseFacts, mode: Mode, group: Collection[Peer], progress: Progress
+) -> dict[str, _Turns | str]:
+    """Name of a peer to what its turns gave, or to its error."""
+    folder = settings.models / facts.key
+    found: dict[str, _Turns | str] = {}
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        workers: dict[str, Worker] = {}
+        first: dict[str, WorkerReply] = {}
+        for number, peer in enumerate(group):
+            progress(f"{facts.key} {mode}: opening {peer.name}", number, len(group))
+            job = WorkerJob(
+                folder=str(folder),
+                facts=facts,
+                peer=peer.name,
+                mode=mode,
+                threads=settings.threads,
+                quick=settings.quick,
+            )
+            worker = stack.enter_context(Worker(job))
+            try:
+                first[peer.name] = worker.first_reply()
+                # Untimed: the first run of a new shape may prepare it.
+                worker.ask("run")
+            except WorkerError as error:
+                found[peer.name] = str(error)
+            else:
+                workers[peer.name] = worker
+        rounds = _rounds(settings, workers, found)
+        progress(f"{facts.key} {mode}: {rounds} rounds of {len(workers)} peers", 0, 0)
+        times, last, errors = timed_turns(workers, rounds)
+        found |= errors
+        for name, times_s in times.items():
+            audio = None
+            if mode == _SETTLING_MODE:
+                progress(f"{facts.key}: quality of {name}", 0, 0)
+                try:
+                    workers[name].ask(f"audio {scratch / 'audio.npy'}")
+                except WorkerError as error:
+                    found[name] = f"its audio: {error}"
+                    continue
+                audio = np.load(scratch / "audio.npy")
+            found[name] = _Turns(first[name], last[name], times_s, audio)
+    return found
+
+
+def _rounds(settings: PeersSettings, workers: dict[str, Worker], found: dict[str, _Turns | str]) -> int:
+    """Number of rounds that the budget allows; a worker that fails meanwhile is left out of `workers`."""
+    times, _, errors = timed_turns(workers, 1)
+    for name, error in errors.items():
+        found[name] = error
+        del workers[name]
+    round_s = float(sum(values.sum() for values in times.values()))
+    affordable = settings.budget_s / round_s if round_s else settings.rounds
+    return max(min(_LEAST_ROUNDS, settings.rounds), min(settings.rounds, int(affordable)))
+
+
+def _result(
+    settings: PeersSettings,
+    facts: CaseFacts,
+    mode: Mode,
+    peer: Peer,
+    turns: _Turns,
+    stock: _Turns | str | None,
+    peaks: Mapping[Arithmetic, float],
+) -> PeerResult:
+    folder = settings.models / facts.key
+    manifest: Manifest = Artifact.open(artifact_folder(folder)).manifest
+    quality = None
+    if turns.audio is not None:
+        try:
+            quality = measured_quality(folder, turns.audio, peer, facts, manifest)
+        except InputError as error:
+            return _failed(facts.key, peer.name, mode, str(error))
+    rtf = quartiles(turns.times_s / audio_s(manifest, mode, settings.sizes))
+    ratio = quartiles(stock.times_s / turns.times_s) if isinstance(stock, _Turns) else None
+    gflop_per_s = facts.gflop_per_s / rtf.median
+    peak = peaks.get(peer.arithmetic)
+    return PeerResult(
+        case=facts.key,
+        peer=peer.name,
+        mode=mode,
+        status="measured",
+        date=datetime.now(UTC).date().isoformat(),
+        versions={name: installed_version(name) for name in peer.modules},
+        rtf=rtf,
+        stock_ratio=ratio,
+        first_audio_s=turns.first.seconds,
+        peak_bytes=turns.last.peak_bytes,
+        size_bytes=sum(path.stat().st_size for path in peer.files(folder, facts)),
+        gflop_per_s=gflop_per_s,
+        peak_share=None if peak is None else gflop_per_s / peak,
+        quality=quality,
+    )
+
+
+def _failed(case: str, peer: str, mode: Mode, reason: str) -> PeerResult:
+    return PeerResult(case=case, peer=peer, mode=mode, status="failed", reason=reason)
