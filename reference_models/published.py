@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["DIFFWAVE", "HIFIGAN_V1", "HIFIGAN_V2", "HIFIGAN_V3", "UNET", "WAVEGLOW", "Config"]
+__all__ = [
+    "BIGVGAN_BASE",
+    "DIFFWAVE",
+    "HIFIGAN_V1",
+    "HIFIGAN_V2",
+    "HIFIGAN_V3",
+    "UNET",
+    "VOCOS_24K",
+    "WAVEGLOW",
+    "Config",
+]
 
 Config = dict[str, object]
 
@@ -35,6 +45,31 @@ HIFIGAN_V3: Config = {
     "resblock_kernel_sizes": [3, 5, 7],
     "resblock_dilation_sizes": [[1, 2], [2, 6], [3, 12]],
     **_HIFIGAN_MEL,
+}
+# github.com/NVIDIA/BigVGAN, 2.4.1, configs/bigvgan_base_24khz_100band.json, less what only training reads.
+BIGVGAN_BASE: Config = {
+    **_HIFIGAN_STAGES_OF_4,
+    "upsample_initial_channel": 512,
+    "activation": "snakebeta",
+    "snake_logscale": True,
+    "num_mels": 100,
+    "n_fft": 1024,
+    "hop_size": 256,
+    "win_size": 1024,
+    "sampling_rate": 24000,
+    "fmin": 0,
+    "fmax": None,
+}
+# huggingface.co/charactr/vocos-mel-24khz, config.yaml, in the keys of our configuration.
+VOCOS_24K: Config = {
+    "n_mels": 100,
+    "dim": 512,
+    "intermediate_dim": 1536,
+    "num_layers": 8,
+    "n_fft": 1024,
+    "hop_length": 256,
+    "sampling_rate": 24000,
+    "padding": "center",
 }
 # github.com/NVIDIA/waveglow at 8afb643, config.json.
 WAVEGLOW: Config = {

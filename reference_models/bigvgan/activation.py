@@ -50,7 +50,7 @@ class AntiAliasedSnake(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: [batch, channels, steps] -> the same."""
         channels = x.shape[1]
-        frequency, share = self._frequency_and_share()
+        frequency, share = self.frequency_and_share()
         # What is constant here is folded at export: the sine of FP32 needs no other multiplication.
         raising = 2.0 * frequency.unsqueeze(1) * _PHASES.to(x)
         x = functional.pad(x, (3, 3), "replicate")
@@ -65,8 +65,8 @@ class AntiAliasedSnake(nn.Module):
         lowering = (HALF_BAND_FILTER.to(x) / frequency).reshape(channels, 1, 1, -1)
         return functional.conv2d(x, lowering, stride=(1, 2), groups=channels).squeeze(2)
 
-    def _frequency_and_share(self) -> tuple[Tensor, Tensor]:
-        """The frequency a of each channel, [channels, 1], and its share a / b, [channels, 1, 1]."""
+    def frequency_and_share(self) -> tuple[Tensor, Tensor]:
+        """The frequency a of each channel, float32 [channels, 1], and a / b, float32 [channels, 1, 1]."""
         alpha: Tensor = self.act.alpha
         beta: Tensor = alpha if self.act.beta is None else self.act.beta
         if self._log_scale:

@@ -14,7 +14,7 @@ from voirs_vocoder.runtime.mel.convention import CONVENTIONS
 
 __all__ = ["ADVERSARIAL_FROM_STEP", "VOCOS", "vocos_task"]
 
-ADVERSARIAL_FROM_STEP = 14_000
+ADVERSARIAL_FROM_STEP = 9_000
 """Steps that the network learns alone; without discriminators, a step takes a small part of the time."""
 
 _MEL = CONVENTIONS["hifigan-22k"]
@@ -49,7 +49,7 @@ VOCOS = Recipe(
         "mel": msgspec.to_builtins(_MEL),
     },
     settings=TrainingSettings(
-        batch=6,
+        batch=4,
         segment_frames=48,
         players={
             "model": PlayerSettings(learning_rate=8e-4, final_learning_rate=2e-5, clip_norm=50.0),

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from artifacts.shipped import SHIPPED
 from tests.benchmark.goals import Goal, at_least, at_most
+from tests.benchmark.posted import PostedExport, posted_bigvgan, posted_vocos
 from tests.benchmark.weights import dormant_filled, rescaled_layers
 from voirs_vocoder.reference_models import published
+from voirs_vocoder.reference_models.bigvgan.config import BigVganConfig
+from voirs_vocoder.reference_models.bigvgan.model import BigVgan
 from voirs_vocoder.reference_models.diffusion.diffwave import DiffWave
 from voirs_vocoder.reference_models.diffusion.diffwave_config import DiffWaveConfig
 from voirs_vocoder.reference_models.diffusion.unet import DiffWaveUNet
@@ -19,6 +22,8 @@ from voirs_vocoder.reference_models.diffusion.unet_config import UNetConfig
 from voirs_vocoder.reference_models.hifigan.config import HifiGanConfig
 from voirs_vocoder.reference_models.hifigan.model import HifiGan
 from voirs_vocoder.reference_models.published import Config
+from voirs_vocoder.reference_models.vocos.config import VocosConfig
+from voirs_vocoder.reference_models.vocos.model import Vocos
 from voirs_vocoder.reference_models.waveglow.config import WaveGlowConfig
 from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 
@@ -42,6 +47,7 @@ class BenchCase:
         config_name: Name of that file, which lies beside the checkpoint.
         random_weights: Makes weights from the configuration; None measures `shipped`.
         shipped: Weights of the shipped checkpoint; None measures random weights.
+        posted: Makes what users of the model export, from our module; None where that is the module itself.
         role: Role of the graph that takes the model's time.
         int8: Whether INT8 graphs are made and measured as well.
         frames: Length of the utterance that speed is measured on, in mel frames, within one window.
@@ -59,6 +65,7 @@ class BenchCase:
     config_name: str = "config.json"
     random_weights: Callable[[Config], dict[str, Tensor]] | None = None
     shipped: Path | None = None
+    posted: Callable[[nn.Module], PostedExport] | None = None
     role: str = "offline"
     int8: bool = False
     frames: int
@@ -182,6 +189,52 @@ _CASES = (
         },
         hour_options=("--sampler", "ddim", "--steps", "1"),
         calibration_convention="lmnt-diffwave-22k",
+    ),
+    BenchCase(
+        key="vocos",
+        title="Vocos 24k",
+        family="vocos",
+        config=published.VOCOS_24K,
+        random_weights=lambda config: dormant_filled(Vocos, VocosConfig.from_mapping(config)),
+        posted=posted_vocos,
+        int8=True,
+        # Two seconds.
+        frames=188,
+        rounds=3,
+        figures={
+            "ours/posted": at_most(1.0),
+            "ours/pytorch": at_most(1.0),
+            "ours/openvino": None,
+            "ours/int8": None,
+            "stream_16": at_most(1.3),
+            "stream_8": None,
+            "stream_gain_8": None,
+            "streams_per_core": None,
+        },
+        calibration_convention="vocos-24k",
+    ),
+    BenchCase(
+        key="bigvgan",
+        title="BigVGAN base",
+        family="bigvgan",
+        config=published.BIGVGAN_BASE,
+        random_weights=lambda config: rescaled_layers(
+            BigVgan(BigVganConfig.from_mapping(config)), convention="bigvgan-24k-100band"
+        ),
+        posted=posted_bigvgan,
+        int8=True,
+        frames=94,
+        rounds=1 / 3,
+        figures={
+            "ours/posted": at_most(1.0),
+            "ours/pytorch": at_most(1.0),
+            "ours/openvino": None,
+            "ours/int8": at_least(1.8),
+            "stream_16": at_most(1.3),
+            "stream_8": None,
+            "stream_gain_8": None,
+        },
+        calibration_convention="bigvgan-24k-100band",
     ),
 )
 CASES = {case.key: case for case in _CASES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.benchmark.cases import BenchCase
+from tests.benchmark.posted import PostedExport
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
@@ -42,12 +43,16 @@ class BenchModel:
         spec: The graph that takes the model's time, with the module in evaluation mode, free of weight norm.
         artifact: The artifact that our export makes of the model.
         stock: The ONNX file that `torch.onnx.export` makes of the same module, untouched.
+        posted: What users of the model export in its place; None where that is the module itself.
+        posted_graph: The ONNX file that `torch.onnx.export` makes of it; absent where there is none.
     """
 
     case: BenchCase
     spec: GraphSpec
     artifact: Artifact
     stock: Path
+    posted: PostedExport | None
+    posted_graph: Path
 
 
 def bench_model(case: BenchCase, folder: Path, *, reuse: bool, progress: Progress) -> BenchModel:
@@ -65,12 +70,14 @@ def bench_model(case: BenchCase, folder: Path, *, reuse: bool, progress: Progres
     """
     folder = folder / case.key
     folder.mkdir(parents=True, exist_ok=True)
-    stock, root = folder / "stock.onnx", folder / "artifact"
+    stock, posted_graph, root = folder / "stock.onnx", folder / "posted.onnx", folder / "artifact"
     checkpoint = _checkpoint(case, folder, reuse=reuse)
     family = get_family(case.family)
     spec = next(spec for spec in family.graphs(family.load(checkpoint, None)) if spec.role == case.role)
-    if reuse and stock.is_file() and root.is_dir():
-        return BenchModel(case, spec, Artifact.open(root), stock)
+    posted = None if case.posted is None else case.posted(spec.module)
+    wanted = (stock,) if posted is None else (stock, posted_graph)
+    if reuse and root.is_dir() and all(path.is_file() for path in wanted):
+        return BenchModel(case, spec, Artifact.open(root), stock, posted, posted_graph)
     request = ExportRequest(
         family=case.family,
         checkpoint=checkpoint,
@@ -82,8 +89,12 @@ def bench_model(case: BenchCase, folder: Path, *, reuse: bool, progress: Progres
     )
     artifact = export_artifact(request, progress)
     progress("exporting with torch.onnx alone", 0, 0)
-    _export_stock(spec, artifact.manifest.hop_length, stock)
-    return BenchModel(case, spec, artifact, stock)
+    hop_length = artifact.manifest.hop_length
+    _export_stock(spec, hop_length, stock)
+    if posted is not None:
+        outputs = tuple(replace(spec.outputs[0], name=name) for name in posted.outputs)
+        _export_stock(replace(spec, module=posted.network, outputs=outputs), hop_length, posted_graph)
+    return BenchModel(case, spec, artifact, stock, posted, posted_graph)
 
 
 def bench_feed(model: BenchModel, frames: int) -> Feed:

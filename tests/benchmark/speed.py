@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 
 from tests.benchmark.cases import BenchCase
 from tests.benchmark.goals import Finding
@@ -26,6 +27,7 @@ from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.drivers.registry import open_driver
+from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
 
@@ -46,6 +48,7 @@ Contender = Callable[[], object]
 _LOOP_FRAMES = 86
 RATIOS = {
     "ours/stock": "{} FP32: our time / stock export in ONNX Runtime",
+    "ours/posted": "{} FP32: our time / the export that its users post",
     "ours/pytorch": "{} FP32: our time / PyTorch",
     "ours/openvino": "{} FP32: our time / OpenVINO",
     "vocode/bare": "{} FP32: Vocoder.vocode / bare session",
@@ -196,9 +199,10 @@ def session_of(
 def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict[str, Contender]:
     """The contenders that a case asks for, all on the same inputs.
 
-    `stock` is torch.onnx.export alone in ONNX Runtime with its defaults; `pytorch` the module; `openvino` our graph in
-    OpenVINO at full precision; `ours` our graph in our session; `int8` our INT8 graph there; `vocode` the whole of
-    `Vocoder.vocode`; `bare` the session of ONNX Runtime inside ours.
+    `stock` is torch.onnx.export alone in ONNX Runtime with its defaults; `posted` what the model's users export, there,
+    and what they compute after it; `pytorch` the module; `openvino` our graph in OpenVINO at full precision; `ours` our
+    graph in our session; `int8` our INT8 graph there; `vocode` the whole of `Vocoder.vocode`; `bare` the session of
+    ONNX Runtime inside ours.
     """
     torch.set_num_threads(threads)
     artifact, role = model.artifact, model.case.role
@@ -215,6 +219,7 @@ def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict
 
     makers: Mapping[str, Callable[[], Contender]] = {
         "stock": lambda: _stock(model.stock, feed, threads),
+        "posted": lambda: _posted(model, feed, threads),
         "pytorch": lambda: partial(_run_module, model.spec.module, feed),
         "openvino": openvino,
         "ours": lambda: partial(session.run, feed),
@@ -226,11 +231,19 @@ def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict
     return {name: make() for name, make in makers.items() if name in wanted}
 
 
-def _stock(graph: Path, feed: Feed, threads: int) -> Contender:
+def _stock(graph: Path, feed: Feed, threads: int) -> Callable[[], list[NDArray[np.float32]]]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     return partial(session.run, None, dict(feed))
+
+
+def _posted(model: BenchModel, feed: Feed, threads: int) -> Contender:
+    if model.posted is None:
+        raise InputError(f"{model.case.key}: users post no other export of this model")
+    run = _stock(model.posted_graph, feed, threads)
+    finish = model.posted.finish
+    return run if finish is None else lambda: finish(run())
 
 
 def _run_module(module: torch.nn.Module, feed: Feed) -> object:

@@ -22,23 +22,24 @@ _PROBE_FRAMES = 32
 _Config = TypeVar("_Config")
 
 
-def rescaled_layers(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
+def rescaled_layers(model: nn.Module, seed: int = 0, *, convention: str = "hifigan-22k") -> dict[str, Tensor]:
     """Weights whose activations neither die nor explode, so that INT8 meets the ranges of speech.
 
     Layer by layer, in the order of execution, normal weights are scaled to a common output deviation, as in D. Mishkin
     and J. Matas, All you need is a good init, arXiv 1511.06422, algorithm 1, in a single iteration.
 
     Args:
-        model: A network of Conv1d and ConvTranspose1d layers that takes a mel [batch, 80, frames] alone; its weights
-            are replaced and its weight norm is folded.
+        model: A network of Conv1d and ConvTranspose1d layers that takes a mel [batch, n_mels, frames] alone; its
+            weights are replaced and its weight norm is folded.
         seed: Seed of the weights.
+        convention: Convention of the mel that the deviation is measured on.
 
     Returns:
         Parameter name to float32 tensor, without weight norm.
     """
     generator = torch.Generator().manual_seed(seed)
     fold_weight_norm(model)
-    mel = torch.from_numpy(bench_mel(get_convention("hifigan-22k"), _PROBE_FRAMES))
+    mel = torch.from_numpy(bench_mel(get_convention(convention), _PROBE_FRAMES))
 
     def rescale(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del inputs
@@ -50,7 +51,8 @@ def rescaled_layers(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
         for layer in model.modules():
             if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
                 layer.weight.normal_(generator=generator)
-                layer.get_parameter("bias").zero_()
+                if layer.bias is not None:
+                    layer.bias.zero_()
                 layer.register_forward_hook(rescale)
         model(mel[None])
     return model.state_dict()
