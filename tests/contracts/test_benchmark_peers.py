@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.benchmark.measured import JSON_PATH, MeasuredFigures, measured_page
-from tests.benchmark.peers import runner, table
+from tests.benchmark.peers import group, runner, table
 from tests.benchmark.peers.cases import PEER_CASES
 from tests.benchmark.peers.contract import (
     CHUNK_FRAMES,
@@ -40,6 +40,7 @@ from tests.benchmark.peers.results import (
     read_results,
     results_name,
 )
+from tests.benchmark.peers.settings import PeersSettings
 from tests.benchmark.peers.table import PEERS, reason_not_to_run
 from tests.benchmark.peers.turns import Worker, WorkerError, last_line, timed_turns
 from tests.benchmark.peers.worker import WorkerJob, WorkerReply, main
@@ -179,7 +180,7 @@ def test_what_failed_or_did_not_run_is_still_missing():
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "machine_peaks", lambda settings, progress: {"fp32": 250.0})
-    return runner.PeersSettings(
+    return PeersSettings(
         output=tmp_path,
         speech=tmp_path,
         cases=("v2",),
@@ -271,7 +272,7 @@ def test_a_process_without_a_message_is_described_by_its_status():
 
 def test_a_failing_peer_is_a_row_with_its_error_and_the_others_are_measured(settings, monkeypatch):
     monkeypatch.setattr(runner, "_prepared_case", lambda settings, key, progress: facts())
-    monkeypatch.setattr(runner, "Worker", functools.partial(Worker, command=COMMAND))
+    monkeypatch.setattr(group, "Worker", functools.partial(Worker, command=COMMAND))
     monkeypatch.setattr(
         runner,
         "_result",
@@ -308,7 +309,7 @@ def test_a_table_has_a_row_per_peer_that_ran_and_ours_tuned_per_mode():
     best = rows[-1]
     assert best[1:5] == ["0.0100 (0.0090 to 0.0110)", "2.00x", "0.0300 (0.0270 to 0.0330)", "3.00x"]
     assert best[5:7] == ["", ""]
-    assert best[7:] == ["0.50", "200", "3.7", "60%", "33.5", "+0.010", "+0.050"]
+    assert best[7:] == ["0.50 / 0.50", "200", "3.7", "60%", "33.5", "+0.010", "+0.050"]
     assert case_table(SOME, "v1") == rows[:1]
 
 
@@ -322,6 +323,11 @@ def test_what_did_not_run_stands_below_the_table_with_its_reason():
 def test_tuned_is_the_fastest_of_ours_within_its_gates():
     assert tuned(SOME, "v2", "offline").peer == "ours-int8-cpu"
     assert tuned(SOME, "v1", "offline") is None
+
+
+def test_without_the_stock_export_in_every_round_the_least_rtf_is_the_fastest():
+    alone = result("ours-fp32-cpu", rtf=0.001, within=True, stock_ratio=None)
+    assert tuned({**SOME, alone.key: alone}, "v2", "offline").peer == "ours-fp32-cpu"
 
 
 def test_a_peer_of_the_same_quality_is_no_faster_one_that_sounds_worse():

@@ -18,7 +18,8 @@ from tests.benchmark.peers.picture import peers_picture
 from tests.benchmark.peers.publish import peer_tables, publish
 from tests.benchmark.peers.report import case_table, peak_text, reasons
 from tests.benchmark.peers.results import read_results, run_versions
-from tests.benchmark.peers.runner import PeersSettings, machine_peaks, run_peers
+from tests.benchmark.peers.runner import machine_peaks, run_peers
+from tests.benchmark.peers.settings import PeersSettings
 from tests.benchmark.peers.table import PEERS
 from voirs_vocoder.export.cli.console import console_messages, print_table
 from voirs_vocoder.export.cli.failure import report_failure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.benchmark.peers.onnxruntime_peers import STOCK
@@ -38,7 +38,7 @@ def tuned(results: Results, case: str, mode: str) -> PeerResult | None:
         quality = _quality(results, result)
         if quality is not None and quality.within_gates:
             within.append(result)
-    return min(within, key=_cost, default=None)
+    return _fastest(within)
 
 
 def best_of_same_quality(results: Results, ours: PeerResult) -> PeerResult | None:
@@ -59,7 +59,7 @@ def best_of_same_quality(results: Results, ours: PeerResult) -> PeerResult | Non
         other = _quality(results, result)
         if other is not None and other.snr_db >= least_db:
             peers.append(result)
-    return min(peers, key=_cost, default=None)
+    return _fastest(peers)
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,14 @@ def _quality(results: Results, result: PeerResult) -> Quality | None:
     return None if measured is None else measured.quality
 
 
-def _cost(result: PeerResult) -> float:
-    """Time relative to the stock export of the same rounds where there is one, or RTF."""
-    if result.stock_ratio is not None:
-        return 1.0 / result.stock_ratio.median
-    return float("inf") if result.rtf is None else result.rtf.median
+def _fastest(results: Sequence[PeerResult]) -> PeerResult | None:
+    """The fastest relative to the stock export of the same rounds, or by RTF where not all were compared with it."""
+    ratios = {result.key: result.stock_ratio for result in results}
+
+    def speed(result: PeerResult) -> float:
+        ratio = ratios[result.key]
+        if ratio is not None and all(ratios.values()):
+            return ratio.median
+        return -float("inf") if result.rtf is None else -result.rtf.median
+
+    return max(results, key=speed, default=None)

@@ -19,8 +19,8 @@ HOW = (
     "times are medians with the quartiles of the rounds. RTF is seconds of compute per second of audio. `faster` is "
     "the time of the stock export in ONNX Runtime in the same rounds divided by the peer's. Streams run 8 frames at a "
     "time: ours through the stream graph, peers through windows with the context that the model needs, so that the "
-    "audio is the same. `first` is the time from importing the library in a fresh process to the first audio of one "
-    "utterance, loading and compiling included; memory is the peak of that process. `peak` is the arithmetic done per "
+    "audio is the same. `first` is the time from importing the library in a fresh process to the first audio, "
+    "loading and compiling included; memory is the peak of that process. `peak` is the arithmetic done per "
     "second as a share of that of a product of two 2048 x 2048 matrices on the same machine in the same precision. SNR "
     "is against PyTorch in FP32; PESQ and LSD are against recordings, as differences from FP32, for trained weights "
     "only. `ours tuned` is, per mode, the fastest of ours among those within the gates of their precision."
@@ -35,7 +35,7 @@ _HEADER = (
     "faster",
     "batch of 8: RTF",
     "faster",
-    "first, s",
+    "first, s: utterance / stream",
     "memory, MB",
     "disk, MB",
     "peak",
@@ -107,7 +107,7 @@ def _row(name: str, modes: Mapping[Mode, PeerResult | None]) -> list[str]:
     quality = offline.quality
     return [
         *cells,
-        _number(offline.first_audio_s, ".2f"),
+        _first(offline, modes["stream"]),
         _number(offline.peak_bytes, ".0f", _MB),
         _number(offline.size_bytes, ".1f", _MB),
         _number(offline.peak_share, ".0%"),
@@ -125,6 +125,12 @@ def _spread(values: Quartiles | None, form: str) -> str:
 
 def _times(values: Quartiles | None) -> str:
     return "" if values is None else f"{values.median:.2f}x"
+
+
+def _first(offline: PeerResult, stream: PeerResult | None) -> str:
+    first_s = _number(offline.first_audio_s, ".2f")
+    chunk_s = "" if stream is None else _number(stream.first_audio_s, ".2f")
+    return f"{first_s} / {chunk_s}" if chunk_s else first_s
 
 
 def _number(value: float | None, form: str, unit: float = 1.0) -> str:

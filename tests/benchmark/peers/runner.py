@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from tests.benchmark.peers.contract import (
     Arithmetic,
@@ -25,7 +19,8 @@ from tests.benchmark.peers.contract import (
     artifact_folder,
     read_facts,
 )
-from tests.benchmark.peers.inputs import FULL, QUICK, Sizes, audio_s
+from tests.benchmark.peers.group import Turns, take_turns
+from tests.benchmark.peers.inputs import audio_s
 from tests.benchmark.peers.machine_peak import measured_peaks
 from tests.benchmark.peers.onnxruntime_peers import STOCK
 from tests.benchmark.peers.quality import measured_quality
@@ -35,66 +30,18 @@ from tests.benchmark.peers.results import (
     installed_version,
     quartiles,
     read_results,
-    results_name,
     run_versions,
 )
+from tests.benchmark.peers.settings import PeersSettings
 from tests.benchmark.peers.table import PEERS, reason_not_to_run
-from tests.benchmark.peers.turns import Worker, WorkerError, last_line, timed_turns, worker_environment
-from tests.benchmark.peers.worker import WorkerJob, WorkerReply
+from tests.benchmark.peers.turns import last_line, worker_environment
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import write_whole
 from voirs_vocoder.runtime.progress import Progress
 
-__all__ = ["PeersSettings", "missing", "run_peers"]
-
-_LEAST_ROUNDS = 3
-_SETTLING_MODE: Mode = "offline"
-
-
-@dataclass(frozen=True)
-class PeersSettings:
-    """How the benchmark runs.
-
-    Attributes:
-        output: Folder for models and results.
-        speech: Folder of recordings that the quality of trained models is measured on.
-        cases: Keys of the cases.
-        peers: Names of the peers.
-        modes: The modes.
-        threads: Number of threads of every peer.
-        rounds: Most timed rounds; each peer runs once per round.
-        budget_s: Seconds of timed rounds of one case in one mode; slow cases have fewer rounds, but at least 3.
-        quick: Short runs, whose results are kept apart.
-        remeasure: Whether results that are there are measured again.
-    """
-
-    output: Path
-    speech: Path
-    cases: tuple[str, ...]
-    peers: tuple[str, ...]
-    modes: tuple[Mode, ...]
-    threads: int
-    rounds: int
-    budget_s: float
-    quick: bool = False
-    remeasure: bool = False
-
-    @property
-    def sizes(self) -> Sizes:
-        """Length of the runs."""
-        return QUICK if self.quick else FULL
-
-    @property
-    def results(self) -> Path:
-        """File of results of this machine and these versions."""
-        return self.output / results_name(self.threads, quick=self.quick)
-
-    @property
-    def models(self) -> Path:
-        """Folder of the models, one folder per case."""
-        return self.output / ("quick" if self.quick else "models")
+__all__ = ["machine_peaks", "missing", "run_peers"]
 
 
 def run_peers(settings: PeersSettings, progress: Progress) -> None:
@@ -230,7 +177,7 @@ def _measured(
         return results
     with_stock = STOCK.name in names or reason_not_to_run(STOCK, facts, mode) is not None
     group = ready if with_stock else [STOCK, *ready]
-    taken = _take_turns(settings, facts, mode, group, progress)
+    taken = take_turns(settings, facts, mode, group, progress)
     for peer in ready:
         found = taken[peer.name]
         if isinstance(found, str):
@@ -240,88 +187,13 @@ def _measured(
     return results
 
 
-@dataclass(frozen=True)
-class _Turns:
-    """What a peer's turns gave.
-
-    Attributes:
-        first: Reply when the peer had its first audio.
-        last: Reply to its last run.
-        times_s: Seconds of each round, float64 [rounds].
-        audio: Audio of the excerpts, float32 [excerpts, samples]; None where quality is not measured.
-    """
-
-    first: WorkerReply
-    last: WorkerReply
-    times_s: NDArray[np.float64]
-    audio: NDArray[np.float32] | None
-
-
-def _take_turns(
-    settings: PeersSettings, facts: CaseFacts, mode: Mode, group: Collection[Peer], progress: Progress
-) -> dict[str, _Turns | str]:
-    """Name of a peer to what its turns gave, or to its error."""
-    folder = settings.models / facts.key
-    found: dict[str, _Turns | str] = {}
-    with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        workers: dict[str, Worker] = {}
-        first: dict[str, WorkerReply] = {}
-        for number, peer in enumerate(group):
-            progress(f"{facts.key} {mode}: opening {peer.name}", number, len(group))
-            job = WorkerJob(
-                folder=str(folder),
-                facts=facts,
-                peer=peer.name,
-                mode=mode,
-                threads=settings.threads,
-                quick=settings.quick,
-            )
-            worker = stack.enter_context(Worker(job))
-            try:
-                first[peer.name] = worker.first_reply()
-                # Untimed: the first run of a new shape may prepare it.
-                worker.ask("run")
-            except WorkerError as error:
-                found[peer.name] = str(error)
-            else:
-                workers[peer.name] = worker
-        rounds = _rounds(settings, workers, found)
-        progress(f"{facts.key} {mode}: {rounds} rounds of {len(workers)} peers", 0, 0)
-        times, last, errors = timed_turns(workers, rounds)
-        found |= errors
-        for name, times_s in times.items():
-            audio = None
-            if mode == _SETTLING_MODE:
-                progress(f"{facts.key}: quality of {name}", 0, 0)
-                try:
-                    workers[name].ask(f"audio {scratch / 'audio.npy'}")
-                except WorkerError as error:
-                    found[name] = f"its audio: {error}"
-                    continue
-                audio = np.load(scratch / "audio.npy")
-            found[name] = _Turns(first[name], last[name], times_s, audio)
-    return found
-
-
-def _rounds(settings: PeersSettings, workers: dict[str, Worker], found: dict[str, _Turns | str]) -> int:
-    """Number of rounds that the budget allows; a worker that fails meanwhile is left out of `workers`."""
-    times, _, errors = timed_turns(workers, 1)
-    for name, error in errors.items():
-        found[name] = error
-        del workers[name]
-    round_s = float(sum(values.sum() for values in times.values()))
-    affordable = settings.budget_s / round_s if round_s else settings.rounds
-    return max(min(_LEAST_ROUNDS, settings.rounds), min(settings.rounds, int(affordable)))
-
-
 def _result(
     settings: PeersSettings,
     facts: CaseFacts,
     mode: Mode,
     peer: Peer,
-    turns: _Turns,
-    stock: _Turns | str | None,
+    turns: Turns,
+    stock: Turns | str | None,
     peaks: Mapping[Arithmetic, float],
 ) -> PeerResult:
     folder = settings.models / facts.key
@@ -333,7 +205,7 @@ def _result(
         except InputError as error:
             return _failed(facts.key, peer.name, mode, str(error))
     rtf = quartiles(turns.times_s / audio_s(manifest, mode, settings.sizes))
-    ratio = quartiles(stock.times_s / turns.times_s) if isinstance(stock, _Turns) else None
+    ratio = quartiles(stock.times_s / turns.times_s) if isinstance(stock, Turns) else None
     gflop_per_s = facts.gflop_per_s / rtf.median
     peak = peaks.get(peer.arithmetic)
     return PeerResult(

@@ -52,7 +52,7 @@ class GraphContender:
         before, hop_length = self._manifest.context_frames, self._manifest.hop_length
         size = before + CHUNK_FRAMES + self._manifest.look_ahead_frames
         for start in range(0, count * CHUNK_FRAMES, CHUNK_FRAMES):
-            window = np.ascontiguousarray(mel[np.newaxis, :, start : start + size])
+            window = mel[np.newaxis, :, start : start + size].copy()
             audio = self._audio(window, start)[0]
             yield audio[before * hop_length : (before + CHUNK_FRAMES) * hop_length]
 
