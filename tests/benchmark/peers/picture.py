@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tests.benchmark.peers.goals import Results, tuned
 from tests.benchmark.peers.results import PeerResult
 from tests.benchmark.peers.table import PEERS
 from voirs_vocoder.export.tuning.pictures import new_figure, png_of
+from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["peers_picture"]
 
@@ -17,6 +19,10 @@ _COLUMNS = 3
 _PANEL_INCHES = (5.2, 4.0)
 # SNR of FP32 is that of other orders of summation; drawn as it is, it would leave no room for the rest.
 _MOST_DB = 70.0
+_LEAST_DB, _TOP_DB = -5.0, 95.0
+_FONT_POINTS = 7.0
+# About what axes and title leave of a panel, which only the places of labels depend on.
+_PANEL_POINTS = (0.86 * 72 * _PANEL_INCHES[0], 0.78 * 72 * _PANEL_INCHES[1])
 _GROUPS = {
     "torch": ("PyTorch", "#c1440e", "s"),
     "onnxruntime": ("ONNX Runtime", "#7a7a7a", "o"),
@@ -48,7 +54,15 @@ def peers_picture(results: Results, titles: Mapping[str, str]) -> bytes:
         best = tuned(results, case, "offline")
         _draw(axes, titles[case], points, "" if best is None else best.peer)
     handles, labels = _legend(figure)
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=max(1, len(labels)),
+        frameon=False,
+        title="with a black edge: ours tuned",
+        title_fontsize=8,
+    )
     return png_of(figure)
 
 
@@ -58,38 +72,114 @@ def _points(results: Results, case: str) -> list[PeerResult]:
 
 
 def _draw(axes: Any, title: str, points: list[PeerResult], best: str) -> None:
-    placed: list[tuple[float, float]] = []
-    for point in points:
-        if point.rtf is None or point.quality is None:
-            continue
-        x, y = point.rtf.median, min(_MOST_DB, point.quality.snr_db)
-        label, color, marker = _GROUPS[point.peer.partition("-")[0]]
-        size = 150 if marker == "*" else 45
-        axes.errorbar(x, y, xerr=[[x - point.rtf.low], [point.rtf.high - x]], color=color, linewidth=1)
-        edge = "black" if point.peer == best else color
-        axes.scatter([x], [y], color=color, marker=marker, s=size, edgecolors=edge, label=label, zorder=3)
-        axes.annotate(
-            point.peer.partition("-")[2] or point.peer,
-            (x, y),
-            xytext=(5, _free_offset(placed, x, y)),
-            textcoords="offset points",
-            fontsize=7,
+    spots = [_Spot.of(point, points) for point in points]
+    for spot in spots:
+        label, color, marker = _GROUPS[spot.peer.partition("-")[0]]
+        axes.plot([spot.low, spot.high], [spot.snr_db, spot.snr_db], color=color, linewidth=1)
+        axes.scatter(
+            [spot.rtf],
+            [spot.snr_db],
             color=color,
+            marker=marker,
+            s=150 if marker == "*" else 45,
+            edgecolors="black" if spot.peer == best else color,
+            label=label,
+            zorder=3,
         )
-        placed.append((x, y))
+    for spot, (right, up) in zip(spots, _label_places(spots), strict=True):
+        axes.annotate(
+            spot.text,
+            (spot.rtf, spot.snr_db),
+            xytext=(right, up),
+            textcoords="offset points",
+            fontsize=_FONT_POINTS,
+            color=_GROUPS[spot.peer.partition("-")[0]][1],
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#999999"} if abs(up) > 15 else None,
+        )
     axes.set_title(title, fontsize=10)
     axes.set_xscale("log")
+    axes.set_xlim(*_x_limits(points))
+    axes.set_ylim(_LEAST_DB, _TOP_DB)
     axes.set_xlabel("RTF, one utterance (left is faster)", fontsize=8)
     axes.set_ylabel("SNR against FP32, dB", fontsize=8)
-    axes.set_ylim(top=_MOST_DB + 8)
+    ticks = range(0, int(_MOST_DB) + 1, 10)
+    axes.set_yticks(ticks, [*(str(tick) for tick in ticks[:-1]), f"{ticks[-1]}+"])
+    for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        which(lambda value, _: f"{value:g}")
     axes.grid(visible=True, which="both", alpha=0.25)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(which="both", labelsize=7)
 
 
-def _free_offset(placed: list[tuple[float, float]], x: float, y: float) -> int:
-    """Height of a label above its point, in points: higher for each label that is already near."""
-    near = sum(1 for px, py in placed if abs(math.log(px / x)) < 0.25 and abs(py - y) < 6.0)
-    return 5 + 9 * near
+@dataclass(frozen=True)
+class _Spot:
+    """A point of a panel, in the panel's axes and in points of print.
+
+    Attributes:
+        peer: Name of the peer.
+        text: Label of the point.
+        rtf: RTF, and its quartiles in `low` and `high`.
+        low: First quartile of the RTF.
+        high: Third quartile of the RTF.
+        snr_db: SNR in dB, within the limits of the panel.
+        x: Distance from the left edge, in points of print.
+        y: Distance from the lower edge, in points of print.
+    """
+
+    peer: str
+    text: str
+    rtf: float
+    low: float
+    high: float
+    snr_db: float
+    x: float
+    y: float
+
+    @classmethod
+    def of(cls, point: PeerResult, points: list[PeerResult]) -> _Spot:
+        rtf, quality = point.rtf, point.quality
+        if rtf is None or quality is None:
+            raise InputError(f"a point needs RTF and quality, got neither for {point.peer}; measure it first")
+        least, most = _x_limits(points)
+        snr_db = min(_MOST_DB, max(_LEAST_DB, quality.snr_db))
+        return cls(
+            peer=point.peer,
+            text=point.peer if point.peer == "sherpa-onnx" else point.peer.partition("-")[2] or point.peer,
+            rtf=rtf.median,
+            low=rtf.low,
+            high=rtf.high,
+            snr_db=snr_db,
+            x=math.log(rtf.median / least) / math.log(most / least) * _PANEL_POINTS[0],
+            y=(snr_db - _LEAST_DB) / (_TOP_DB - _LEAST_DB) * _PANEL_POINTS[1],
+        )
+
+
+def _x_limits(points: list[PeerResult]) -> tuple[float, float]:
+    values = [point.rtf.median for point in points if point.rtf is not None]
+    return min(values) / 1.25, max(values) * 1.5
+
+
+def _label_places(spots: list[_Spot]) -> list[tuple[float, float]]:
+    """Offsets of the labels from their points, right and up in points of print, so that few of them overlap."""
+    taken = [(spot.x - 5, spot.y - 5, spot.x + 5, spot.y + 5) for spot in spots]
+    places: list[tuple[float, float]] = []
+    for spot in spots:
+        width = 0.55 * _FONT_POINTS * len(spot.text)
+        choices = [
+            (right, up) for up in (4, -10, 14, -20, 24, 34, -30, 44, 54) for right in (6.0, -6.0 - width)
+        ]
+
+        def overlaps(place: tuple[float, float], spot: _Spot = spot, width: float = width) -> int:
+            left, bottom = spot.x + place[0], spot.y + place[1]
+            right, top = left + width, bottom + _FONT_POINTS
+            outside = left < 0 or right > _PANEL_POINTS[0] or bottom < 0 or top > _PANEL_POINTS[1]
+            crossed = sum(left < r and right > x and bottom < t and top > y for x, y, r, t in taken)
+            return crossed + 3 * outside
+
+        place = min(choices, key=overlaps)
+        left, bottom = spot.x + place[0], spot.y + place[1]
+        taken.append((left, bottom, left + width, bottom + _FONT_POINTS))
+        places.append(place)
+    return places
 
 
 def _legend(figure: Any) -> tuple[list[Any], list[str]]:
