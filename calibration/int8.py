@@ -59,9 +59,10 @@ class Int8Result:
     Attributes:
         model: INT8 graph, with the inputs and outputs of the FP32 graph.
         quantized_convolutions: Number of convolutions that are quantized.
-        details: `float_by_noise` (names of the convolutions left float because of their noise, separated by blanks),
+        details: `float_by_width` (number of convolutions left float because of `Int8Config.min_channels`),
+            `float_by_noise` (names of the convolutions left float because of their noise, separated by blanks),
             `noise_measured` (False where `Int8Config.max_probe_macs` or a `max_float_share` of 0 forbade it),
-            `float_share` (their share of the arithmetic of all convolutions that could be quantized),
+            `float_share` (share of those in the arithmetic of the convolutions that are wide enough),
             `equalized_groups` (number of groups of channels), `ranges` and `bias_correction` (as configured) and
             `probe_snr_db` (SNR in dB against FP32 over the probe runs; None when the outputs are equal).
     """
@@ -106,7 +107,8 @@ def int8_from_fp32(
     config = config or Int8Config()
     if not feeds:
         raise InputError("calibration needs at least one run, got none; give recordings")
-    names = _quantizable(model, float_parts)
+    possible = _quantizable(model, float_parts)
+    names = _wide(model, possible, config.min_channels) or possible
     probes = [feeds[i * len(feeds) // config.probe_runs] for i in range(min(config.probe_runs, len(feeds)))]
     groups = channel_groups(model)
     progress("equalizing channels", 0, 0)
@@ -137,6 +139,7 @@ def int8_from_fp32(
     result = run_passes(to_quantize, [QdqFromFp32Pass(quantized, scales, target), *gates, *finish])
     quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
     details: Figures = {
+        "float_by_width": len(possible) - len(names),
         "float_by_noise": " ".join(left_float),
         "noise_measured": measured,
         "float_share": sum(costs[name] for name in left_float) / sum(costs.values()),
@@ -169,6 +172,18 @@ def _quantizable(model: onnx.ModelProto, float_parts: Sequence[str]) -> list[str
             f"relax the patterns {list(float_parts)}"
         )
     return names
+
+
+def _wide(model: onnx.ModelProto, names: Sequence[str], min_channels: int) -> list[str]:
+    """The convolutions with at least so many input or output channels."""
+    wide = []
+    for node in nodes_by_name(graph_of(model), names):
+        weight = initializer(input_at(node, 1))
+        assert weight is not None  # noqa: S101 - quantizable convolutions have constant weights
+        outputs, inputs = weight.shape[0], weight.shape[1] * int(attribute(node, "group", 1))
+        if max(outputs, inputs) >= min_channels:
+            wide.append(name_of(node))
+    return wide
 
 
 def _scales(

@@ -230,6 +230,36 @@ def test_the_noisiest_for_their_cost_are_chosen_within_the_budget():
     assert costliest_noise(noise, costs, 0.0) == []
 
 
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_narrow_convolutions_stay_float_unless_all_are_narrow(target):
+    net = Network()
+    x = net.conv("wide", "mel", CHANNELS, CHANNELS, pads=[1, 1])
+    x = net.conv("narrowing", net.leaky(x), CHANNELS, 8, pads=[1, 1])
+    x = net.conv("narrow", net.leaky(x), 8, 8, pads=[1, 1])
+    x = net.conv("widening", net.leaky(x), 8, CHANNELS, pads=[1, 1])
+    grouped = net.conv("grouped", net.leaky(x), 4, CHANNELS, pads=[1, 1], group=CHANNELS // 4)
+    x = net.op("Add", x, grouped)
+    model = net.model(x)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = CHANNELS
+    feeds = [{"mel": np.random.default_rng(1).normal(0, 1, (1, CHANNELS, 60)).astype(np.float32)}]
+
+    def quantized(min_channels):
+        config = Int8Config(max_float_share=0.0, min_channels=min_channels)
+        result = int8_from_fp32(model, feeds, target, (), config)
+        made = {name: node.op_type for node in result.model.graph.node for name in node.output}
+        reads = {
+            node.name: made.get(node.input[0]) for node in result.model.graph.node if node.op_type == "Conv"
+        }
+        found = {name for name, maker in reads.items() if maker == "DequantizeLinear"}
+        assert len(found) == result.quantized_convolutions
+        assert len(found) + result.details["float_by_width"] == 5
+        return found
+
+    everything = {"wide", "narrowing", "narrow", "widening", "grouped"}
+    assert quantized(16) == everything - {"narrow"}
+    assert quantized(8) == quantized(64) == everything
+
+
 def test_noise_counts_relative_to_the_signal_around_it():
     signal = np.concatenate([np.full(512, 0.5), np.full(512, 0.1)])[np.newaxis, np.newaxis].astype(np.float32)
     in_loud, in_soft = signal.copy(), signal.copy()
@@ -287,7 +317,13 @@ def test_a_run_that_does_not_fit_the_graph_is_refused(network):
 
 @pytest.mark.parametrize(
     "values",
-    [{"equalization_exponent": 1.5}, {"max_float_share": -0.1}, {"probe_runs": 0}, {"ranges": "median"}],
+    [
+        {"equalization_exponent": 1.5},
+        {"max_float_share": -0.1},
+        {"probe_runs": 0},
+        {"ranges": "median"},
+        {"min_channels": 0},
+    ],
 )
 def test_a_configuration_out_of_range_is_refused(values):
     with pytest.raises(InputError, match=next(iter(values))):
