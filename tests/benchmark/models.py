@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tests.benchmark.cases import BenchCase
 from tests.benchmark.posted import PostedExport
+from tests.benchmark.stock_export import export_stock
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
@@ -30,8 +29,6 @@ Feed = Mapping[str, NDArray[np.generic]]
 """Inputs of a graph for one run, by name, in the order of the module's arguments."""
 
 _CALIBRATION_FRAMES = 200
-_TRACED_FRAMES = 24
-_MAX_FRAMES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,11 @@ def bench_model(case: BenchCase, folder: Path, *, reuse: bool, progress: Progres
     artifact = export_artifact(request, progress)
     progress("exporting with torch.onnx alone", 0, 0)
     hop_length = artifact.manifest.hop_length
-    _export_stock(spec, hop_length, stock)
+    export_stock(spec, hop_length, stock, any_rows=False)
     if posted is not None:
         outputs = tuple(replace(spec.outputs[0], name=name) for name in posted.outputs)
-        _export_stock(replace(spec, module=posted.network, outputs=outputs), hop_length, posted_graph)
+        users = replace(spec, module=posted.network, outputs=outputs)
+        export_stock(users, hop_length, posted_graph, any_rows=False)
     return BenchModel(case, spec, artifact, stock, posted, posted_graph)
 
 
@@ -131,37 +129,3 @@ def _calibration(case: BenchCase, folder: Path) -> Path:
     convention = get_convention(case.calibration_convention)
     np.save(calibration / "mel.npy", bench_mel(convention, _CALIBRATION_FRAMES))
     return calibration
-
-
-def _export_stock(spec: GraphSpec, hop_length: int, path: Path) -> None:
-    sizes = {"batch": 1, "samples": _TRACED_FRAMES * hop_length}
-    examples = example_inputs(spec, sizes, _TRACED_FRAMES, seed=0)
-    frames = torch.export.Dim("frames", min=1, max=_MAX_FRAMES)
-    shapes = tuple(
-        {len(tensor.shape) - 1: _length(str(tensor.shape[-1]), frames, hop_length)}
-        if len(tensor.shape) > 1
-        else {}
-        for tensor in spec.inputs
-    )
-    with warnings.catch_warnings():
-        # The exporter remarks on axes of one name, and on its own use of torch.
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            spec.module,
-            tuple(torch.from_numpy(value) for value in examples.values()),
-            input_names=[tensor.name for tensor in spec.inputs],
-            output_names=[tensor.name for tensor in spec.outputs],
-            dynamic_shapes=shapes,
-            external_data=False,
-            verbose=False,
-            dynamo=True,
-        )
-    if program is None:
-        raise InputError("torch.onnx.export returned no program; update torch")
-    program.save(path)
-
-
-def _length(axis: str, frames: torch.export.Dim, hop_length: int) -> object:
-    """The size of the last axis in terms of `frames`: `frames`, `samples` or `frames*N`."""
-    factor = {"frames": 1, "samples": hop_length}.get(axis) or int(axis.partition("*")[2])
-    return frames if factor == 1 else factor * frames

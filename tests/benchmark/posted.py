@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.benchmark.inverse_transform import InverseTransform
 from voirs_vocoder.reference_models.bigvgan.activation import AntiAliasedSnake
 from voirs_vocoder.reference_models.bigvgan.model import BigVgan
 from voirs_vocoder.reference_models.layers import HALF_BAND_FILTER
@@ -30,13 +28,12 @@ class PostedExport:
     Attributes:
         network: What they give to `torch.onnx.export`; takes a mel [batch, n_mels, frames].
         outputs: Names of the network's outputs.
-        finish: What they compute outside of the graph, from its outputs to audio [samples]; None where the graph gives
-            the audio.
+        finish: What they compute outside of the graph from its outputs; None where the graph gives the audio.
     """
 
     network: nn.Module
     outputs: tuple[str, ...]
-    finish: Callable[[list[NDArray[np.float32]]], NDArray[np.float32]] | None = None
+    finish: InverseTransform | None = None
 
 
 def posted_vocos(model: nn.Module) -> PostedExport:
@@ -49,26 +46,13 @@ def posted_vocos(model: nn.Module) -> PostedExport:
         raise TypeError(f"model must be a Vocos, got {type(model).__name__}")
     model.fold()
     config = model.config
-    window = config.window.astype(np.float32)
-
-    def audio(outputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        real, imaginary = outputs
-        spectrum = real[0] + np.complex64(1j) * imaginary[0]
-        frames = np.fft.irfft(spectrum, config.n_fft, axis=0).astype(np.float32) * window[:, None]
-        count, hop = frames.shape[1], config.hop_length
-        added = np.zeros((count - 1) * hop + config.n_fft, np.float32)
-        envelope = np.zeros_like(added)
-        for frame in range(count):
-            place = slice(frame * hop, frame * hop + config.n_fft)
-            added[place] += frames[:, frame]
-            envelope[place] += window**2
-        first = config.first_sample
-        kept = slice(first, first + count * hop)
-        envelope = np.maximum(envelope[kept], np.float32(0.999 * config.least_envelope))
-        samples: NDArray[np.float32] = np.divide(added[kept], envelope)
-        return samples
-
-    return PostedExport(_VocosSpectrogram(model), ("real", "imaginary"), audio)
+    transform = InverseTransform(
+        n_fft=config.n_fft,
+        hop_length=config.hop_length,
+        first_sample=config.first_sample,
+        least_envelope=config.least_envelope,
+    )
+    return PostedExport(_VocosSpectrogram(model), ("real", "imaginary"), transform)
 
 
 def posted_bigvgan(model: nn.Module) -> PostedExport:

@@ -243,7 +243,7 @@ def _posted(model: BenchModel, feed: Feed, threads: int) -> Contender:
         raise InputError(f"{model.case.key}: users post no other export of this model")
     run = _stock(model.posted_graph, feed, threads)
     finish = model.posted.finish
-    return run if finish is None else lambda: finish(run())
+    return run if finish is None else lambda: finish.audio(*run())
 
 
 def _run_module(module: torch.nn.Module, feed: Feed) -> object:

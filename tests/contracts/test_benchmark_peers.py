@@ -10,6 +10,7 @@ import sys
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from tests.benchmark.measured import JSON_PATH, MeasuredFigures, measured_page
 from tests.benchmark.peers import group, runner, table
@@ -41,9 +42,14 @@ from tests.benchmark.peers.results import (
     results_name,
 )
 from tests.benchmark.peers.settings import PeersSettings
+from tests.benchmark.peers.synthesis import GraphContender
 from tests.benchmark.peers.table import PEERS, reason_not_to_run
+from tests.benchmark.peers.torch_peers import torch_networks
 from tests.benchmark.peers.turns import Worker, WorkerError, last_line, timed_turns
+from tests.benchmark.peers.user_networks import user_networks
 from tests.benchmark.peers.worker import WorkerJob, WorkerReply, main
+from voirs_vocoder.reference_models import get_family
+from voirs_vocoder.reference_models.family import manifest_of
 from voirs_vocoder.runtime import Artifact
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.progress import silent
@@ -428,19 +434,35 @@ def opened(name, folder):
 
 def test_ours_and_pytorch_give_the_same_audio_whole_and_in_batches(tiny_case):
     ours, manifest = opened("ours-fp32-cpu", tiny_case)
-    torch, _ = opened("torch", tiny_case)
+    eager, _ = opened("torch", tiny_case)
     for mode in ("offline", "batch"):
         mels = mode_mels(manifest, mode, QUICK)
-        np.testing.assert_allclose(ours.vocode(mels), torch.vocode(mels), atol=1e-4)
+        np.testing.assert_allclose(ours.vocode(mels), eager.vocode(mels), atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "folder"), [("vocos", "shared"), ("bigvgan", "shared")])
+def test_a_published_form_with_what_its_users_add_gives_our_audio_in_every_row(data_dir, family, folder):
+    checkpoint = data_dir / "zoo" / family / folder
+    loader = get_family(family)
+    module = loader.load(checkpoint, None)
+    manifest = manifest_of(family, module, loader.graphs(module))
+    mel = np.load(checkpoint / "mel.npy")
+    mels = np.stack([mel, mel[:, ::-1]]).copy()
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(mels))[:, 0].numpy()
+    users = user_networks(family, checkpoint)
+    request = OpenRequest(checkpoint, facts(family=family, checkpoint=str(checkpoint)), manifest, 1)
+    audio = GraphContender(manifest, torch_networks(request), users.transform).vocode(mels)
+    np.testing.assert_allclose(audio, expected, atol=1e-4)
 
 
 def test_windows_of_a_peer_and_our_stream_give_the_audio_of_the_whole(tiny_case):
     ours, manifest = opened("ours-fp32-cpu", tiny_case)
-    torch, _ = opened("torch", tiny_case)
+    eager, _ = opened("torch", tiny_case)
     mel = mode_mels(manifest, "stream", QUICK)[0]
-    whole = torch.vocode(mel[np.newaxis])[0]
+    whole = eager.vocode(mel[np.newaxis])[0]
     start = manifest.context_frames * manifest.hop_length
-    windows = np.concatenate(list(torch.chunks(mel, QUICK.chunks)))
+    windows = np.concatenate(list(eager.chunks(mel, QUICK.chunks)))
     assert windows.size == QUICK.chunks * CHUNK_FRAMES * manifest.hop_length
     np.testing.assert_allclose(windows, whole[start : start + windows.size], atol=1e-4)
     streamed = np.concatenate(list(ours.chunks(mel, QUICK.chunks)))
@@ -452,8 +474,8 @@ def test_windows_of_a_peer_and_our_stream_give_the_audio_of_the_whole(tiny_case)
 def test_a_worker_answers_with_first_audio_runs_and_the_audio_of_the_excerpts(tiny_case, tmp_path):
     manifest = Artifact.open(artifact_folder(tiny_case)).manifest
     mels = mode_mels(manifest, "offline", QUICK)
-    torch, _ = opened("torch", tiny_case)
-    reference = torch.vocode(mels)
+    eager, _ = opened("torch", tiny_case)
+    reference = eager.vocode(mels)
     np.savez(tiny_case / "quality.npz", mels=mels, recordings=reference, reference=reference)
     run = job("ours-int8-cpu", folder=str(tiny_case), facts=read_facts(tiny_case), mode="offline")
     replies = io.BytesIO()

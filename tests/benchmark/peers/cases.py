@@ -56,26 +56,6 @@ def _shipped(key: str, title: str, family: str) -> PeerCase:
     return PeerCase(key=key, title=title, family=family, config={}, shipped=weights)
 
 
-# huggingface.co/charactr/vocos-mel-24khz, config.yaml, in the keys of our configuration.
-_VOCOS: Config = {
-    "n_mels": 100,
-    "dim": 512,
-    "intermediate_dim": 1536,
-    "num_layers": 8,
-    "n_fft": 1024,
-    "hop_length": 256,
-    "sampling_rate": 24000,
-    "padding": "center",
-}
-# github.com/NVIDIA/BigVGAN, configs/bigvgan_base_24khz_100band.json: HiFi-GAN V1 with other activations and mels.
-_BIGVGAN_BASE: Config = {
-    **published.HIFIGAN_V1,
-    "activation": "snakebeta",
-    "snake_logscale": True,
-    "num_mels": 100,
-    "sampling_rate": 24000,
-    "fmax": None,
-}
 _CASES = (
     PeerCase(
         key="v1",
@@ -107,15 +87,17 @@ _CASES = (
         key="vocos",
         title="Vocos 24 kHz",
         family="vocos",
-        config=_VOCOS,
+        config=published.VOCOS_24K,
         random_weights=lambda config: dormant_filled(Vocos, VocosConfig.from_mapping(config)),
     ),
     PeerCase(
         key="bigvgan",
         title="BigVGAN base 24 kHz",
         family="bigvgan",
-        config=_BIGVGAN_BASE,
-        random_weights=lambda config: dormant_filled(BigVgan, BigVganConfig.from_mapping(config)),
+        config=published.BIGVGAN_BASE,
+        random_weights=lambda config: rescaled_layers(
+            BigVgan(BigVganConfig.from_mapping(config)), convention="bigvgan-24k-100band"
+        ),
     ),
 )
 PEER_CASES = {case.key: case for case in _CASES}

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.benchmark.inverse_transform import InverseTransform
 from voirs_vocoder.runtime.artifact.manifest import Manifest
 
 __all__ = [
@@ -68,7 +69,9 @@ class CaseFacts(msgspec.Struct, frozen=True, kw_only=True):
         trained: Whether the weights are trained; quality is judged on speech only then.
         precisions: Precisions of our artifact.
         gflop_per_s: Billions of multiplications and additions of the convolutions and matrix products per second of
-            audio, in all sampling steps.
+            audio, in all sampling steps, of the network as it was published.
+        transform: What users compute outside of the graph, from its outputs `real` and `imaginary`; None where the
+            graph gives the audio.
         settings: What the files were made with; other settings make them again.
     """
 
@@ -80,6 +83,7 @@ class CaseFacts(msgspec.Struct, frozen=True, kw_only=True):
     trained: bool
     precisions: tuple[str, ...]
     gflop_per_s: float
+    transform: InverseTransform | None = None
     settings: str = ""
 
 

@@ -55,13 +55,13 @@ def _own_files(name: str, folder: Path, facts: CaseFacts) -> Sequence[Path]:
 def _open_stock(request: OpenRequest) -> Contender:
     files = _stock_files(request.folder, request.facts)
     networks = {path.stem: _session(path, request.threads) for path in files}
-    return GraphContender(request.manifest, networks)
+    return GraphContender(request.manifest, networks, request.facts.transform)
 
 
 def _open_dynamic(request: OpenRequest) -> Contender:
     files = _own_files(_DYNAMIC, request.folder, request.facts)
     networks = {path.stem: _session(path, request.threads) for path in files}
-    return GraphContender(request.manifest, networks)
+    return GraphContender(request.manifest, networks, request.facts.transform)
 
 
 def _make_dynamic(request: OpenRequest, own: Path, feeds: Mapping[str, Sequence[Feed]]) -> None:

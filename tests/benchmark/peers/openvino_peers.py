@@ -68,7 +68,7 @@ def _open(files: Any, properties: Mapping[str, str], request: OpenRequest) -> Co
         for path in files(request.folder, request.facts)
         if path.suffix != ".bin"
     }
-    return GraphContender(request.manifest, networks)
+    return GraphContender(request.manifest, networks, request.facts.transform)
 
 
 def _make_nncf(request: OpenRequest, own: Path, feeds: Mapping[str, Sequence[Feed]]) -> None:

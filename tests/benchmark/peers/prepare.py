@@ -32,16 +32,16 @@ from tests.benchmark.peers.contract import (
     write_facts,
 )
 from tests.benchmark.peers.inputs import FULL, QUICK, Sizes, mode_mels, quality_inputs
-from tests.benchmark.peers.stock_export import export_stock
 from tests.benchmark.peers.synthesis import GraphContender
 from tests.benchmark.peers.table import PEERS
 from tests.benchmark.peers.torch_peers import torch_networks
+from tests.benchmark.peers.user_networks import user_networks
+from tests.benchmark.stock_export import export_stock
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.precisions import get_precision, precision_names
 from voirs_vocoder.export.validation.speech import load_speech
-from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.checkpoints.reading import save_safetensors
 from voirs_vocoder.reference_models.family import GraphSpec
 from voirs_vocoder.runtime import Artifact, VocodingConfig, mel_spectrogram, read_audio
@@ -75,13 +75,12 @@ def prepare_case(case: PeerCase, folder: Path, speech: Path, sizes: Sizes, setti
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     checkpoint = _checkpoint(case, folder)
-    family = get_family(case.family)
-    module = family.load(checkpoint, None)
-    driver = module.description.driver
+    users = user_networks(case.family, checkpoint)
+    driver = users.description.driver
     precisions = [name for name in ("fp32", "int8", "bf16") if name in precision_names()]
     calibration = folder / "calibration"
     calibration.mkdir()
-    for number, mel in enumerate(_calibration_mels(case, module.description.mel)):
+    for number, mel in enumerate(_calibration_mels(case, users.description.mel)):
         np.save(calibration / f"mel-{number}.npy", mel)
     artifact = export_artifact(
         ExportRequest(
@@ -95,10 +94,10 @@ def prepare_case(case: PeerCase, folder: Path, speech: Path, sizes: Sizes, setti
     )
     manifest = artifact.manifest
     roles = driver_roles(driver)
-    specs = {spec.role: spec for spec in family.graphs(module) if spec.role in roles}
+    specs = {spec.role: spec for spec in users.specs if spec.role in roles}
     stock_graph(folder, roles[0]).parent.mkdir()
     for role, spec in specs.items():
-        export_stock(spec, manifest.hop_length, stock_graph(folder, role))
+        export_stock(spec, manifest.hop_length, stock_graph(folder, role), any_rows=True)
     facts = CaseFacts(
         key=case.key,
         family=case.family,
@@ -108,6 +107,7 @@ def prepare_case(case: PeerCase, folder: Path, speech: Path, sizes: Sizes, setti
         trained=case.shipped is not None,
         precisions=tuple(dict.fromkeys(graph.precision for graph in manifest.graphs)),
         gflop_per_s=_gflop_per_s(specs, manifest),
+        transform=users.transform,
         settings=settings,
     )
     _write_quality(OpenRequest(folder, facts, manifest, torch.get_num_threads()), speech, sizes)
@@ -215,7 +215,7 @@ def _write_quality(request: OpenRequest, speech: Path, sizes: Sizes) -> None:
     else:
         silent = np.zeros(frames * manifest.hop_length, np.float32)
         excerpts = [(bench_mel(manifest.mel, frames), silent)]
-    reference = GraphContender(manifest, torch_networks(request))
+    reference = GraphContender(manifest, torch_networks(request), request.facts.transform)
     audio = [reference.vocode(np.ascontiguousarray(mel[np.newaxis]))[0] for mel, _ in excerpts]
     np.savez(
         request.folder / "quality.npz",
@@ -237,7 +237,7 @@ def _feeds(request: OpenRequest, sizes: Sizes) -> dict[str, list[Feed]]:
         return run
 
     networks = {role: recorded(role, network) for role, network in torch_networks(request).items()}
-    contender = GraphContender(request.manifest, networks)
+    contender = GraphContender(request.manifest, networks, request.facts.transform)
     for path in sorted((request.folder / "calibration").glob("*.npy")):
         mel = np.load(path)[np.newaxis, :, :_CALIBRATION_FRAMES]
         # All of one length, which a graph that is compiled for one shape needs.

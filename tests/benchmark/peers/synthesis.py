@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.benchmark.inverse_transform import InverseTransform
 from tests.benchmark.peers.contract import CHUNK_FRAMES, CaseFacts, Mode, Network
 from voirs_vocoder.runtime import VocodingConfig
 from voirs_vocoder.runtime.artifact.manifest import Manifest
@@ -29,15 +30,22 @@ class GraphContender:
     the chunk is computed again each time.
     """
 
-    def __init__(self, manifest: Manifest, networks: Mapping[str, Network]) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        networks: Mapping[str, Network],
+        transform: InverseTransform | None = None,
+    ) -> None:
         """Use networks.
 
         Args:
             manifest: Manifest of the model.
             networks: Role to graph.
+            transform: What makes audio of the outputs `real` and `imaginary`; None where the graph gives the audio.
         """
         self._manifest = manifest
         self._networks = networks
+        self._transform = transform
 
     def vocode(self, mels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run whole utterances at once; see `Contender.vocode`."""
@@ -62,8 +70,10 @@ class GraphContender:
         feed = {"mel": mels}
         if self._manifest.driver == "flow":
             feed["noise"] = self._flow_noise(mels, first_frame)
-        audio = self._networks["offline"](feed)["audio"]
-        return audio.reshape(len(mels), -1)
+        outputs = self._networks["offline"](feed)
+        if self._transform is not None:
+            return self._transform.audio(outputs["real"], outputs["imaginary"])
+        return outputs["audio"].reshape(len(mels), -1)
 
     def _flow_noise(self, mels: NDArray[np.float32], first_frame: int) -> NDArray[np.float32]:
         graph = next(graph for graph in self._manifest.graphs if graph.role == "offline")

@@ -29,14 +29,13 @@ def torch_networks(request: OpenRequest, wrap: _Wrap = lambda module: module) ->
     """
     import torch
 
-    from voirs_vocoder.reference_models import get_family
+    from tests.benchmark.peers.user_networks import user_networks
 
     torch.set_num_threads(request.threads)
-    family = get_family(request.facts.family)
-    specs = family.graphs(family.load(Path(request.facts.checkpoint), None))
+    networks = user_networks(request.facts.family, Path(request.facts.checkpoint))
     return {
         spec.role: partial(_run, spec, wrap(spec.module))
-        for spec in specs
+        for spec in networks.specs
         if spec.role in request.facts.roles
     }
 
@@ -77,7 +76,7 @@ def _compiled(module: nn.Module) -> Callable[..., Any]:
 
 
 def _open(wrap: _Wrap, request: OpenRequest) -> Contender:
-    return GraphContender(request.manifest, torch_networks(request, wrap))
+    return GraphContender(request.manifest, torch_networks(request, wrap), request.facts.transform)
 
 
 def _files(folder: Path, facts: CaseFacts) -> Sequence[Path]:
