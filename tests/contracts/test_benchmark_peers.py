@@ -40,6 +40,7 @@ from tests.benchmark.peers.results import (
     quartiles,
     read_results,
     results_name,
+    source_digest,
 )
 from tests.benchmark.peers.settings import PeersSettings
 from tests.benchmark.peers.synthesis import GraphContender
@@ -118,7 +119,7 @@ def result(peer, mode="offline", *, rtf=0.02, ratio=1.0, snr_db=100.0, within=No
         "peak_bytes": 200_000_000,
         "size_bytes": 3_700_000,
         "gflop_per_s": 150.0,
-        "peak_share": 0.6,
+        "versions": {"source": source_digest()} if peer.startswith("ours") else {},
         "quality": Quality(
             snr_db=snr_db,
             lsd=0.8,
@@ -138,6 +139,7 @@ def by_key(*results):
     return {each.key: each for each in results}
 
 
+PEAKS = {"fp32": 300.0, "int8": 250.0}
 SOME = by_key(
     result("onnxruntime"),
     result("openvino", rtf=0.016, ratio=1.25),
@@ -183,9 +185,16 @@ def test_what_failed_or_did_not_run_is_still_missing():
     assert runner.missing(SOME, "v2", "offline", peers) == ["openvino-nncf", "torch"]
 
 
+def test_ours_is_missing_once_its_code_has_changed():
+    former = result("ours-fp32-cpu", versions={"source": "00000000"})
+    now = result("ours-int8-cpu")
+    peers = ["ours-fp32-cpu", "ours-int8-cpu"]
+    assert runner.missing(by_key(former, now), "v2", "offline", peers) == ["ours-fp32-cpu"]
+
+
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "machine_peaks", lambda settings, progress: {"fp32": 250.0})
+    monkeypatch.setattr(runner, "measured_peaks", lambda threads: {"fp32": 250.0})
     return PeersSettings(
         output=tmp_path,
         speech=tmp_path,
@@ -202,7 +211,7 @@ def settings(tmp_path, monkeypatch):
 def test_a_rerun_measures_what_is_missing_and_nothing_else(settings, monkeypatch):
     asked = []
 
-    def measured(settings, facts, mode, names, peaks, progress):
+    def measured(settings, facts, mode, names, progress):
         asked.append((mode, tuple(names)))
         return [result(name, mode) for name in names]
 
@@ -282,7 +291,7 @@ def test_a_failing_peer_is_a_row_with_its_error_and_the_others_are_measured(sett
     monkeypatch.setattr(
         runner,
         "_result",
-        lambda settings, facts, mode, peer, turns, stock, peaks: result(
+        lambda settings, facts, mode, peer, turns, stock: result(
             peer.name, mode, rtf=float(np.median(turns.times_s)), ratio=len(stock.times_s)
         ),
     )
@@ -301,7 +310,7 @@ def test_a_failing_peer_is_a_row_with_its_error_and_the_others_are_measured(sett
 
 
 def test_a_table_has_a_row_per_peer_that_ran_and_ours_tuned_per_mode():
-    rows = case_table(SOME, "v2")
+    rows = case_table(SOME, "v2", PEAKS)
     assert {len(row) for row in rows} == {len(rows[0])}
     assert [row[0] for row in rows[1:]] == [
         "onnxruntime",
@@ -316,12 +325,13 @@ def test_a_table_has_a_row_per_peer_that_ran_and_ours_tuned_per_mode():
     assert best[1:5] == ["0.0100 (0.0090 to 0.0110)", "2.00x", "0.0300 (0.0270 to 0.0330)", "3.00x"]
     assert best[5:7] == ["", ""]
     assert best[7:] == ["0.50 / 0.50", "200", "3.7", "60%", "33.5", "+0.010", "+0.050"]
-    assert case_table(SOME, "v1") == rows[:1]
+    assert case_table(SOME, "v1", PEAKS) == rows[:1]
 
 
 def test_what_did_not_run_stands_below_the_table_with_its_reason():
-    assert reasons(SOME, "v2") == [
-        "`torch-compile` (8 utterances) failed: no compiler",
+    more = PeerResult(case="v2", peer="torch-bf16", mode="batch", status="failed", reason="no compiler")
+    assert reasons({**SOME, more.key: more}, "v2") == [
+        "`torch-bf16`, `torch-compile` (8 utterances) failed: no compiler",
         "`openvino-nncf` (one utterance) not run: nncf is not installed",
     ]
 
@@ -348,7 +358,7 @@ def test_goals_are_met_or_missed_and_those_of_other_machines_left_out():
         result("openvino", case="v1", rtf=0.2, ratio=1.5),
         result("ours-int8-cpu", case="v1", rtf=0.1, ratio=3.0, snr_db=30.0, within=True),
     )
-    rows = {row[0]: row[1:] for row in goal_rows({**SOME, **v1}, has_amx=False)[1:]}
+    rows = {row[0]: row[1:] for row in goal_rows({**SOME, **v1}, has_amx=False, peaks=PEAKS)[1:]}
     assert rows["v1: times faster than onnxruntime"] == [
         "3.00 (2.45 to 3.67), ours-int8-cpu",
         ">= 2.7",
@@ -369,7 +379,7 @@ def test_goals_are_met_or_missed_and_those_of_other_machines_left_out():
         ">= 1.4",
         "",
     ]
-    with_amx = {row[0]: row[2] for row in goal_rows(v1, has_amx=True)[1:]}
+    with_amx = {row[0]: row[2] for row in goal_rows(v1, has_amx=True, peaks=PEAKS)[1:]}
     assert with_amx["v1: times faster than onnxruntime"] == ">= 5"
     assert "v1: times faster than openvino" not in with_amx
 
@@ -385,7 +395,7 @@ def test_published_tables_replace_the_earlier_ones_and_no_others():
     tables = peer_tables(
         SOME,
         {"v2": "V2", "v1": "V1"},
-        peaks={"fp32": 250.0},
+        peaks=PEAKS,
         has_amx=False,
         threads=2,
         versions={"torch": "2.13.0"},
@@ -438,6 +448,24 @@ def test_ours_and_pytorch_give_the_same_audio_whole_and_in_batches(tiny_case):
     for mode in ("offline", "batch"):
         mels = mode_mels(manifest, mode, QUICK)
         np.testing.assert_allclose(ours.vocode(mels), eager.vocode(mels), atol=1e-4)
+
+
+def test_a_stream_goes_on_where_its_first_audio_left_it(tiny_case):
+    ours, manifest = opened("ours-fp32-cpu", tiny_case)
+    mel = mode_mels(manifest, "stream", QUICK)[0]
+    ours.first_chunk(mel)
+    for audio in ours.chunks(mel, QUICK.chunks):
+        assert audio.size == CHUNK_FRAMES * manifest.hop_length
+
+
+def test_the_highest_peaks_of_all_runs_are_kept(settings, monkeypatch):
+    for found in ({"fp32": 250.0, "int8": 500.0}, {"fp32": 300.0, "int8": 400.0}):
+        monkeypatch.setattr(runner, "measured_peaks", lambda threads, found=found: found)
+        runner.measure_peaks(settings, silent)
+    assert runner.read_peaks(settings) == {"fp32": 300.0, "int8": 500.0}
+    settings.results.with_suffix(".peaks.json").write_text("none", encoding="utf-8")
+    with pytest.raises(InputError, match="delete the file"):
+        runner.read_peaks(settings)
 
 
 @pytest.mark.parametrize(("family", "folder"), [("vocos", "shared"), ("bigvgan", "shared")])

@@ -18,7 +18,7 @@ from tests.benchmark.peers.picture import peers_picture
 from tests.benchmark.peers.publish import peer_tables, publish
 from tests.benchmark.peers.report import case_table, peak_text, reasons
 from tests.benchmark.peers.results import read_results, run_versions
-from tests.benchmark.peers.runner import machine_peaks, run_peers
+from tests.benchmark.peers.runner import read_peaks, run_peers
 from tests.benchmark.peers.settings import PeersSettings
 from tests.benchmark.peers.table import PEERS
 from voirs_vocoder.export.cli.console import console_messages, print_table
@@ -127,7 +127,7 @@ def main(
         with console_messages(), ConsoleProgress() as progress:
             if not only_report:
                 run_peers(settings, progress)
-            peaks = machine_peaks(settings, progress)
+            peaks = read_peaks(settings)
         results = read_results(settings.results)
         titles = {key: case.title for key, case in PEER_CASES.items()}
         picture = peers_picture(results, titles)
@@ -138,14 +138,14 @@ def main(
     machine = this_machine()
     click.echo(f"\n{machine.processor}, {machine.cores} cores, {threads} threads; peak {peak_text(peaks)}")
     for key in settings.cases:
-        rows = case_table(results, key)
+        rows = case_table(results, key, peaks)
         click.echo(f"\n{titles[key]}")
         if len(rows) > 1:
             print_table(rows)
         for line in reasons(results, key):
             click.echo(line)
     click.echo()
-    print_table(goal_rows(results, has_amx=cpu_has_amx()))
+    print_table(goal_rows(results, has_amx=cpu_has_amx(), peaks=peaks))
     click.echo(f"\n{settings.results}\n{picture_path}")
     if is_published:
         tables = peer_tables(

@@ -101,6 +101,8 @@ class Contender(Protocol):
     def chunks(self, mel: NDArray[np.float32], count: int) -> Iterator[NDArray[np.float32]]:
         """Synthesize `count` chunks of `CHUNK_FRAMES` frames one after the other, each as audio [samples].
 
+        They continue the live utterance that `first_chunk` began, or begin one where it was not called.
+
         Args:
             mel: Float32 [n_mels, frames] with `count` chunks, and the context and look-ahead of the model around them.
             count: Number of chunks.

@@ -65,12 +65,16 @@ def _open_dynamic(request: OpenRequest) -> Contender:
 
 
 def _make_dynamic(request: OpenRequest, own: Path, feeds: Mapping[str, Sequence[Feed]]) -> None:
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     del feeds
     for path in _stock_files(request.folder, request.facts):
+        model = onnx.load(path)
+        # The shapes that torch notes of a `chunk` contradict those that onnx infers, which ends the quantization.
+        del model.graph.value_info[:]
         # With the default of signed weights ONNX Runtime has no convolution that runs the result.
-        quantize_dynamic(path, own / path.name, weight_type=QuantType.QUInt8)
+        quantize_dynamic(model, own / path.name, weight_type=QuantType.QUInt8)
 
 
 class _Sherpa:

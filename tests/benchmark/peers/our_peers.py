@@ -47,7 +47,8 @@ class _OurVocoder:
         Raises:
             InputError: There is still none after 4096 frames.
         """
-        stream = self._reset()
+        stream = self._opened()
+        stream.reset()
         pushed, size = 0, mel.shape[1] // CHUNK_FRAMES * CHUNK_FRAMES
         while not stream.push(mel[:, pushed % size : pushed % size + CHUNK_FRAMES]).samples.size:
             pushed += CHUNK_FRAMES
@@ -55,15 +56,14 @@ class _OurVocoder:
                 raise InputError(f"the stream must give audio within {_MOST_FRAMES} frames, got none")
 
     def chunks(self, mel: NDArray[np.float32], count: int) -> Iterator[NDArray[np.float32]]:
-        """Push the chunks of a new utterance; see `Contender.chunks`."""
-        stream = self._reset()
+        """Push further chunks of the live utterance, so that all sampling steps take part; see `Contender.chunks`."""
+        stream = self._opened()
         for start in range(0, count * CHUNK_FRAMES, CHUNK_FRAMES):
             yield stream.push(mel[:, start : start + CHUNK_FRAMES]).samples[0]
 
-    def _reset(self) -> VocoderStream:
+    def _opened(self) -> VocoderStream:
         if self._stream is None:
             self._stream = self._vocoder.open_stream(streaming=StreamingConfig(chunk_frames=None))
-        self._stream.reset()
         return self._stream
 
 

@@ -55,7 +55,7 @@ def peer_tables(
         + ", ".join(f"{name} {number}" for name, number in versions.items())
         + f"; peak of the machine: {peak_text(peaks)}. "
     )
-    goals = goal_rows(results, has_amx=has_amx)
+    goals = goal_rows(results, has_amx=has_amx, peaks=peaks)
     tables = [
         RecordedTable(
             id=f"{_ID}-goals",
@@ -68,7 +68,7 @@ def peer_tables(
         )
     ]
     for case, title in titles.items():
-        rows = case_table(results, case)
+        rows = case_table(results, case, peaks)
         if len(rows) == 1:
             continue
         notes = reasons(results, case)

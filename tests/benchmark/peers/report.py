@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.benchmark.peers.contract import MODES, Arithmetic, Mode
-from tests.benchmark.peers.goals import Results, tuned
+from tests.benchmark.peers.goals import Results, peak_share, tuned
 from tests.benchmark.peers.results import PeerResult, Quartiles
 from tests.benchmark.peers.table import PEERS
 
@@ -45,26 +45,27 @@ _HEADER = (
 )
 
 
-def case_table(results: Results, case: str) -> list[list[str]]:
+def case_table(results: Results, case: str, peaks: Mapping[Arithmetic, float]) -> list[list[str]]:
     """Every peer that ran a case in any mode, and `ours tuned`, as rows of text, the first being the header.
 
     Args:
         results: Results by their key.
         case: Key of the case.
+        peaks: Arithmetic to the machine's peak in billions of operations per second.
     """
     rows = [list(_HEADER)]
     for name in PEERS:
         modes = {mode: results.get((case, name, mode)) for mode in MODES}
         if any(result is not None and result.rtf is not None for result in modes.values()):
-            rows.append(_row(name, modes))
+            rows.append(_row(name, modes, peaks))
     best = {mode: tuned(results, case, mode) for mode in MODES}
     if any(best.values()):
-        rows.append(_row("**ours tuned**", best))
+        rows.append(_row("**ours tuned**", best, peaks))
     return rows
 
 
 def reasons(results: Results, case: str) -> list[str]:
-    """A line for each peer and reason why it did not run a case, or for its error.
+    """A line for each reason why peers did not run a case, or for their error.
 
     Args:
         results: Results by their key.
@@ -76,10 +77,11 @@ def reasons(results: Results, case: str) -> list[str]:
             result = results.get((case, name, mode))
             if result is not None and result.status != "measured":
                 found.setdefault((name, f"{result.status}: {result.reason}"), []).append(title)
-    return [
-        f"`{name}`" + ("" if len(titles) == len(MODES) else f" ({', '.join(titles)})") + f" {reason}"
-        for (name, reason), titles in found.items()
-    ]
+    together: dict[tuple[str, str], list[str]] = {}
+    for (name, reason), titles in found.items():
+        modes = "" if len(titles) == len(MODES) else f" ({', '.join(titles)})"
+        together.setdefault((modes, reason), []).append(f"`{name}`")
+    return [f"{', '.join(names)}{modes} {reason}" for (modes, reason), names in together.items()]
 
 
 def peer_lines() -> list[str]:
@@ -96,7 +98,7 @@ def peak_text(peaks: Mapping[Arithmetic, float]) -> str:
     return ", ".join(f"{name.upper()} {value:.0f} GFLOP/s" for name, value in peaks.items())
 
 
-def _row(name: str, modes: Mapping[Mode, PeerResult | None]) -> list[str]:
+def _row(name: str, modes: Mapping[Mode, PeerResult | None], peaks: Mapping[Arithmetic, float]) -> list[str]:
     offline = modes["offline"]
     cells = [name]
     for mode in MODES:
@@ -110,7 +112,7 @@ def _row(name: str, modes: Mapping[Mode, PeerResult | None]) -> list[str]:
         _first(offline, modes["stream"]),
         _number(offline.peak_bytes, ".0f", _MB),
         _number(offline.size_bytes, ".1f", _MB),
-        _number(offline.peak_share, ".0%"),
+        _number(peak_share(offline, peaks), ".0%"),
         "" if quality is None else _decibels(quality.snr_db),
         "" if quality is None else _number(quality.pesq_lost, "+.3f"),
         "" if quality is None else _number(quality.lsd_gained, "+.3f"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -27,6 +28,7 @@ __all__ = [
     "read_results",
     "results_name",
     "run_versions",
+    "source_digest",
 ]
 
 Status = Literal["measured", "failed", "not run"]
@@ -82,7 +84,8 @@ class PeerResult(msgspec.Struct, frozen=True, kw_only=True):
         status: `measured`; `failed` with an error in `reason`; `not run` with the reason there.
         reason: Error or reason in one line; empty for a result that was measured.
         date: Day of the measurement, such as `2026-01-31`, in UTC; empty where nothing was measured.
-        versions: Package to version, of those packages that this peer needs beyond the ones in the file's name.
+        versions: Package to version, of those packages that this peer needs beyond the ones in the file's name; of
+            ours `source`, the digest of the code.
         rtf: Seconds of compute per second of audio.
         stock_ratio: Time of the stock export in ONNX Runtime divided by the time of this peer, round by round: how many
             times this peer is faster.
@@ -90,8 +93,6 @@ class PeerResult(msgspec.Struct, frozen=True, kw_only=True):
         peak_bytes: Peak resident memory of the process after a run, in bytes.
         size_bytes: Size of the files that the peer needs, in bytes.
         gflop_per_s: Billions of multiplications and additions per second.
-        peak_share: `gflop_per_s` divided by the machine's measured peak in the peer's arithmetic; None where that was
-            not measured.
         quality: Quality of the audio; None where it was not measured, as in modes other than `offline`.
     """
 
@@ -108,7 +109,6 @@ class PeerResult(msgspec.Struct, frozen=True, kw_only=True):
     peak_bytes: int | None = None
     size_bytes: int | None = None
     gflop_per_s: float | None = None
-    peak_share: float | None = None
     quality: Quality | None = None
 
     @property
@@ -134,6 +134,17 @@ def installed_version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "none"
+
+
+@functools.cache
+def source_digest() -> str:
+    """Digest of the code that makes and runs our artifacts, in eight hex digits."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[3]
+    for package in ("calibration", "export", "reference_models", "runtime"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def results_name(threads: int, *, quick: bool) -> str:

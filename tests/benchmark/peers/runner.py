@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -31,6 +32,7 @@ from tests.benchmark.peers.results import (
     quartiles,
     read_results,
     run_versions,
+    source_digest,
 )
 from tests.benchmark.peers.settings import PeersSettings
 from tests.benchmark.peers.table import PEERS, reason_not_to_run
@@ -41,7 +43,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.files import write_whole
 from voirs_vocoder.runtime.progress import Progress
 
-__all__ = ["machine_peaks", "missing", "run_peers"]
+__all__ = ["measure_peaks", "missing", "read_peaks", "run_peers"]
 
 
 def run_peers(settings: PeersSettings, progress: Progress) -> None:
@@ -55,7 +57,7 @@ def run_peers(settings: PeersSettings, progress: Progress) -> None:
         ExportError: The machine's peak could not be measured.
         InputError: The file of the machine's peak is damaged.
     """
-    peaks = machine_peaks(settings, progress)
+    measure_peaks(settings, progress)
     for key in settings.cases:
         known = {} if settings.remeasure else read_results(settings.results)
         open_modes = [mode for mode in settings.modes if missing(known, key, mode, settings.peers)]
@@ -67,14 +69,14 @@ def run_peers(settings: PeersSettings, progress: Progress) -> None:
             if isinstance(facts, str):
                 results = [_failed(key, name, mode, facts) for name in names]
             else:
-                results = _measured(settings, facts, mode, names, peaks, progress)
+                results = _measured(settings, facts, mode, names, progress)
             append_result(settings.results, results)
 
 
 def missing(
     known: Mapping[tuple[str, str, str], PeerResult], case: str, mode: Mode, peers: Collection[str]
 ) -> list[str]:
-    """Names of the peers that have no measured result.
+    """Names of the peers that have no measured result; ours must have been measured with the code as it is now.
 
     Args:
         known: Results so far.
@@ -82,34 +84,59 @@ def missing(
         mode: The mode.
         peers: Names of the peers that are wanted.
     """
-    measured = {key for key, result in known.items() if result.status == "measured"}
+    source = source_digest()
+    measured = {
+        key
+        for key, result in known.items()
+        if result.status == "measured"
+        and (not PEERS[result.peer].ours or result.versions.get("source") == source)
+    }
     return [name for name in peers if (case, name, mode) not in measured]
 
 
-def machine_peaks(settings: PeersSettings, progress: Progress) -> dict[Arithmetic, float]:
-    """Arithmetic to the machine's peak in billions of operations per second; measured once per file of results.
+def read_peaks(settings: PeersSettings) -> dict[Arithmetic, float]:
+    """Arithmetic to the machine's peak in billions of operations per second; empty before the first run.
+
+    Args:
+        settings: How the benchmark runs.
+
+    Raises:
+        InputError: The file of the peaks is damaged.
+    """
+    path = _peaks_path(settings)
+    if not path.is_file():
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[Arithmetic, float])
+    except msgspec.DecodeError as error:
+        raise InputError(
+            f"{path}: must contain the machine's peaks, got no such JSON; delete the file"
+        ) from error
+
+
+def measure_peaks(settings: PeersSettings, progress: Progress) -> None:
+    """Measure the machine's peaks, and keep the highest of all runs: a busy machine lowers what a run finds.
 
     Args:
         settings: How the benchmark runs.
         progress: Receives what is being done.
 
     Raises:
-        ExportError: The peak could not be measured.
-        InputError: The file of the peak is damaged.
+        ExportError: The peaks could not be measured.
+        InputError: The file of the peaks is damaged.
     """
-    path = settings.results.with_suffix(".peak.json")
-    if path.is_file():
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=dict[Arithmetic, float])
-        except msgspec.DecodeError as error:
-            raise InputError(
-                f"{path}: must hold the machine's peak, got no such JSON; delete the file"
-            ) from error
-    progress("measuring the machine's peak", 0, 0)
-    peaks = measured_peaks(settings.threads)
+    progress("measuring the machine's peaks", 0, 0)
+    before = read_peaks(settings)
+    found = measured_peaks(settings.threads)
+    path = _peaks_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, msgspec.json.encode(peaks))
-    return peaks
+    write_whole(
+        path, msgspec.json.encode({name: max(peak, before.get(name, 0.0)) for name, peak in found.items()})
+    )
+
+
+def _peaks_path(settings: PeersSettings) -> Path:
+    return settings.results.with_suffix(".peaks.json")
 
 
 def _prepared_case(settings: PeersSettings, key: str, progress: Progress) -> CaseFacts | str:
@@ -128,7 +155,9 @@ def _prepared_case(settings: PeersSettings, key: str, progress: Progress) -> Cas
 
 def _shared_settings(settings: PeersSettings) -> str:
     """What the files of a case depend on, besides the case: another text makes them again."""
-    return json.dumps([str(settings.speech), dataclasses.astuple(settings.sizes), run_versions()])
+    return json.dumps(
+        [str(settings.speech), dataclasses.astuple(settings.sizes), run_versions(), source_digest()]
+    )
 
 
 def _prepare(settings: PeersSettings, key: str, peer: str) -> str | None:
@@ -154,7 +183,6 @@ def _measured(
     facts: CaseFacts,
     mode: Mode,
     names: Collection[str],
-    peaks: Mapping[Arithmetic, float],
     progress: Progress,
 ) -> list[PeerResult]:
     """Results of the named peers, which take turns with each other and with the stock export."""
@@ -183,7 +211,7 @@ def _measured(
         if isinstance(found, str):
             results.append(_failed(facts.key, peer.name, mode, found))
         else:
-            results.append(_result(settings, facts, mode, peer, found, taken.get(STOCK.name), peaks))
+            results.append(_result(settings, facts, mode, peer, found, taken.get(STOCK.name)))
     return results
 
 
@@ -194,7 +222,6 @@ def _result(
     peer: Peer,
     turns: Turns,
     stock: Turns | str | None,
-    peaks: Mapping[Arithmetic, float],
 ) -> PeerResult:
     folder = settings.models / facts.key
     manifest: Manifest = Artifact.open(artifact_folder(folder)).manifest
@@ -206,22 +233,20 @@ def _result(
             return _failed(facts.key, peer.name, mode, str(error))
     rtf = quartiles(turns.times_s / audio_s(manifest, mode, settings.sizes))
     ratio = quartiles(stock.times_s / turns.times_s) if isinstance(stock, Turns) else None
-    gflop_per_s = facts.gflop_per_s / rtf.median
-    peak = peaks.get(peer.arithmetic)
     return PeerResult(
         case=facts.key,
         peer=peer.name,
         mode=mode,
         status="measured",
         date=datetime.now(UTC).date().isoformat(),
-        versions={name: installed_version(name) for name in peer.modules},
+        versions={name: installed_version(name) for name in peer.modules}
+        | ({"source": source_digest()} if peer.ours else {}),
         rtf=rtf,
         stock_ratio=ratio,
         first_audio_s=turns.first.seconds,
         peak_bytes=turns.last.peak_bytes,
         size_bytes=sum(path.stat().st_size for path in peer.files(folder, facts)),
-        gflop_per_s=gflop_per_s,
-        peak_share=None if peak is None else gflop_per_s / peak,
+        gflop_per_s=facts.gflop_per_s / rtf.median,
         quality=quality,
     )
 
