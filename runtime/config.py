@@ -24,6 +24,7 @@ Batching = Literal["auto", "together", "alone"]
 
 _MAX_BUCKET_FRAMES = 1 << 16
 _MAX_STREAM_ROWS = 256
+_MAX_PARALLEL_RUNS = 64
 _CPU_ACTIVATION_BYTES = 48 << 20
 _GPU_ACTIVATION_BYTES = 512 << 20
 _GPU_SHARE = 4
@@ -78,6 +79,10 @@ class SessionConfig:
             while a run is under way form the next one. 1 runs each stream by itself. The audio is equal. For many
             streams on a GPU, which one stream leaves idle. Streams without `StreamingConfig.chunk_frames`, adaptive
             ones, and those with a latency setting run by themselves.
+        parallel_runs: Number of utterances that `vocode_batch` runs at the same time where it runs them one by one, in
+            [1, 64], each on `threads` threads and all over one copy of the weights; threads of the caller's own may run
+            as many. Above 1 for the providers `cpu` and `openvino` only. As many as there are cores, with `threads` at
+            1, vocode a batch in the least time. The audio is equal.
         warm: Whether all buckets are prepared when the artifact is loaded, so that no later input waits for it; a tuple
             prepares those that hold inputs of these lengths in mel frames. A stream prepares its chunks when it opens.
 
@@ -97,6 +102,7 @@ class SessionConfig:
     buckets: tuple[int, ...] | None = None
     warm: bool | tuple[int, ...] = False
     stream_rows: int = 1
+    parallel_runs: int = 1
     engine_cache: Path | str | None = None
 
     def __post_init__(self) -> None:
@@ -115,6 +121,10 @@ class SessionConfig:
             raise InputError(f"device must not be negative, got {self.device}")
         if not 1 <= self.stream_rows <= _MAX_STREAM_ROWS:
             raise InputError(f"stream_rows must be between 1 and {_MAX_STREAM_ROWS}, got {self.stream_rows}")
+        if not 1 <= self.parallel_runs <= _MAX_PARALLEL_RUNS:
+            raise InputError(
+                f"parallel_runs must be between 1 and {_MAX_PARALLEL_RUNS}, got {self.parallel_runs}"
+            )
         _check_lengths("buckets", self.buckets or ())
         _check_lengths("warm", () if isinstance(self.warm, bool) else self.warm)
 

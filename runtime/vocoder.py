@@ -35,6 +35,7 @@ from voirs_vocoder.runtime.mel.values import require_convention
 from voirs_vocoder.runtime.prosody import Prosody
 from voirs_vocoder.runtime.providers import Session, get_provider, open_session
 from voirs_vocoder.runtime.streaming import StreamingConfig, VocoderStream
+from voirs_vocoder.runtime.tuned import Objective, tuned_setting
 
 if TYPE_CHECKING:
     from voirs_vocoder.runtime.aio import AsyncVocoder
@@ -67,6 +68,7 @@ class Vocoder:
         driver: Driver,
         features: frozenset[VocoderFeature],
         reopen: Callable[[], Driver] | None = None,
+        parallel_runs: int = 1,
     ) -> None:
         """Use `Vocoder.load` or `Vocoder.from_driver`.
 
@@ -75,8 +77,10 @@ class Vocoder:
             driver: Driver that turns mel into audio; the vocoder closes it.
             features: Features that the artifact supports.
             reopen: Opens the driver in a fork of this process; None refuses to run there.
+            parallel_runs: Number of utterances of a batch that run one by one at the same time.
         """
         self._metadata = metadata
+        self._parallel_runs = parallel_runs
         self._held_driver = ForkSafeDriver(driver, reopen)
         self._features = features
         self._aio: AsyncVocoder | None = None
@@ -90,6 +94,7 @@ class Vocoder:
         provider: str = "cpu",
         precision: str = "fp32",
         session: SessionConfig | None = None,
+        tuned: Objective | None = None,
     ) -> Self:
         """Load an artifact.
 
@@ -98,6 +103,9 @@ class Vocoder:
             provider: Name of the provider: `cpu`, `openvino`, `cuda`, `tensorrt`, `tensorrt-engine`, or `auto`.
             precision: Precision of the graphs to run, one that the artifact holds: `fp32`, `fp16`, `int8`.
             session: Threads, memory, batching and buckets; None uses the defaults.
+            tuned: Takes provider, precision and session from what `voirs-vocoder tune` measured as best for `latency`,
+                `throughput` or `memory` on this kind of processor; the other arguments must be left out then. None
+                takes the other arguments.
 
         Returns:
             A vocoder with its graphs loaded, but for those that only streams or batches need.
@@ -106,16 +114,30 @@ class Vocoder:
             ArtifactError: The artifact is damaged or of a later format.
             ProviderError: The provider or precision is unknown, missing from the artifact, or cannot run here; nothing
                 else runs in its place.
-            InputError: `SessionConfig.buckets` or `warm` does not suit the model.
+            InputError: `SessionConfig.buckets` or `warm` does not suit the model; or the artifact was not tuned on this
+                kind of processor, or `tuned` was given along with what it decides.
         """
         artifact = Artifact.open(path)
+        if tuned is not None:
+            if (provider, precision, session) != ("cpu", "fp32", None):
+                raise InputError(
+                    f"tuned={tuned!r} decides provider, precision and session; leave them out, or leave out tuned"
+                )
+            setting = tuned_setting(artifact, tuned)
+            provider, precision, session = setting.provider, setting.precision, setting.session
         config = session or SessionConfig()
         opener = partial(_opened, artifact, precision, provider, config)
         open_own = partial(open_driver, artifact.manifest, opener, config)
         driver = open_own()
         driver.warm()
         reopens = get_provider(driver.provider).reopens_after_fork
-        return cls.from_driver(artifact.manifest, precision, driver, open_own if reopens else None)
+        return cls.from_driver(
+            artifact.manifest,
+            precision,
+            driver,
+            open_own if reopens else None,
+            parallel_runs=config.parallel_runs,
+        )
 
     @classmethod
     def from_driver(
@@ -124,6 +146,8 @@ class Vocoder:
         precision: Precision,
         driver: Driver,
         reopen: Callable[[], Driver] | None = None,
+        *,
+        parallel_runs: int = 1,
     ) -> Self:
         """Make a vocoder over a driver that is already open.
 
@@ -132,6 +156,8 @@ class Vocoder:
             precision: Precision of the driver's graphs.
             driver: Driver that turns mel into audio; the vocoder closes it.
             reopen: Opens the driver in a fork of this process, on first use; None refuses to run there.
+            parallel_runs: Number of utterances of a batch that run one by one at the same time; the provider must be
+                one that runs in parallel.
         """
         metadata = VocoderMetadata(
             family=manifest.family,
@@ -147,7 +173,7 @@ class Vocoder:
         )
         roles = {graph.role for graph in manifest.graphs}
         features = frozenset(f for f in VocoderFeature if f.value in roles)
-        return cls(metadata, driver, features, reopen)
+        return cls(metadata, driver, features, reopen, parallel_runs)
 
     @property
     def metadata(self) -> VocoderMetadata:
@@ -249,6 +275,7 @@ class Vocoder:
             requests,
             lambda request: self.vocode(request.mel, request.config),
             self._metadata.sample_rate,
+            self._parallel_runs,
         )
         audios = {position: prosodies[position].buffer(audio) for position, audio in result.audios.items()}
         failures = refused | result.failures

@@ -12,6 +12,7 @@ from voirs_vocoder.calibration.config import RANGE_METHODS, Int8Config
 from voirs_vocoder.export.cli.command import option
 from voirs_vocoder.export.precisions import precision_names
 from voirs_vocoder.runtime.providers import AUTO, provider_names
+from voirs_vocoder.runtime.tuned import OBJECTIVES
 
 __all__ = [
     "ENGINES",
@@ -43,6 +44,7 @@ __all__ = [
     "speech_option",
     "tf32_option",
     "threads_option",
+    "tuned_option",
     "warm_option",
 ]
 
@@ -303,6 +305,16 @@ def threads_option(function: _Function) -> _Function:
         show_default="one per core",
         group=MODEL,
         help="Number of worker threads.",
+    )(function)
+
+
+def tuned_option(function: _Function) -> _Function:
+    """`--tuned`."""
+    return option(
+        "--tuned",
+        type=click.Choice(OBJECTIVES),
+        group=MODEL,
+        help="Use the provider, precision and threads that `tune` measured as best on this kind of processor.",
     )(function)
 
 

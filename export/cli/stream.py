@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source, pcm_blocks, standard_input
 from voirs_vocoder.export.cli.recordings_options import recordings_options
-from voirs_vocoder.export.cli.vocoding_options import vocoding_options
+from voirs_vocoder.export.cli.vocoding_options import refuse_contradictions, vocoding_options
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.artifact.tags import tags_of_artifact
 from voirs_vocoder.runtime.audio import AUDIO_FORMATS, StreamEncoder
@@ -33,6 +34,7 @@ from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.transform import mel_blocks
 from voirs_vocoder.runtime.printing import output_errors, remark, standard_output
 from voirs_vocoder.runtime.streaming import StreamingConfig, StreamStatistics
+from voirs_vocoder.runtime.tuned import Objective, tuned_setting
 from voirs_vocoder.runtime.vocoder import Vocoder
 
 __all__ = ["command"]
@@ -111,6 +113,7 @@ _WARM = (1,)
 @options.provider_option
 @options.precision_option
 @options.threads_option
+@options.tuned_option
 @options.warm_option
 @options.tf32_option
 @options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
@@ -132,6 +135,7 @@ def command(
     provider: str,
     precision: str,
     threads: int | None,
+    tuned: Objective | None,
     warm: bool,
     tf32: bool,
     gpu_tuning: Path | None,
@@ -165,19 +169,20 @@ def command(
         latency_ms=latency_ms,
     )
     config = VocodingConfig(**settings)
+    refuse_contradictions(click.get_current_context())
+    session = SessionConfig(threads=threads)
+    if tuned is not None:
+        setting = tuned_setting(artifact, tuned)
+        provider, precision, session = setting.provider, setting.precision, setting.session
+    session = dataclasses.replace(
+        session,
+        warm=_WARM if warm else False,
+        tf32=tf32,
+        gpu_tuning=gpu_tuning,
+        engine_cache=engine_cache,
+    )
     with (
-        Vocoder.load(
-            root,
-            provider=provider,
-            precision=precision,
-            session=SessionConfig(
-                threads=threads,
-                warm=_WARM if warm else False,
-                tf32=tf32,
-                gpu_tuning=gpu_tuning,
-                engine_cache=engine_cache,
-            ),
-        ) as vocoder,
+        Vocoder.load(root, provider=provider, precision=precision, session=session) as vocoder,
         vocoder.open_stream(config, streaming) as stream,
         contextlib.ExitStack() as sinks,
     ):

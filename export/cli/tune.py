@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,11 @@ __all__ = ["command"]
 
 SAMPLER = "sampler"
 LOOK_AHEAD = "look-ahead"
+MACHINE = "machine"
 GPU = "gpu"
+_BUDGET_S = 300.0
+
+_Tuner = Callable[[Path, Path, Precision, int | None], msgspec.Struct]
 
 
 @click.command(
@@ -36,6 +41,7 @@ GPU = "gpu"
     short_help="Measure settings; keep the best as defaults.",
     examples=(
         "voirs-vocoder tune diffwave --speech speech/held-out",
+        "voirs-vocoder tune hifigan-v2 --speech speech/held-out --only machine --budget-s 120",
         "voirs-vocoder tune hifigan-v2 --speech speech/held-out --only look-ahead --threads 1",
         "voirs-vocoder tune hifigan-v2 --only gpu --precision fp16",
     ),
@@ -48,9 +54,17 @@ GPU = "gpu"
 @recordings_options
 @option(
     "--only",
-    type=click.Choice((SAMPLER, LOOK_AHEAD, GPU)),
-    show_default="sampler and look-ahead, as far as the model has them",
+    type=click.Choice((SAMPLER, LOOK_AHEAD, MACHINE, GPU)),
+    show_default="sampler and look-ahead, as far as the model has them, and machine",
     help="Setting to tune.",
+)
+@option(
+    "--budget-s",
+    metavar="S",
+    type=click.FloatRange(min=0.0, min_open=True),
+    default=_BUDGET_S,
+    show_default=True,
+    help="Seconds that the tuning of the machine may take.",
 )
 @options.gpu_tuning_option(
     "File for what --only gpu measures, beside what it holds for other models and GPUs."
@@ -62,6 +76,7 @@ def command(
     root: Path,
     speech: Path | None,
     only: str | None,
+    budget_s: float,
     gpu_tuning: Path | None,
     precision: Precision,
     threads: int | None,
@@ -75,6 +90,10 @@ def command(
     look-ahead, of a one-pass model: PESQ, LSD, SNR against the offline pass, latency and computing time of streams
     that await fewer frames than the model depends on. The least look-ahead that keeps nearly the whole PESQ becomes
     what `stream --low-latency` awaits.
+
+    machine: latency, throughput and memory of every provider, precision, number of threads and of parallel runs on this
+    processor, without those whose audio misses the gates of `validate`. The best for each are kept in the artifact for
+    processors of this kind, and are used by `vocode` and `stream` with --tuned. Leave the machine idle meanwhile.
 
     gpu: how the provider cuda computes every shape fastest on this GPU. The choices are kept in a file of this machine,
     which `vocode` and `stream` use with --gpu-tuning.
@@ -93,7 +112,8 @@ def command(
     if gpu_tuning is not None:
         raise click.UsageError("--gpu-tuning is for --only gpu; leave it out")
     chosen = _applicable(root, Artifact.open(root).manifest, only)
-    reports = {name: _TUNERS[name](root, speech, precision, threads) for name in chosen}
+    tuners: dict[str, _Tuner] = {**_TUNERS, MACHINE: partial(_tune_machine, budget_s)}
+    reports = {name: tuners[name](root, speech, precision, threads) for name in chosen}
     if json_file is not None:
         write_whole(json_file, indented_json(reports))
 
@@ -107,7 +127,7 @@ def _applicable(root: Path, manifest: Manifest, only: str | None) -> list[str]:
     from voirs_vocoder.export.tuning.look_ahead import look_ahead_problem
     from voirs_vocoder.export.tuning.sweep import sweep_problem
 
-    problems = {SAMPLER: sweep_problem(manifest), LOOK_AHEAD: look_ahead_problem(manifest)}
+    problems = {SAMPLER: sweep_problem(manifest), LOOK_AHEAD: look_ahead_problem(manifest), MACHINE: None}
     wanted = [only] if only is not None else list(problems)
     found = [name for name in wanted if problems[name] is None]
     if not found:
@@ -166,6 +186,28 @@ def _tune_look_ahead(root: Path, speech: Path, precision: Precision, threads: in
     return report
 
 
+def _tune_machine(
+    budget_s: float, root: Path, speech: Path, precision: Precision, threads: int | None
+) -> msgspec.Struct:
+    from voirs_vocoder.export.artifact.change import require_changeable
+    from voirs_vocoder.export.tuning.machine import machine_table, record_machine, refusals, tune_machine
+    from voirs_vocoder.runtime.tuned import TUNED_PATH
+
+    del precision, threads  # every one of them is measured
+    require_changeable(root, (TUNED_PATH,))
+    with ConsoleProgress() as progress:
+        machine = tune_machine(root, speech, budget_s=budget_s, progress=progress)
+    record_machine(root, machine)
+    print_table(machine_table(machine))
+    say(
+        "",
+        *refusals(machine),
+        f"{machine.processor}, {machine.usable_threads} threads; {machine.recordings} recordings, "
+        f"{machine.speech_s:.1f} s. Use the best settings with --tuned {'|'.join(machine.best)}",
+    )
+    return machine
+
+
 def _tune_gpu(root: Path, precision: Precision, file: Path | None) -> msgspec.Struct:
     from voirs_vocoder.export.tuning.gpu import default_tuning_file, gpu_table, record_gpu_tuning, tune_gpu
 
@@ -181,7 +223,7 @@ def _tune_gpu(root: Path, precision: Precision, file: Path | None) -> msgspec.St
     return report
 
 
-_TUNERS: dict[str, Callable[[Path, Path, Precision, int | None], msgspec.Struct]] = {
+_TUNERS: dict[str, _Tuner] = {
     SAMPLER: _tune_sampler,
     LOOK_AHEAD: _tune_look_ahead,
 }

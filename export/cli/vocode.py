@@ -33,6 +33,7 @@ from voirs_vocoder.runtime.mel.convention import MelConvention
 from voirs_vocoder.runtime.mel.convention_file import load_convention
 from voirs_vocoder.runtime.printing import mention, remark
 from voirs_vocoder.runtime.quality import PerformanceMode, QualityLevel, estimate_cost, quality_plan
+from voirs_vocoder.runtime.tuned import Objective, tuned_setting
 from voirs_vocoder.runtime.vocoder import Vocoder
 
 __all__ = ["command"]
@@ -69,6 +70,7 @@ _DITHER_SEED = 0
 @options.effects_option
 @options.check_option
 @options.threads_option
+@options.tuned_option
 @options.warm_option
 @options.tf32_option
 @options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
@@ -90,6 +92,7 @@ def command(
     effects: str | None,
     check: bool,
     threads: int | None,
+    tuned: Objective | None,
     warm: bool,
     tf32: bool,
     gpu_tuning: Path | None,
@@ -111,19 +114,21 @@ def command(
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
     source = _WatchedSource(mel_source(source_file, convention))
-    session = SessionConfig(
-        threads=threads, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning, engine_cache=engine_cache
-    )
-    if quality is not None or performance is not None:
-        refuse_contradictions(click.get_current_context(), quality, performance)
+    refuse_contradictions(click.get_current_context())
+    session = SessionConfig(threads=threads)
+    if tuned is not None:
+        setting = tuned_setting(artifact, tuned)
+        provider, precision, session = setting.provider, setting.precision, setting.session
+    elif quality is not None or performance is not None:
         plan = quality_plan(artifact, quality or "high", performance or "balanced", provider)
-        session = dataclasses.replace(
-            plan.session, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning, engine_cache=engine_cache
-        )
+        session = plan.session
         if quality is not None:
             precision = plan.precision
             settings |= {"sampler": plan.sampler, "steps": plan.steps}
             remark(f"quality {quality}: {'; '.join(plan.reasons)}")
+    session = dataclasses.replace(
+        session, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning, engine_cache=engine_cache
+    )
     finishing = Finishing(effects, artifact, check=check)
     writer = AudioWriter(
         output,

@@ -20,7 +20,11 @@ _Function = Callable[..., Any]
 
 _QUALITY = "Quality and cost"
 # Settings that a level or mode decides.
-_DECIDED = {"quality": ("precision", "sampler", "steps", "schedule", "betas"), "performance": ("threads",)}
+_DECIDED = {
+    "quality": ("precision", "sampler", "steps", "schedule", "betas"),
+    "performance": ("threads",),
+    "tuned": ("provider", "precision", "threads", "quality", "performance"),
+}
 _METAVARS = {int: "N", float: "X", str: "NAME", tuple: "B,B,..."}
 
 
@@ -63,21 +67,21 @@ def quality_options(function: _Function) -> _Function:
     return quality(performance(estimate(function)))
 
 
-def refuse_contradictions(context: click.Context, quality: str | None, performance: str | None) -> None:
-    """Refuse options that set what a level or mode decides.
+def refuse_contradictions(context: click.Context) -> None:
+    """Refuse options that set what `--quality`, `--performance` or `--tuned` decides.
 
     Args:
         context: Context of the command.
-        quality: Level that was given; None for none.
-        performance: Mode that was given; None for none.
 
     Raises:
-        click.UsageError: An option was given that the level or mode decides.
+        click.UsageError: An option was given that another one decides.
     """
-    for name, given in (("quality", quality), ("performance", performance)):
-        for decided in _DECIDED[name] if given is not None else ():
-            if context.get_parameter_source(decided) == ParameterSource.COMMANDLINE:
-                raise click.UsageError(f"--{name} decides --{decided}; give one of them")
+    for name, decided in _DECIDED.items():
+        if context.params.get(name) is None:
+            continue
+        for each in decided:
+            if context.get_parameter_source(each) == ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name} decides --{each}; give one of them")
 
 
 def _option(declared: DeclaredSetting, group: str) -> Callable[[_Function], _Function]:

@@ -118,6 +118,7 @@ def run_batch(
     requests: Mapping[int, Request],
     alone: Callable[[Request], AudioBuffer],
     sample_rate: int,
+    parallel_runs: int = 1,
 ) -> BatchResult:
     """Run the utterances of a batch.
 
@@ -126,6 +127,8 @@ def run_batch(
         requests: The utterances by position.
         alone: Runs one utterance.
         sample_rate: Sample rate of the audio in Hz.
+        parallel_runs: Number of utterances that run one by one at the same time, in threads of their own; 1 runs them
+            in the calling thread.
 
     Returns:
         Audio or error of each utterance.
@@ -135,14 +138,21 @@ def run_batch(
     """
     result = BatchResult({}, {})
     lengths: dict[int, int] = {}
+    lone: list[int] = []
     shared: BatchGraph | None = None
     for position, request in requests.items():
         frames = request.mel.shape[1]
         graph = graph_for(request.config)
         if graph is None or frames > graph.max_frames:
-            _guarded(result, [position], partial(_one, alone, request))
+            lone.append(position)
         else:
             shared, lengths[position] = graph, frames
+    # The longest first, so that no thread ends long after the others.
+    lone.sort(key=lambda position: -requests[position].mel.shape[1])
+    _spread(
+        [partial(_guarded, result, [place], partial(_one, alone, requests[place])) for place in lone],
+        parallel_runs,
+    )
     if shared is not None:
         for group in shared.groups(lengths):
             members = [requests[position] for position in group]
@@ -177,6 +187,19 @@ def groups_within(
         group.append(position)
     if group:
         yield group
+
+
+def _spread(jobs: Sequence[Callable[[], None]], parallel_runs: int) -> None:
+    """Do the jobs in order, as many at the same time as may run."""
+    if parallel_runs == 1 or len(jobs) < 2:
+        for job in jobs:
+            job()
+        return
+    from concurrent.futures import ThreadPoolExecutor  # its import takes as long as a chunk of a stream
+
+    with ThreadPoolExecutor(min(parallel_runs, len(jobs))) as pool:
+        for done in [pool.submit(job) for job in jobs]:
+            done.result()
 
 
 def _one(alone: Callable[[Request], AudioBuffer], request: Request) -> list[AudioBuffer]:

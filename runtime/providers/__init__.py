@@ -194,8 +194,8 @@ def open_session(
         the graph that it runs (for an engine, of the graph that it was built from).
 
     Raises:
-        ProviderError: The provider is unknown, cannot run on this machine, or cannot compute in TF32 where `config`
-            asks for it; or the artifact lacks the graph.
+        ProviderError: The provider is unknown, cannot run on this machine, or cannot compute in TF32 or run in parallel
+            where `config` asks for it; or the artifact lacks the graph.
         ArtifactError: The file is missing or damaged.
     """
     if provider == AUTO:
@@ -205,6 +205,12 @@ def open_session(
         able = ", ".join(each.name for each in all_providers() if each.has_tf32)
         raise ProviderError(
             f"tf32 must be off on provider {provider!r}, got True; use one of the providers {able}"
+        )
+    if config.parallel_runs > 1 and not chosen.runs_in_parallel:
+        able = ", ".join(each.name for each in all_providers() if each.runs_in_parallel)
+        raise ProviderError(
+            f"parallel_runs must be 1 on provider {provider!r}, got {config.parallel_runs}; use one of the providers "
+            f"{able}"
         )
     loaded = _role_in_buckets(artifact, role, precision, chosen, config) if in_buckets else role
     entry = artifact.graph(loaded, precision, target_of(artifact, precision, provider))

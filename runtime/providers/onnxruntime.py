@@ -151,4 +151,5 @@ CPU = Provider(
     int8_target="cpu",
     auto_rank=300,
     reopens_after_fork=True,
+    runs_in_parallel=True,
 )

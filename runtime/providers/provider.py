@@ -44,6 +44,7 @@ class Provider:
         reopens_after_fork: True when graphs can be loaded again in a fork of a process that ran some; False where the
             library or its device does not survive a fork.
         has_tf32: True when the provider can compute FP32 graphs in TF32 (`SessionConfig.tf32`).
+        runs_in_parallel: True when one session runs several inputs at the same time (`SessionConfig.parallel_runs`).
     """
 
     name: str
@@ -58,6 +59,7 @@ class Provider:
     prepares_shapes: bool = False
     builds_engines: bool = False
     has_tf32: bool = False
+    runs_in_parallel: bool = False
     reopens_after_fork: bool = False
 
     def __post_init__(self) -> None:

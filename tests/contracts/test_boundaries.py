@@ -77,7 +77,7 @@ RULES = {
         "ours.export ours.calibration.edits.unique_names ours.runtime numpy msgspec onnx onnx_ir onnxruntime scipy"
     ),
     "export.cli": rule(
-        "ours.export ours.reference_models.registry ours.runtime numpy click msgspec",
+        "ours.export ours.calibration.config ours.reference_models.registry ours.runtime numpy click msgspec",
         "ours.calibration ours.reference_models torch onnx onnx_ir onnxruntime",
     ),
 }

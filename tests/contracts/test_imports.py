@@ -41,6 +41,7 @@ LAYERS = {
         diffusion.choice prosody providers batch
         trial_graph streaming metrics doctor
         drivers aio
+        tuned
         vocoder
         dummy quality
     """,

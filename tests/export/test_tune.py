@@ -94,11 +94,17 @@ def test_only_a_diffusion_model_is_swept(tiny_artifact, calibration_folder):
     assert "only a diffusion model has samplers to sweep" in result.stderr
 
 
-def test_an_artifact_without_settings_to_tune_is_refused_with_each_reason(tiny_waveglow, calibration_folder):
-    result = CliRunner().invoke(main, ["tune", str(tiny_waveglow), "--speech", str(calibration_folder)])
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("sampler", "only a diffusion model"), ("look-ahead", "only one-pass models")],
+)
+def test_a_setting_that_a_model_does_not_have_is_refused_with_the_reason(
+    tiny_waveglow, calibration_folder, setting, reason
+):
+    call = ["tune", str(tiny_waveglow), "--speech", str(calibration_folder), "--only", setting]
+    result = CliRunner().invoke(main, call)
     assert result.exit_code == 2
-    assert "nothing to tune (sampler: only a diffusion model" in result.stderr
-    assert "look-ahead: only one-pass models" in result.stderr
+    assert f"nothing to tune ({setting}: {reason}" in result.stderr
 
 
 @pytest.mark.parametrize(("flag", "setting"), [("--sweep", "sampler"), ("--look-ahead", "look-ahead")])

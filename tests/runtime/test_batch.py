@@ -22,6 +22,7 @@ from voirs_vocoder.runtime import (
     VocodingConfig,
 )
 from voirs_vocoder.runtime.drivers.batch_graph import groups_within
+from voirs_vocoder.runtime.providers import open_session
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::voirs_vocoder.runtime.vocoder.MelRangeWarning"),
@@ -46,6 +47,37 @@ def together(batched: Path):
 def alone(batched: Path):
     with Vocoder.load(batched) as vocoder:
         yield vocoder
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_utterances_that_run_at_the_same_time_equal_their_own_vocode(batched, alone, provider):
+    mels = random_mels([7, 60, 1, 33, 33, 12, 48])
+    session = SessionConfig(threads=1, parallel_runs=3, batching="alone")
+    with Vocoder.load(batched, provider=provider, session=session) as vocoder:
+        for _ in range(3):
+            audios = vocoder.vocode_batch(mels)
+            for mel, audio in zip(mels, audios, strict=True):
+                np.testing.assert_allclose(audio.samples, alone.vocode(mel).samples, rtol=0, atol=1e-5)
+
+
+def test_one_bad_utterance_among_parallel_ones_fails_for_itself(batched):
+    mels = random_mels([7, 20, 9])
+    with Vocoder.load(batched, session=SessionConfig(threads=1, parallel_runs=2)) as vocoder:
+        mels[1] = np.full_like(mels[1], np.nan)
+        with pytest.raises(BatchError) as caught:
+            vocoder.vocode_batch(mels)
+    assert set(caught.value.failures) == {1}
+    assert caught.value.audios[0] is not None
+    assert caught.value.audios[2] is not None
+
+
+def test_parallel_runs_are_bounded_and_refused_where_a_provider_has_none(batched):
+    for count in (0, 65):
+        with pytest.raises(InputError, match=f"parallel_runs must be between 1 and 64, got {count}"):
+            SessionConfig(parallel_runs=count)
+    artifact = Artifact.open(batched)
+    with pytest.raises(ProviderError, match="parallel_runs must be 1 on provider 'cuda', got 2; use one of"):
+        open_session(artifact, "offline", "fp32", "cuda", SessionConfig(parallel_runs=2))
 
 
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=7))
