@@ -12,6 +12,7 @@ QUICK_SECONDS = {
     "hifigan": {"export": 11.0, "speak": 1.0, "quantize": 24.0, "validate": 8.0},
     "diffwave": {"export": 13.0, "quantize": 28.0, "validate": 50.0},
     "diffwave-unet": {"export": 23.0, "quantize": 9.0, "validate": 9.0},
+    "vocos": {"export": 5.0, "quantize": 3.0, "validate": 3.0},
     "waveglow": {"export": 13.0, "quantize": 7.0, "validate": 7.0},
 }
 """Family to step to the seconds of the quick demo on an idle core of an AMD EPYC, in order.
@@ -23,6 +24,7 @@ FULL_SECONDS = {
     "hifigan": {"export": 120.0, "engines": 60.0, "validate": 20.0},
     "diffwave": {"export": 130.0, "validate": 180.0},
     "diffwave-unet": {"export": 45.0, "validate": 30.0},
+    "vocos": {"export": 40.0, "validate": 15.0},
     "waveglow": {"export": 65.0, "validate": 20.0},
 }
 """Family to step to the seconds of the full demo on an idle core of an AMD EPYC, in order."""

@@ -36,6 +36,7 @@ class ShippedCheckpoint:
 
 SHIPPED = (
     ShippedCheckpoint("hifigan", "hifigan_v2_kerstin", "hifigan-v2"),
+    ShippedCheckpoint("vocos", "vocos_kerstin", "vocos"),
     ShippedCheckpoint("waveglow", "waveglow_kerstin", "waveglow"),
     ShippedCheckpoint("diffwave", "diffwave_kerstin", "diffwave"),
     ShippedCheckpoint("diffwave-unet", "unet_kerstin", "diffwave-unet"),

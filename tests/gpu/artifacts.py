@@ -9,13 +9,14 @@ __all__ = ["ARTIFACTS", "MODELS", "SHIPPED_MODELS"]
 ARTIFACTS = Path("artifacts/build/gpu")
 """Folder of the artifacts, relative to the source tree."""
 
-SHIPPED_MODELS = ("hifigan-v2", "waveglow", "diffwave", "diffwave-unet")
+SHIPPED_MODELS = ("hifigan-v2", "vocos", "waveglow", "diffwave", "diffwave-unet")
 """Artifacts of the shipped checkpoints."""
 
 MODELS = (
     "hifigan-v1",
     "hifigan-v2",
     "hifigan-v3",
+    "vocos",
     "waveglow",
     "diffwave",
     "diffwave-unet",
