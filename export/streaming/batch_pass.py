@@ -11,6 +11,7 @@ from voirs_vocoder.export.streaming.axes import Axes
 from voirs_vocoder.export.streaming.edges import Edges
 from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.reading import TimeAxis
+from voirs_vocoder.export.streaming.reflections import Reflections, pads_from_gathers
 from voirs_vocoder.export.streaming.rules import graph_rules, quantizer_of, zeroed_values
 from voirs_vocoder.export.streaming.writer import GraphWriter
 from voirs_vocoder.runtime.drivers.row_graph import LENGTHS
@@ -23,7 +24,7 @@ class BatchPass(ir.passes.InPlacePass):
 
     The offline graph pads a single utterance with zeros at every layer. Beside a longer utterance of the same batch,
     other values would stand in those positions and become audible. Where it pads by the ends, the last value of each
-    utterance is repeated there.
+    utterance is repeated there, and where it pads by reflection, each utterance is mirrored.
 
     Args:
         axes: Time axes by tensor name, as `time_axes` finds them.
@@ -47,6 +48,7 @@ class BatchPass(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite in place."""
         graph = model.graph
+        pads_from_gathers(graph)
         axes = Axes.of_graph(graph, self._found)
         rules = graph_rules(graph, axes, integer_history=self._integer_zeros)
         writer = GraphWriter(
@@ -54,14 +56,17 @@ class BatchPass(ir.passes.InPlacePass):
         )
         lengths = ir.Value(name=LENGTHS, shape=ir.Shape(["batch"]), type=ir.TensorType(ir.DataType.INT64))
         zeroed = sorted(zeroed_values(graph, rules), key=lambda value: str(value.name))
-        rates = {axes.require(value).rate for value in zeroed}
+        needed: dict[int, set[int]] = {axes.require(value).rate: {0} for value in zeroed}
+        for below in axes.padded.values():
+            if below.outside == "reflect":
+                needed.setdefault(axes.require(below.value).rate, {0}).update((below.before, -below.after))
         first = next(value for value in graph.inputs if axes.of(value) is not None)
         masks = Masks(
             writer,
             axes.frames_of(first, writer),
             None,
             lengths,
-            dict.fromkeys(rates, (0,)),
+            needed,
         )
         masked = []
         for value in zeroed:
@@ -76,6 +81,7 @@ class BatchPass(ir.passes.InPlacePass):
         for value, mask, zero_point in masked:
             _zero(graph, value, mask, zero_point, writer)
         _fill(graph, axes, Edges(writer, masks), writer)
+        _mirror(graph, axes, Reflections(writer, masks), writer)
         for constant in writer.constants.values():
             graph.register_initializer(constant)
         return ir.passes.PassResult(model, modified=True)
@@ -119,8 +125,8 @@ def _fill(graph: ir.Graph, axes: Axes, edges: Edges, writer: GraphWriter) -> Non
     """Repeat the last value of each utterance behind it, before every Pad that repeats that of the whole tensor."""
     filled: dict[ir.Value, ir.Value] = {}
     for node in list(graph):
-        below = axes.padded.get(node.outputs[0]) if axes.is_padding(node) else None
-        source = node.inputs[0]
+        below = axes.padded.get(node.outputs[0]) if node.op_type == "Pad" else None
+        source = node.inputs[0] if node.inputs else None
         if below is None or below.outside != "edge" or source is None:
             continue
         if source not in filled:
@@ -132,3 +138,21 @@ def _fill(graph: ir.Graph, axes: Axes, edges: Edges, writer: GraphWriter) -> Non
             )
             graph.insert_before(node, writer.nodes[start:])
         node.replace_input_with(0, filled[source])
+
+
+def _mirror(graph: ir.Graph, axes: Axes, reflections: Reflections, writer: GraphWriter) -> None:
+    """Mirror each utterance at its own ends, in place of every Pad that mirrors the whole tensor."""
+    made: dict[tuple[ir.Value, int, int], ir.Value] = {}
+    for node in list(graph):
+        below = axes.padded.get(node.outputs[0]) if node.op_type == "Pad" else None
+        source = node.inputs[0] if node.inputs else None
+        if below is None or below.outside != "reflect" or source is None:
+            continue
+        key = (source, below.before, below.after)
+        if key not in made:
+            start = len(writer.nodes)
+            axis, name = axes.require(below.value), str(below.value.name)
+            made[key] = reflections.filled(source, axis, 0, 0, name, (below.before, below.after))
+            graph.insert_before(node, writer.nodes[start:])
+        ir.convenience.replace_all_uses_with(node.outputs[0], made[key])
+        graph.remove(node, safe=True)

@@ -1,4 +1,4 @@
-"""What lies outside the utterance: zeros, or its first and last values; a stream would carry biases there."""
+"""What lies outside the utterance: zeros, its ends or its mirror image; a stream would carry biases there."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Masks:
         self._sides: dict[tuple[str, int], ir.Value] = {}
         self._outside: dict[tuple[int, int, int, ir.DataType], ir.Value] = {}
         self._ends: dict[tuple[int, int, int], ir.Value] = {}
+        self._mirrors: dict[tuple[int, int, int, tuple[int, int]], ir.Value] = {}
         self._frames = frames
         self._bounds = {} if begin is None else {"begin": begin}
         self._bounds["end"] = end
@@ -113,10 +114,71 @@ class Masks:
                 "Add", [self._end_positions(rate), writer.integers(late)], name=f"{name}.place"
             )
             (place,) = writer.add("Max", [place, writer.integers(0)], name=f"{name}.from_first")
-            (last,) = writer.add("Mul", [self._frames, writer.integers(rate)], name=f"{name}.positions")
-            (last,) = writer.add("Add", [last, writer.integers(late - lag - 1)], name=f"{name}.last")
-            (self._ends[key],) = writer.add("Min", [place, last], name=name)
+            (self._ends[key],) = writer.add(
+                "Min", [place, self._last_place(rate, late, lag, name)], name=name
+            )
         return self._ends[key]
+
+    def mirrors(self, rate: int, late: int, lag: int, padding: tuple[int, int]) -> ir.Value:
+        """Places of the valid positions that those of a part are or mirror, int64 [batch, 1, positions].
+
+        Args:
+            rate: Rate of the tensor.
+            late: Delay of the part's first position, in positions of the tensor.
+            lag: Delay of the last position of a chunk.
+            padding: Number of positions before and after those of the part.
+
+        Returns:
+            The places in the part; that of a position whose mirrored one lies elsewhere is any place.
+        """
+        writer, key = self._writer, (rate, late, lag, padding)
+        if key not in self._mirrors:
+            (least, most), (before, after) = self._needed[rate], padding
+            place, name = self._mirrored(rate), f"mirrors.{rate}.{late}.{lag}"
+            first, last = late + before, lag - after
+            if (first, last) != (most, least):
+                end = least - last if last > least else END
+                place = writer.slice(place, most - first, end, 1, name=name)
+            if late:
+                (place,) = writer.add("Add", [place, writer.integers(late)], name=f"{name}.place")
+            (place,) = writer.add("Max", [place, writer.integers(0)], name=f"{name}.from_first")
+            (place,) = writer.add(
+                "Min", [place, self._last_place(rate, late, lag, name)], name=f"{name}.inside"
+            )
+            self._mirrors[key] = writer.unsqueeze(place, 1, name=f"{name}.shaped")
+        return self._mirrors[key]
+
+    def _mirrored(self, rate: int) -> ir.Value:
+        """Int64 [batch, frames * rate + more]: at b, the valid position that position b - most is or mirrors."""
+        if ("mirrored", rate) not in self._sides:
+            writer, name, most = self._writer, f"mirrored.{rate}", self._needed[rate][1]
+            (place,) = writer.add("Sub", [self._places(rate), writer.integers(most)], name=f"{name}.place")
+            (size,) = writer.add("Mul", [self._bounds["end"], writer.integers(rate)], name=f"{name}.end")
+            begin = None
+            if "begin" in self._bounds:
+                inputs = [self._bounds["begin"], writer.integers(rate)]
+                (begin,) = writer.add("Mul", inputs, name=f"{name}.begin")
+                (size,) = writer.add("Sub", [size, begin], name=f"{name}.size")
+                begin = writer.unsqueeze(begin, 1, name=f"{name}.column")
+                (place,) = writer.add("Sub", [place, begin], name=f"{name}.inside")
+            # Mirrored at both ends, an utterance repeats itself; a single position is its own mirror.
+            (last,) = writer.add("Sub", [size, writer.integers(1)], name=f"{name}.last")
+            (period,) = writer.add("Mul", [last, writer.integers(2)], name=f"{name}.twice")
+            (period,) = writer.add("Max", [period, writer.integers(1)], name=f"{name}.period")
+            period = writer.unsqueeze(period, 1, name=f"{name}.period.column")
+            (there,) = writer.add("Mod", [place, period], name=f"{name}.there")
+            (back,) = writer.add("Sub", [period, there], name=f"{name}.back")
+            (place,) = writer.add("Min", [there, back], name=f"{name}.nearest")
+            if begin is not None:
+                (place,) = writer.add("Add", [place, begin], name=name)
+            self._sides["mirrored", rate] = place
+        return self._sides["mirrored", rate]
+
+    def _last_place(self, rate: int, late: int, lag: int, name: str) -> ir.Value:
+        """The last place of a part, int64 [1]."""
+        writer = self._writer
+        (count,) = writer.add("Mul", [self._frames, writer.integers(rate)], name=f"{name}.positions")
+        return writer.add("Add", [count, writer.integers(late - lag - 1)], name=f"{name}.last")[0]
 
     def _end_positions(self, rate: int) -> ir.Value:
         """The first and the last valid position, int64 [batch, 1, sides]."""

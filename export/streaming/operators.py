@@ -78,6 +78,13 @@ def _check(node: ir.Node, axes: Axes, rule: Rule) -> None:
         # Positions behind the utterance that the offline graph computes would be taken for those that it does not.
         if source is not None and source.extra and reading.beyond:
             raise StreamingError(f"{_name(node)}: it reads {source.extra} positions beyond the utterance")
+        # Only then every position outside that is read lies in one part with the position that it mirrors.
+        symmetric = reading.first == -reading.last and reading.stride == reading.factor == 1
+        if reading.outside == "reflect" and not symmetric:
+            raise StreamingError(
+                f"{_name(node)}: reading a mirrored tensor, it must reach equally far to both sides, got "
+                f"{-reading.first} and {reading.last} positions"
+            )
 
 
 def _pointwise(node: ir.Node, axes: Axes, timed: list[int], *, integer_history: bool) -> Rule:
@@ -219,7 +226,7 @@ def _reading(node: ir.Node, axes: Axes, index: int) -> Reading:
     below = axes.padded.get(value)
     if below is None:
         return Reading(index, value)
-    return Reading(index, below.value, -below.before, -below.before, outside=below.outside)
+    return Reading(index, below.value, -below.before, -below.before, outside=below.outside, above=below.above)
 
 
 def _input(node: ir.Node, index: int) -> ir.Value:

@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 __all__ = ["Outside", "Reading", "Rule", "StreamingError", "TimeAxis", "Zeros"]
 
-Outside = Literal["zero", "edge"]
-"""What a node takes for positions outside the utterance: zeros, or the first and the last value of the utterance."""
+Outside = Literal["zero", "edge", "reflect"]
+"""What a node takes for positions outside the utterance: zeros, the first and the last value of the utterance, or the
+utterance mirrored at its first and its last position, again and again."""
 
 Zeros = Literal["never", "any", "all"]
 """Whether a node's outputs are zero where its inputs are: never, where any input is, or where all are."""
@@ -67,6 +68,8 @@ class Reading:
         shift: Offset of the output's positions in q; 0 where the rate does not rise.
         outside: What the offline graph takes for positions before the utterance or after it.
         computed: Number of positions after the utterance that the offline graph computes, and the node reads as such.
+        above: Tensors that nodes make position by position of what was padded, each of the one before; a stream makes
+            them of each part that is read.
     """
 
     index: int
@@ -78,6 +81,7 @@ class Reading:
     shift: int = 0
     outside: Outside = "zero"
     computed: int = 0
+    above: tuple[ir.Value, ...] = ()
 
     @property
     def beyond(self) -> bool:

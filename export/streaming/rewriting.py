@@ -12,6 +12,7 @@ from voirs_vocoder.export.streaming.delays import Window, scheduled
 from voirs_vocoder.export.streaming.edges import Edges
 from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, TimeAxis
+from voirs_vocoder.export.streaming.reflections import Reflections, pads_from_gathers
 from voirs_vocoder.export.streaming.rules import graph_rules, parents, quantizer_of, zeroed_values
 from voirs_vocoder.export.streaming.states import History, States
 from voirs_vocoder.export.streaming.writer import END, GraphWriter
@@ -40,8 +41,9 @@ class Rewriting:
     """
 
     def __init__(self, graph: ir.Graph, found: Mapping[str, TimeAxis], *, integer_history: bool) -> None:
-        """Decide everything; nothing is changed yet."""
+        """Decide everything; nothing is changed yet but how reflections are written."""
         self._graph = graph
+        pads_from_gathers(graph)
         self._axes = Axes.of_graph(graph, found)
         self._rules = graph_rules(graph, self._axes, integer_history=integer_history)
         self._inputs = [value for value in graph.inputs if self._axes.of(value) is not None]
@@ -71,6 +73,7 @@ class Rewriting:
         self._past: dict[ir.Value, ir.Value] = {}
         self._masks: Masks | None = None
         self._filled: dict[tuple[ir.Value, Window], ir.Value] = {}
+        self._above: dict[tuple[ir.Value, ir.Value], ir.Value] = {}
 
     def run(self) -> None:
         """Write the stream's nodes in place of the graph's."""
@@ -83,15 +86,11 @@ class Rewriting:
         )
         taken = self._states.take_apart(state)
         self._past = {value: taken[history] for value, history in self._histories.items()}
-        if self._zeroed:
-            # All masks of one rate are cuts of one, so their delays must be known before the first is made.
-            self._masks = Masks(
-                self._writer,
-                self._axes.frames_of(self._inputs[0], self._writer),
-                begin,
-                end,
-                self._masked_delays(),
-            )
+        # All masks of one rate are cuts of one, so their delays must be known before the first is made.
+        delays = self._masked_delays()
+        if delays:
+            frames = self._axes.frames_of(self._inputs[0], self._writer)
+            self._masks = Masks(self._writer, frames, begin, end, delays)
         for value in self._inputs:
             self._arrive(value, value)
         for node in list(self._graph):
@@ -194,19 +193,35 @@ class Rewriting:
 
     def _read(self, reading: Reading, window: Window) -> ir.Value:
         """The part of a tensor that a node reads, with what the offline graph takes for positions outside."""
+        made = self._part(reading, window)
+        for value in reading.above:
+            if (value, made) not in self._above:
+                node = value.producer()
+                if node is None:
+                    raise StreamingError(f"{value} must be made by a node")
+                names = [f"{output.name}.part" for output in node.outputs]
+                parts = self._again(node, [made, *node.inputs[1:]], names, Rule(()))
+                self._above.update(
+                    {(output, made): part for output, part in zip(node.outputs, parts, strict=True)}
+                )
+            made = self._above[value, made]
+        return made
+
+    def _part(self, reading: Reading, window: Window) -> ir.Value:
+        """The part of a tensor that is read, filled outside the utterance."""
         value = reading.value
         if not _is_filled(reading) or self._masks is None:
             return self._window(value, window)
         if (value, window) not in self._filled:
             delay = self._schedule.delays[value]
-            self._filled[value, window] = Edges(self._writer, self._masks).filled(
-                self._window(value, window),
-                self._axes.require(value),
-                delay + window.history,
-                delay + window.lag,
-                _dtype(value),
-                str(value.name),
-            )
+            late, lag = delay + window.history, delay + window.lag
+            part, axis, name = self._window(value, window), self._axes.require(value), str(value.name)
+            if reading.outside == "reflect":
+                filled = Reflections(self._writer, self._masks).filled(part, axis, late, lag, name)
+            else:
+                edges = Edges(self._writer, self._masks)
+                filled = edges.filled(part, axis, late, lag, _dtype(value), name)
+            self._filled[value, window] = filled
         return self._filled[value, window]
 
     def _window(self, value: ir.Value, window: Window) -> ir.Value:
@@ -279,7 +294,7 @@ class Rewriting:
 
 
 def _is_filled(reading: Reading) -> bool:
-    return reading.beyond and reading.outside == "edge"
+    return reading.beyond and reading.outside != "zero"
 
 
 def _dtype(value: ir.Value) -> ir.DataType:

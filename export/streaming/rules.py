@@ -76,7 +76,8 @@ def zeroed_values(graph: ir.Graph, rules: dict[ir.Node, Rule]) -> set[ir.Value]:
     wanted: set[ir.Value] = set()
     for rule in rules.values():
         for reading in rule.readings:
-            if reading.beyond:
+            # A mirrored position reads the utterance itself.
+            if reading.beyond and reading.outside != "reflect":
                 value = reading.value
                 while value in before:
                     value = before[value]

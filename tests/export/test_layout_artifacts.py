@@ -21,8 +21,9 @@ STREAMED = (
     "parallel-wavegan-hifigan/shared",
     "coqui-hifigan/shared",
     "nemo-hifigan/shared",
+    "speechbrain-hifigan/shared",
 )
-OFFLINE_ONLY = ("speechbrain-hifigan/shared", "transformers-speecht5-hifigan/audioldm-odd-kernel")
+OFFLINE_ONLY = ("transformers-speecht5-hifigan/audioldm-odd-kernel",)
 
 
 def artifact_of(place, root, **settings):

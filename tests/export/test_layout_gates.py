@@ -32,8 +32,8 @@ OPTIONS = MakeOptions(int8=Int8Config(max_float_share=0.0))
 
 
 # Golden weights are random, and those of this vector amplify: white noise in the output of the first transposed
-# convolution grows by 17 dB on its way to the audio, by less than 8 dB with the others. So 47.2 dB of the required 50 dB
-# are left of what FP16 rounds there as in any network; the first stage in FP32 would give 51.0 dB.
+# convolution grows by 17 dB on its way to the audio, by less than 8 dB with the others. So 47.2 dB of the required
+# 50 dB are left of what FP16 rounds there as in any network; the first stage in FP32 would give 51.0 dB.
 MISSED = {("bigvgan/shared", "fp16"): 46.0}
 
 

@@ -315,10 +315,12 @@ def test_a_wrong_stream_is_refused(monkeypatch):
         stream_graph(graph, 1)
 
 
-def padded_by_ends(node: onnx.NodeProto, weight: NDArray[np.float32], pads: list[int]) -> BuiltGraph:
-    """A graph whose input is padded by its ends and then read by one node with a weight."""
+def padded_by_ends(
+    node: onnx.NodeProto, weight: NDArray[np.float32], pads: list[int], mode: str = "edge"
+) -> BuiltGraph:
+    """A graph whose input is padded by its ends, or mirrored, and then read by one node with a weight."""
     graph = helper.make_graph(
-        [helper.make_node("Pad", ["mel", "pads"], ["padded"], "Pad.0", mode="edge"), node],
+        [helper.make_node("Pad", ["mel", "pads"], ["padded"], "Pad.0", mode=mode), node],
         "padded",
         [helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["batch", 2, "frames"])],
         [helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["batch", 1, None])],
@@ -369,3 +371,12 @@ def test_a_transposed_convolution_that_reads_beyond_repeated_ends_is_refused():
     node = helper.make_node("ConvTranspose", ["padded", "weight"], ["audio"], "Up", strides=[2], pads=[1, 3])
     with pytest.raises(StreamRefusedError, match="reads beyond the padding"):
         stream_graph(padded_by_ends(node, weight, [0, 1]), 2)
+
+
+@pytest.mark.parametrize("pads", [(2, 0), (0, 2)])
+def test_a_mirrored_tensor_that_is_read_further_to_one_side_is_refused(pads):
+    node = helper.make_node("Conv", ["padded", "weight"], ["audio"], "Conv.0")
+    graph = padded_by_ends(node, np.ones((1, 2, 3), np.float32), list(pads), "reflect")
+    message = f"reach equally far to both sides, got {pads[0]} and {pads[1]} positions"
+    with pytest.raises(StreamRefusedError, match=message):
+        stream_graph(graph, 1)
