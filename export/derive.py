@@ -88,7 +88,7 @@ def derive_graphs(
     graphs = [_finished(graph) for graph in graphs]
     for graph in graphs:
         # INT8 for the CPU has biases in integers, which only a CPU adds up.
-        if graph.entry.target != "cpu":
+        if graph.entry.target != "cpu" and get_precision(graph.entry.precision).for_gpus:
             model = read_model(graph.data, graph.entry.name)
             require_gpu_graph(graph.entry.name, model, manifest.hop_length)
     return graphs

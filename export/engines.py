@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.precisions import get_precision
 from voirs_vocoder.export.tensorrt import EngineConfig, engine_filename, engine_from_onnx
 from voirs_vocoder.runtime.artifact.manifest import (
     BATCH_ROLES,
@@ -71,6 +72,10 @@ def build_engines(
 
 def _sources(artifact: Artifact, precision: Precision) -> list[GraphEntry]:
     """The graphs of a precision; those that the artifact's driver runs must be among them."""
+    if not get_precision(precision).for_gpus:
+        raise InputError(
+            f"engines are built in a precision that GPUs compute, got {precision}; use fp16, fp32 or int8"
+        )
     held = {graph.target for graph in artifact.manifest.graphs if graph.precision == precision}
     target = _TARGET if _TARGET in held else None
     for role in driver_roles(artifact.manifest.driver):

@@ -99,7 +99,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         version: Version of voirs-vocoder.
         python: Version of Python.
         system: Operating system, its release, and the architecture.
-        processor: Name, threads and INT8 instructions of the CPU.
+        processor: Name, threads, INT8 and BF16 instructions of the CPU.
         gpu: The first GPU of the driver; None when there is no driver or no GPU.
         cudnn: Version of cuDNN, such as `9.19.0`; None when it does not load.
         providers: A check of every provider, in the order of the table.

@@ -14,6 +14,8 @@ __all__ = ["Machine", "Processor", "read_processor", "this_machine"]
 
 # Instructions that multiply 8-bit integers and add up in 32 bits, as Linux names them.
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm")
+# Instructions that multiply BF16 numbers and add up in FP32, as Linux names them.
+_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "svebf16")
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -24,11 +26,13 @@ class Processor(msgspec.Struct, frozen=True):
         name: Name that the operating system gives it.
         threads: Number of logical processors that this process may use.
         int8_instructions: Instructions that make INT8 graphs fast, such as `avx512_vnni`; may be empty.
+        bf16_instructions: Instructions that make BF16 graphs fast, such as `avx512_bf16`; may be empty.
     """
 
     name: str
     threads: int
     int8_instructions: tuple[str, ...]
+    bf16_instructions: tuple[str, ...]
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -73,6 +77,7 @@ def read_processor(cpuinfo: Path = _CPUINFO) -> Processor:
         name=fields.get("model name") or platform.processor() or platform.machine(),
         threads=_usable_threads(),
         int8_instructions=tuple(name for name in _INT8_INSTRUCTIONS if name in flags),
+        bf16_instructions=tuple(name for name in _BF16_INSTRUCTIONS if name in flags),
     )
 
 

@@ -20,15 +20,17 @@ from voirs_vocoder.runtime.artifact.wire import bytes_field, varint_field
 
 __all__ = ["TRIAL_PRECISIONS", "trial_audio", "trial_entry", "trial_graph", "trial_mel"]
 
-TRIAL_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+TRIAL_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 """The precisions in which there is a trial graph."""
 
 _OPSET, _IR_VERSION = 20, 9
+# The first one in which a convolution takes BF16.
+_BF16_OPSET = 22
 _CHANNELS, _FRAMES = 8, 32
 _SHAPE = ("batch", _CHANNELS, "frames")
 _FACTOR, _STEP = 2.0, 1 / 64
-_FLOAT, _INT8, _INT64, _FLOAT16 = 1, 3, 7, 10
-_NUMBERS = {"float32": _FLOAT, "int8": _INT8, "int64": _INT64, "float16": _FLOAT16}
+_FLOAT, _INT8, _INT64, _FLOAT16, _BFLOAT16 = 1, 3, 7, 10, 16
+_NUMBERS = {"float32": _FLOAT, "int8": _INT8, "int64": _INT64, "float16": _FLOAT16, "uint16": _BFLOAT16}
 
 
 def trial_mel() -> NDArray[np.float32]:
@@ -60,6 +62,12 @@ def trial_graph(precision: Precision) -> bytes:
         head = [_node("Cast", ["mel"], before, to=_FLOAT16)]
         tail = [_node("Cast", [after], "audio", to=_FLOAT)]
         tensors["weight"] = weight.astype(np.float16)
+    elif precision == "bf16":
+        before, after = "halves", "half_audio"
+        head = [_node("Cast", ["mel"], before, to=_BFLOAT16)]
+        tail = [_node("Cast", [after], "audio", to=_FLOAT)]
+        # NumPy has no BF16; its bits are the upper half of those of FP32, and 0 and 2 have no other bits.
+        tensors["weight"] = (weight.view(np.uint32) >> 16).astype(np.uint16)
     elif precision == "int8":
         tensors |= {
             "zero": np.array(0, np.int8),
@@ -90,7 +98,7 @@ def trial_graph(precision: Precision) -> bytes:
     graph = b"".join(bytes_field(1, node) for node in nodes) + bytes_field(2, b"trial")
     graph += b"".join(bytes_field(5, _tensor(name, values)) for name, values in tensors.items())
     graph += bytes_field(11, _value_info("mel")) + bytes_field(12, _value_info("audio"))
-    opset = bytes_field(1, b"") + varint_field(2, _OPSET)
+    opset = bytes_field(1, b"") + varint_field(2, _opset(precision))
     return varint_field(1, _IR_VERSION) + bytes_field(7, graph) + bytes_field(8, opset)
 
 
@@ -109,12 +117,16 @@ def trial_entry(precision: Precision, target: Target | None) -> GraphEntry:
         file=FileEntry(
             path="the trial graph", sha256=hashlib.sha256(graph).hexdigest(), size_bytes=len(graph)
         ),
-        opset=_OPSET,
+        opset=_opset(precision),
         inputs=(TensorInfo(name="mel", dtype="float32", shape=_SHAPE),),
         outputs=(TensorInfo(name="audio", dtype="float32", shape=_SHAPE),),
         facts=GraphFacts(),
         details={},
     )
+
+
+def _opset(precision: Precision) -> int:
+    return _BF16_OPSET if precision == "bf16" else _OPSET
 
 
 def _node(operator: str, inputs: Sequence[str], output: str, **attributes: int | list[int]) -> bytes:

@@ -57,10 +57,15 @@ def _print_machine(diagnosis: Diagnosis) -> None:
         int8 = f"{', '.join(cpu.int8_instructions)}: INT8 graphs run in integer instructions"
     else:
         int8 = "no VNNI or like instructions: INT8 gains little, and its sums may saturate; run validate here"
+    if cpu.bf16_instructions:
+        bf16 = f"{', '.join(cpu.bf16_instructions)}: provider openvino runs BF16 graphs"
+    else:
+        bf16 = "no BF16 instructions: BF16 graphs are refused; use FP32 or INT8"
     facts = {
         "voirs-vocoder": f"{diagnosis.version}, Python {diagnosis.python}, {diagnosis.system}",
         "CPU": f"{cpu.name}, {cpu.threads} threads",
         "INT8 on CPU": int8,
+        "BF16 on CPU": bf16,
         "GPU": _gpu(diagnosis),
         "cuDNN": diagnosis.cudnn or "not found",
         "audio files": f"libsndfile {diagnosis.audio_library}: {', '.join(diagnosis.audio_formats)}",

@@ -12,12 +12,13 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
+from voirs_vocoder.calibration.edits.reading import attribute
 from voirs_vocoder.export.passes.cast_writer import CastWriter, short_name
 from voirs_vocoder.export.passes.operator_types import HALVES, NodeTypes, node_types, title_of
 from voirs_vocoder.export.passes.precision_checks import all_values, refuse_unless_plain
 from voirs_vocoder.export.passes.run import run_passes
 
-__all__ = ["HalfFromFp32Pass", "bf16_from_fp32", "fp16_from_fp32"]
+__all__ = ["CARRIERS", "HalfFromFp32Pass", "bf16_from_fp32", "fp16_from_fp32"]
 
 _FP32 = ir.DataType.FLOAT
 _LARGEST = {ir.DataType.FLOAT16: 65504.0, ir.DataType.BFLOAT16: (2.0 - 2.0**-7) * 2.0**127}
@@ -25,14 +26,14 @@ _LARGEST = {ir.DataType.FLOAT16: 65504.0, ir.DataType.BFLOAT16: (2.0 - 2.0**-7) 
 _BF16_OPSET = 22
 _OLDEST_OPSET = 18
 
-# They move or make values without computing on them, so FP32 passes through without loss of precision.
-_CARRIERS = frozenset(
+CARRIERS = frozenset(
     {
         *("Cast", "Concat", "ConstantOfShape", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
         *("Identity", "Pad", "Reshape", "Shape", "Size", "Slice", "Split", "Squeeze", "Tile", "Transpose"),
         "Unsqueeze",
     }
 )
+"""Operators that move or make values without computing on them: FP32 passes through without loss of precision."""
 
 
 class HalfFromFp32Pass(ir.passes.InPlacePass):
@@ -45,8 +46,9 @@ class HalfFromFp32Pass(ir.passes.InPlacePass):
     types.
 
     Weights are rounded to the nearest 16-bit value, ties to even, as IEEE 754 has it: FP16 below 2^-14
-    becomes subnormal, from 2^-25 down zero. Nothing is clamped, at either end. Attributes (a LeakyRelu's
-    slope) stay FP32 in the file; each provider rounds them in its own way.
+    becomes subnormal, from 2^-25 down zero. Nothing is clamped, at either end. Attributes stay FP32 in the
+    file, and each provider rounds them in its own way; but the slope of a LeakyRelu is rounded to BF16, as
+    OpenVINO rounds it.
 
     A BF16 graph is of opset 22 or later, where convolutions take BF16. From opset 18 on, that number only adds
     types to the operators of an FP32 graph.
@@ -191,7 +193,7 @@ def _cast_types(node: ir.Node) -> tuple[ir.DataType | None, ir.DataType | None] 
 
 def _carried(graph: ir.Graph, types: dict[ir.Node, NodeTypes], kept: set[ir.Node]) -> set[ir.Node]:
     """The carriers that stay FP32: all that they read is FP32, and some user wants FP32."""
-    carried = {node for node in graph if node.op_type in _CARRIERS} - kept
+    carried = {node for node in graph if node.op_type in CARRIERS} - kept
 
     def is_single(value: ir.Value) -> bool:
         producer, index = value.producer(), value.index()
@@ -234,6 +236,9 @@ def _compute_in_half(node: ir.Node, types: NodeTypes, half: ir.DataType) -> None
         value.dtype = half
         if node.op_type == "Cast":
             node.attributes["to"] = ir.AttrInt64("to", half.value)
+        elif node.op_type == "LeakyRelu" and half == ir.DataType.BFLOAT16:
+            slope = np.array(attribute(node, "alpha", 0.01), np.float32)
+            node.attributes["alpha"] = ir.AttrFloat32("alpha", float(slope.astype(half.numpy())))
         elif node.op_type == "ConstantOfShape":
             # Without a value the operator fills with FP32 zeros.
             fill = node.attributes["value"].as_tensor().numpy() if "value" in node.attributes else np.zeros(1)

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_graph
+from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph
 from voirs_vocoder.export.passes import run_passes
 from voirs_vocoder.export.streaming.batch_pass import BatchPass
 from voirs_vocoder.export.streaming.derived import (
@@ -20,6 +20,7 @@ from voirs_vocoder.export.streaming.derived import (
     in_integers,
     inferred_axes,
     kept_facts,
+    open_on_cpu,
     random_feed,
 )
 from voirs_vocoder.export.streaming.reading import StreamingError
@@ -92,8 +93,8 @@ def _compared(offline: BuiltGraph, batched: onnx.ModelProto, hop_length: int) ->
     feed = random_feed(offline.entry, len(lengths), frames, hop_length)
     (name,) = (info.name for info in offline.entry.outputs)
     entry = offline.entry
-    together = open_graph(batched.SerializeToString(), entry).run({**feed, LENGTHS: lengths})[name]
-    alone_session = open_graph(offline.data, entry)
+    together = open_on_cpu(batched.SerializeToString(), entry).run({**feed, LENGTHS: lengths})[name]
+    alone_session = open_on_cpu(offline.data, entry)
     wanted: list[NDArray[np.float32]] = []
     got: list[NDArray[np.float32]] = []
     for row, length in enumerate(checked):

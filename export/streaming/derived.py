@@ -9,13 +9,15 @@ import onnx
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.graphs.built import BuiltGraph
+from voirs_vocoder.export.graphs.built import BuiltGraph, open_graph
+from voirs_vocoder.export.precisions import get_precision
 from voirs_vocoder.export.streaming.reading import TimeAxis
 from voirs_vocoder.export.streaming.time_axes import time_axes
 from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.artifact.manifest import Figures, GraphEntry, GraphFacts
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
 from voirs_vocoder.runtime.progress import Progress
+from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
 __all__ = [
     "MAX_STREAM_ERROR",
@@ -25,6 +27,7 @@ __all__ = [
     "in_integers",
     "inferred_axes",
     "kept_facts",
+    "open_on_cpu",
     "random_feed",
 ]
 
@@ -82,6 +85,18 @@ def kept_facts(entry: GraphEntry) -> GraphFacts:
         activation_bytes_per_frame=facts.activation_bytes_per_frame,
         quantized_convolutions=facts.quantized_convolutions,
     )
+
+
+def open_on_cpu(data: bytes, entry: GraphEntry) -> OrtSession:
+    """Load a graph, or what shows its precision where ONNX Runtime does not run that, in ONNX Runtime on the CPU.
+
+    Args:
+        data: Bytes of the ONNX model.
+        entry: Entry of the graph in the manifest.
+    """
+    spec = get_precision(entry.precision)
+    stands_in = spec.on_cpu if not spec.ort_runs_it else None
+    return open_graph(data if stands_in is None else stands_in(data), entry)
 
 
 def random_feed(

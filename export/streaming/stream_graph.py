@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.errors import ExportError
-from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph, open_graph
+from voirs_vocoder.export.graphs.built import BuiltGraph, built_graph
 from voirs_vocoder.export.passes import EvenPaddingPass, run_passes
 from voirs_vocoder.export.streaming.derived import (
     StreamRefusedError,
@@ -21,6 +21,7 @@ from voirs_vocoder.export.streaming.derived import (
     in_integers,
     inferred_axes,
     kept_facts,
+    open_on_cpu,
     random_feed,
 )
 from voirs_vocoder.export.streaming.reading import StreamingError
@@ -112,8 +113,8 @@ def _compared(offline: BuiltGraph, stream: BuiltGraph, hop_length: int) -> Figur
     frames = look_ahead + sum(chunks)
     feed = random_feed(offline.entry, _CHECK_BATCH, frames, hop_length)
     (name,) = (info.name for info in offline.entry.outputs)
-    wanted = open_graph(offline.data, offline.entry).run(feed)[name]
-    session = open_graph(stream.data, stream.entry)
+    wanted = open_on_cpu(offline.data, offline.entry).run(feed)[name]
+    session = open_on_cpu(stream.data, stream.entry)
     streamed = _streamed(session, stream.entry, feed, frames, frames + look_ahead, chunks)
     rate = wanted.shape[-1] // frames
     late = delay * rate // hop_length

@@ -76,9 +76,8 @@ def _shapes(
     batch: int,
     frames: int,
 ) -> dict[str, tuple[int, ...]]:
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
-    known = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
+    tapped = _without_bf16(model)
+    known = {value.name: value for value in (*tapped.graph.value_info, *tapped.graph.output)}
     taken = {value.name for value in (*model.graph.input, *model.graph.output)}
     tapped.graph.output.extend(known[name] for name in names if name not in taken)
     options = onnxruntime.SessionOptions()
@@ -99,6 +98,28 @@ def _shapes(
         **{name: value.shape for name, value in feeds.items()},
         **{name: np.shape(value) for name, value in zip(wanted, results, strict=True)},
     }
+
+
+def _without_bf16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in FP32, of the same shapes: ONNX Runtime computes nothing in BF16 on a CPU."""
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    graph, half = single.graph, onnx.TensorProto.BFLOAT16
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.type.tensor_type.elem_type == half:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    for tensor in graph.initializer:
+        if tensor.data_type == half:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == half:
+                attribute.i = onnx.TensorProto.FLOAT
+            if attribute.HasField("t") and attribute.t.data_type == half:
+                values = onnx.numpy_helper.to_array(attribute.t).astype(np.float32)
+                attribute.t.CopyFrom(onnx.numpy_helper.from_array(values, attribute.t.name))
+    return single
 
 
 def _feeds(

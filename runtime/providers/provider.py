@@ -9,9 +9,13 @@ from voirs_vocoder.runtime.artifact.manifest import GraphEntry, Precision, Targe
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.errors import ProviderError
+from voirs_vocoder.runtime.machine import read_processor
 from voirs_vocoder.runtime.providers.session import Session
 
-__all__ = ["ArtifactOpener", "GraphOpener", "Provider"]
+__all__ = ["BF16", "ArtifactOpener", "GraphOpener", "Provider"]
+
+BF16: Precision = "bf16"
+"""The precision whose graphs run on CPUs with BF16 instructions only, on providers with `Provider.has_bf16`."""
 
 GraphOpener = Callable[[bytes, GraphEntry, SessionConfig], Session]
 """From an ONNX model's bytes, its manifest entry and the session's configuration to a session that runs it."""
@@ -43,6 +47,7 @@ class Provider:
         builds_engines: True when loading a graph builds an engine, which takes minutes; measurements leave it out.
         reopens_after_fork: True when graphs can be loaded again in a fork of a process that ran some; False where the
             library or its device does not survive a fork.
+        has_bf16: True when the provider runs BF16 graphs on a CPU that has BF16 instructions.
         has_tf32: True when the provider can compute FP32 graphs in TF32 (`SessionConfig.tf32`).
         runs_in_parallel: True when one session runs several inputs at the same time (`SessionConfig.parallel_runs`).
     """
@@ -58,6 +63,7 @@ class Provider:
     widens_to_fp32: bool = False
     prepares_shapes: bool = False
     builds_engines: bool = False
+    has_bf16: bool = False
     has_tf32: bool = False
     runs_in_parallel: bool = False
     reopens_after_fork: bool = False
@@ -88,10 +94,28 @@ class Provider:
             ProviderError: The provider cannot run on this machine, or it cannot run the graph.
             ArtifactError: The file is missing or damaged.
         """
+        problem = self.bf16_problem() if entry.precision == BF16 else None
+        if problem is not None:
+            raise ProviderError(problem)
         if self.open_artifact is not None:
             return self.open_artifact(artifact, entry, config)
         assert self.open_graph is not None  # noqa: S101 - __post_init__ made sure
         return self.open_graph(artifact.read_graph(entry), entry, config)
+
+    def bf16_problem(self) -> str | None:
+        """Why the provider runs no BF16 graphs on this machine, with the remedy, in one line; None when it does."""
+        if not self.has_bf16:
+            return (
+                f"BF16 graphs must run on a provider that computes in BF16, got {self.name!r}; use provider "
+                "'openvino', or precision fp32"
+            )
+        processor = read_processor()
+        if not processor.bf16_instructions:
+            return (
+                f"BF16 graphs must run on a CPU with BF16 instructions (avx512_bf16, amx_bf16 or those of Arm), got "
+                f"{processor.name}, which has none; use precision fp32 or int8"
+            )
+        return None
 
     @property
     def measurable(self) -> bool:
@@ -107,4 +131,6 @@ class Provider:
         """
         if target is not None:
             return target == self.int8_target
+        if precision == BF16:
+            return self.bf16_problem() is None
         return precision == "fp32" or not self.widens_to_fp32

@@ -156,7 +156,7 @@ def test_a_name_is_taken_once_and_an_unknown_one_lists_what_is_known():
     with pytest.raises(InputError, match="must be new"):
         register_precision(TOY)
     precisions.unregister_precision(TOY.name)
-    with pytest.raises(InputError, match="known: fp32, fp16, int8"):
+    with pytest.raises(InputError, match="known: fp32, fp16, bf16, int8"):
         get_precision("q4")
     with pytest.raises(InputError, match="only a registered precision"):
         precisions.unregister_precision("fp32")

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -39,7 +40,15 @@ def test_the_trial_graphs_are_the_convolutions_that_they_are_said_to_be(precisio
     types = {
         tensor.name: onnx.TensorProto.DataType.Name(tensor.data_type) for tensor in model.graph.initializer
     }
-    assert types["weight"] == {"fp32": "FLOAT", "fp16": "FLOAT16", "int8": "INT8"}[precision]
+    assert (
+        types["weight"]
+        == {
+            "fp32": "FLOAT",
+            "fp16": "FLOAT16",
+            "bf16": "BFLOAT16",
+            "int8": "INT8",
+        }[precision]
+    )
     (conv,) = (node for node in model.graph.node if node.op_type == "Conv")
     assert [list(attribute.ints) for attribute in conv.attribute] == [[0, 1, 0, 1]]
     (audio,) = ReferenceEvaluator(model).run(None, {"mel": trial_mel()})
@@ -48,12 +57,12 @@ def test_the_trial_graphs_are_the_convolutions_that_they_are_said_to_be(precisio
 
 def test_doctor_finds_the_cpu_working_and_gives_a_reason_for_what_does_not():
     text = run("doctor").stdout
-    assert re.search(r"^cpu +yes +yes +yes +yes +onnxruntime \d", text, re.MULTILINE)
+    assert re.search(r"^cpu +yes +yes +yes +- +yes +onnxruntime \d", text, re.MULTILINE)
     diagnosis = json.loads(run("doctor", "--json").stdout)
     assert [check["name"] for check in diagnosis["providers"]][:2] == ["cpu", "openvino"]
     for check in diagnosis["providers"]:
         assert check["works"] == (check["problem"] is None)
-    assert [each["precision"] for each in diagnosis["providers"][0]["precisions"]] == list(TRIAL_PRECISIONS)
+    assert [each["precision"] for each in diagnosis["providers"][0]["precisions"]] == ["fp32", "fp16", "int8"]
 
 
 def test_doctor_names_the_precision_that_does_not_work(monkeypatch):
@@ -67,7 +76,7 @@ def test_doctor_names_the_precision_that_does_not_work(monkeypatch):
     (check,) = diagnose().providers
     assert [each.problem for each in check.precisions] == [None, "cuDNN has no kernel", None]
     assert (check.works, check.problem) == (False, "fp16: cuDNN has no kernel")
-    assert re.search(r"^cpu +no +yes +no +yes +fp16: cuDNN", run("doctor").stdout, re.MULTILINE)
+    assert re.search(r"^cpu +no +yes +no +- +yes +fp16: cuDNN", run("doctor").stdout, re.MULTILINE)
 
 
 def management_library(name):
@@ -180,3 +189,25 @@ def test_doctor_reads_the_processor(tmp_path, text, name, instructions):
 
 def test_doctor_manages_where_there_is_no_cpuinfo(tmp_path):
     assert read_processor(tmp_path / "absent").int8_instructions == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "instructions"),
+    [
+        ("flags\t\t: fpu avx512_bf16 amx_bf16\n", ("avx512_bf16", "amx_bf16")),
+        ("flags\t\t: fpu avx512_vnni\n", ()),
+        ("Features\t: fp asimd bf16\n", ("bf16",)),
+    ],
+)
+def test_doctor_reads_whether_the_processor_computes_in_bf16(tmp_path, text, instructions):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert read_processor(tmp_path / "cpuinfo").bf16_instructions == instructions
+
+
+@pytest.mark.parametrize("instructions", [(), ("avx512_bf16",)])
+def test_doctor_states_whether_bf16_graphs_run(monkeypatch, instructions):
+    processor = msgspec.structs.replace(read_processor(), bf16_instructions=instructions)
+    monkeypatch.setattr(doctor, "read_processor", lambda: processor)
+    monkeypatch.setattr(doctor, "all_providers", lambda: ())
+    wanted = "avx512_bf16: provider openvino runs" if instructions else "no BF16 instructions"
+    assert re.search(rf"^BF16 on CPU +{wanted}", run("doctor").stdout, re.MULTILINE)

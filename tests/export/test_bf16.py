@@ -1,0 +1,217 @@
+"""BF16 as a precision: what stays FP32, what OpenVINO computes, streams, and refusals where it cannot run."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto
+
+from voirs_vocoder.export.cli import main
+from voirs_vocoder.export.engines import build_engines
+from voirs_vocoder.export.errors import ExportError
+from voirs_vocoder.export.graphs.bf16 import bf16_graph
+from voirs_vocoder.export.graphs.built import BuiltGraph
+from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+from voirs_vocoder.export.precisions import get_precision, precision_of_model
+from voirs_vocoder.export.tensorrt import EngineConfig
+from voirs_vocoder.export.validation.candidates import cpu_candidates
+from voirs_vocoder.runtime import Artifact, InputError, ProviderError, SessionConfig, Vocoder
+from voirs_vocoder.runtime.machine import Processor, read_processor
+from voirs_vocoder.runtime.metrics import snr_db
+from voirs_vocoder.runtime.providers import get_provider, provider
+
+ROW = get_precision("bf16")
+FRAMES = 77
+FAMILIES = ["hifigan", *(pytest.param(name, marks=pytest.mark.slow) for name in ("waveglow", "diffwave"))]
+needs_bf16 = pytest.mark.skipif(
+    get_provider("openvino").bf16_problem() is not None or get_provider("openvino").problem() is not None,
+    reason="needs OpenVINO and a CPU with BF16 instructions",
+)
+
+
+@pytest.fixture(scope="module")
+def hifigan(tiny_checkpoint, tmp_path_factory):
+    root = tmp_path_factory.mktemp("bf16") / "artifact"
+    export_artifact(ExportRequest("hifigan", tiny_checkpoint, None, root, ("fp32", "bf16")))
+    return root
+
+
+@pytest.fixture(scope="module")
+def waveglow(data_dir, tmp_path_factory):
+    folder = data_dir / "waveglow"
+    root = tmp_path_factory.mktemp("bf16") / "artifact"
+    export_artifact(
+        ExportRequest(
+            "waveglow", folder / "tiny" / "pickled_module.pt", folder / "config.json", root, ("fp32", "bf16")
+        )
+    )
+    return root
+
+
+@pytest.fixture(scope="module")
+def diffwave(data_dir, tmp_path_factory):
+    folder = data_dir / "diffwave" / "tiny"
+    root = tmp_path_factory.mktemp("bf16") / "artifact"
+    export_artifact(
+        ExportRequest(
+            "diffwave",
+            folder / "weights.pt",
+            folder / "params.json",
+            root,
+            ("fp32", "bf16"),
+            sampler_graph=True,
+        )
+    )
+    return root
+
+
+def mel_of(vocoder, frames=FRAMES):
+    low, high = (0, 1) if vocoder.metadata.family == "diffwave" else (-8, 0)
+    shape = (vocoder.metadata.convention.n_mels, frames)
+    return np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)
+
+
+def audio_of(vocoder, frames=FRAMES):
+    return vocoder.vocode(mel_of(vocoder, frames)).samples[0]
+
+
+def twin_of(root):
+    artifact = Artifact.open(root)
+    return next(
+        each for each in cpu_candidates(artifact) if (each.precision, each.provider) == ("bf16", "cpu")
+    )
+
+
+def test_the_artifact_has_bf16_graphs_of_every_role(hifigan):
+    graphs = {
+        graph.name: graph for graph in Artifact.open(hifigan).manifest.graphs if graph.precision == "bf16"
+    }
+    assert set(graphs) == {"offline.bf16", "stream.bf16", "batch.bf16"}
+    for graph in graphs.values():
+        assert graph.file.path == f"graphs/{graph.name}.onnx"
+        assert precision_of_model(onnx.load(hifigan / graph.file.path)) == "bf16"
+    # In FP32 their order of summation alone moves a sum to another BF16 number here and there.
+    for role in ("stream.bf16", "batch.bf16"):
+        assert (graphs[role].details["snr_db_against_offline"] or np.inf) >= ROW.same_graph_snr_db
+
+
+def test_the_choice_of_fp32_nodes_keeps_its_budget_and_helps(hifigan):
+    artifact = Artifact.open(hifigan)
+    entry = artifact.graph("offline", "fp32", None)
+    fp32 = BuiltGraph(entry, artifact.read_graph(entry))
+    feed = {"mel": np.random.default_rng(1).uniform(-8, 0, (1, 10, 60)).astype(np.float32)}
+    made = {share: bf16_graph(fp32, [feed], lambda *_: None, share) for share in (0.0, 0.06, 0.5)}
+    details = {share: graph.entry.details for share, graph in made.items()}
+    assert not details[0.0]["noise_measured"]
+    assert details[0.0]["float_by_noise"] == ""
+    for share, facts in details.items():
+        assert facts["float_share"] <= share
+    assert details[0.5]["twin_snr_db"] > details[0.0]["twin_snr_db"] + 3
+    # Whatever is chosen, the sum after which nothing is convolved any more costs nothing in FP32.
+    model = onnx.load_from_string(made[0.06].data)
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    divided = next(node for node in model.graph.node if node.op_type == "Div")
+    assert types[divided.output[0]] == TensorProto.FLOAT
+
+
+def test_the_same_inputs_give_the_same_bytes(hifigan):
+    artifact = Artifact.open(hifigan)
+    entry = artifact.graph("offline", "fp32", None)
+    fp32 = BuiltGraph(entry, artifact.read_graph(entry))
+    feed = {"mel": np.random.default_rng(1).uniform(-8, 0, (1, 10, 20)).astype(np.float32)}
+    assert bf16_graph(fp32, [feed], lambda *_: None).data == bf16_graph(fp32, [feed], lambda *_: None).data
+
+
+def test_a_graph_without_products_is_refused(hifigan):
+    body = "(float[1,4,T] mel) => (float[1,4,T] audio) { audio = Tanh(mel) }"
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> g {body}')
+    fp32 = BuiltGraph(Artifact.open(hifigan).graph("offline", "fp32", None), model.SerializeToString())
+    with pytest.raises(ExportError, match="the graph has none; use FP32"):
+        bf16_graph(fp32, [], lambda *_: None)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_twin_is_near_fp32_in_every_family(family, request):
+    root = request.getfixturevalue(family)
+    with Vocoder.load(root) as fp32, twin_of(root).open() as twin:
+        assert snr_db(audio_of(fp32), audio_of(twin)) >= 25.0
+
+
+@needs_bf16
+@pytest.mark.parametrize("family", FAMILIES)
+def test_openvino_computes_what_the_twin_does(family, request):
+    root = request.getfixturevalue(family)
+    with Vocoder.load(root, provider="openvino", precision="bf16") as bf16, twin_of(root).open() as twin:
+        assert bf16.metadata.precision == "bf16"
+        assert snr_db(audio_of(twin), audio_of(bf16)) >= ROW.same_graph_snr_db
+
+
+@needs_bf16
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_stream_in_openvino_equals_its_offline_pass(family, request):
+    root = request.getfixturevalue(family)
+    with Vocoder.load(root, provider="openvino", precision="bf16") as vocoder:
+        mel = mel_of(vocoder)
+        offline = vocoder.vocode(mel).samples[0]
+        with vocoder.open_stream() as stream:
+            chunks = (mel[:, start : start + 11] for start in range(0, FRAMES, 11))
+            pieces = [stream.push(chunk).samples[0] for chunk in chunks]
+            pieces.append(stream.flush().samples[0])
+        assert snr_db(offline, np.concatenate(pieces)) >= ROW.same_graph_snr_db
+
+
+@needs_bf16
+def test_openvino_really_convolves_in_bf16(hifigan):
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model((hifigan / "graphs" / "offline.bf16.onnx").read_bytes(), b"")
+    model.reshape([1, 10, 40])
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    facts = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
+    convolutions = [
+        each["runtimePrecision"].astype(str)
+        for each in facts
+        if each["layerType"].astype(str) == "Convolution"
+    ]
+    assert convolutions.count("bf16") > len(convolutions) / 2
+
+
+@pytest.mark.parametrize("name", ["cpu", "auto"])
+def test_a_provider_without_bf16_refuses_with_the_remedy(hifigan, name):
+    with pytest.raises(ProviderError, match="got 'cpu'; use provider 'openvino', or precision fp32"):
+        Vocoder.load(hifigan, provider=name, precision="bf16")
+
+
+def test_a_cpu_without_bf16_instructions_is_refused_with_the_reason(hifigan, monkeypatch, tmp_path):
+    old = msgspec.structs.replace(read_processor(), name="Old CPU", bf16_instructions=())
+    assert isinstance(old, Processor)
+    monkeypatch.setattr(provider, "read_processor", lambda: old)
+    with pytest.raises(
+        ProviderError, match=r"CPU with BF16 instructions .* got Old CPU, which has none; use"
+    ):
+        Vocoder.load(hifigan, provider="openvino", precision="bf16")
+    assert not get_provider("openvino").computes("bf16", None)
+    assert {each.backend for each in cpu_candidates(Artifact.open(hifigan)) if each.precision == "bf16"} == {
+        "cpu, FP32 twin"
+    }
+    np.save(tmp_path / "mel.npy", np.full((10, 20), -5, np.float32))
+    command = ["vocode", str(hifigan), str(tmp_path / "mel.npy"), "-o", str(tmp_path / "out.wav")]
+    done = CliRunner().invoke(main, [*command, "--precision", "bf16", "--provider", "openvino"])
+    assert done.exit_code == 2
+    assert "BF16 instructions" in done.stderr
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_no_engine_is_built_from_bf16(hifigan):
+    config = EngineConfig("tensorrt-rtx", compute_capabilities=(86,))
+    with pytest.raises(InputError, match="a precision that GPUs compute, got bf16"):
+        build_engines(hifigan, config, ("bf16",))
+
+
+def test_the_default_precision_stays_fp32(hifigan):
+    with Vocoder.load(hifigan, session=SessionConfig(threads=1)) as vocoder:
+        assert vocoder.metadata.precision == "fp32"
