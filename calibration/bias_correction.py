@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.activation_ranges import TensorScale
-from voirs_vocoder.calibration.edits.qdq import rounded_weight
+from voirs_vocoder.calibration.edits.qdq import rounded_input, rounded_weight
 from voirs_vocoder.calibration.edits.reading import (
     attribute,
     graph_of,
@@ -30,8 +30,6 @@ from voirs_vocoder.calibration.runs import Feed, observe
 from voirs_vocoder.runtime.artifact.manifest import Target
 
 __all__ = ["ShiftBiasesPass", "correct_biases"]
-
-_INTEGERS: Mapping[Target, tuple[int, int]] = {"cpu": (0, 255), "tensorrt": (-128, 127)}
 
 
 class ShiftBiasesPass(ir.passes.InPlacePass):
@@ -76,6 +74,7 @@ def correct_biases(
     scales: Mapping[str, TensorScale],
     feeds: Sequence[Feed],
     target: Target,
+    integers: Mapping[str, NDArray[np.int8]] | None = None,
 ) -> onnx.ModelProto:
     """The FP32 graph with biases from which the mean error of quantization is taken out.
 
@@ -89,6 +88,8 @@ def correct_biases(
         scales: Name of each tensor that these convolutions read, to its scale.
         feeds: Inputs of the runs that the error is measured on.
         target: Kind of backend that the graph is quantized for.
+        integers: Name of a convolution to the integers of its weight; the weights of others are rounded to nearest.
+            None rounds all of them to nearest.
 
     Raises:
         InputError: A feed does not fit the graph.
@@ -102,7 +103,7 @@ def correct_biases(
         for name in sources:
             values = observed[name]
             others = tuple(axis for axis in range(values.ndim) if axis != 1)
-            both = np.stack([values, _rounded(values, scales[name], _INTEGERS[target])])
+            both = np.stack([values, rounded_input(values, scales[name], target)])
             total = both.sum(axis=tuple(axis + 1 for axis in others), dtype=np.float64)
             sums[name] = sums.get(name, 0.0) + total
             counts[name] += values.size // values.shape[1]
@@ -114,20 +115,12 @@ def correct_biases(
         source = name_of(node.inputs[0])
         means = sums[source] / counts[source]
         bias = initializer(input_at(node, 2))
-        quantized = rounded_weight(weight, bias, scales[source].scale)
+        quantized = rounded_weight(weight, bias, scales[source].scale, (integers or {}).get(name_of(node)))
         groups = int(attribute(node, "group", 1))
         shifts[name_of(node)] = (
             _mean_output(weight, means[0], groups) - _mean_output(quantized, means[1], groups)
         ).astype(np.float32)
     return run_passes(model, [ShiftBiasesPass(shifts)])
-
-
-def _rounded(values: NDArray[np.float32], scale: TensorScale, limits: tuple[int, int]) -> NDArray[np.float32]:
-    integers = np.clip(np.rint(values / np.float32(scale.scale)) + scale.zero_point, *limits)
-    rounded: NDArray[np.float32] = ((integers - scale.zero_point) * np.float32(scale.scale)).astype(
-        np.float32
-    )
-    return rounded
 
 
 def _mean_output(weight: NDArray[np.float32], means: NDArray[np.float64], groups: int) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["RANGE_METHODS", "Int8Config", "RangeMethod"]
+__all__ = ["RANGE_METHODS", "ROUNDINGS", "Int8Config", "RangeMethod", "Rounding"]
 
 RangeMethod = Literal["mse", "min-max", "percentile", "entropy"]
 """Name of a way to choose the range of a tensor: `mse` minimizes the expected squared error of rounding and clipping;
@@ -16,6 +16,13 @@ between the distributions before and after quantization."""
 
 RANGE_METHODS: tuple[RangeMethod, ...] = get_args(RangeMethod)
 """Names of all range methods, the default first."""
+
+Rounding = Literal["nearest", "learned"]
+"""How weights become integers: each to the `nearest`, or `learned` so that the error of what the convolution computes
+on the calibration runs is least."""
+
+ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
+"""Names of all ways to round weights."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Int8Config:
             the highest octave. Where all convolutions are narrower, all are quantized.
         ranges: How the range of each activation is chosen, a `RangeMethod`.
         bias_correction: Whether the mean error of each convolution is taken out of its bias.
+        rounding: How weights become integers, a `Rounding`.
 
     Raises:
         InputError: A value is out of range.
@@ -46,11 +54,14 @@ class Int8Config:
     min_channels: int = 16
     ranges: RangeMethod = "mse"
     bias_correction: bool = False
+    rounding: Rounding = "nearest"
 
     def __post_init__(self) -> None:
         """Check the values."""
         if self.ranges not in RANGE_METHODS:
             raise InputError(f"ranges must be one of {', '.join(RANGE_METHODS)}, got {self.ranges!r}")
+        if self.rounding not in ROUNDINGS:
+            raise InputError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
         if not 0.0 <= self.equalization_exponent <= 1.0:
             raise InputError(f"equalization_exponent must be in [0, 1], got {self.equalization_exponent}")
         if not 0.0 <= self.max_float_share <= 1.0:

@@ -36,6 +36,7 @@ from voirs_vocoder.calibration.edits.reading import (
 from voirs_vocoder.calibration.edits.run import run_passes
 from voirs_vocoder.calibration.equalization import channel_groups, equalize
 from voirs_vocoder.calibration.histograms import ChannelHistogram, FloatHistogram, float_histograms
+from voirs_vocoder.calibration.rounding import learned_weights
 from voirs_vocoder.calibration.runs import Feed, Outputs, run_all
 from voirs_vocoder.calibration.sensitivity import (
     costliest_noise,
@@ -63,8 +64,9 @@ class Int8Result:
             `float_by_noise` (names of the convolutions left float because of their noise, separated by blanks),
             `noise_measured` (False where `Int8Config.max_probe_macs` or a `max_float_share` of 0 forbade it),
             `float_share` (share of those in the arithmetic of the convolutions that are wide enough),
-            `equalized_groups` (number of groups of channels), `ranges` and `bias_correction` (as configured) and
-            `probe_snr_db` (SNR in dB against FP32 over the probe runs; None when the outputs are equal).
+            `equalized_groups` (number of groups of channels), `ranges`, `bias_correction` and `rounding` (as
+            configured) and `probe_snr_db` (SNR in dB against FP32 over the probe runs; None when the outputs are
+            equal).
     """
 
     model: onnx.ModelProto
@@ -117,9 +119,11 @@ def int8_from_fp32(
     _require_equal(reference, run_all(equalized, probes))
     progress("measuring ranges", 0, 0)
     scales = _scales(equalized, names, feeds, target, config.ranges)
+    learned = config.rounding == "learned"
+    integers = learned_weights(equalized, names, scales.inputs, feeds, target, progress) if learned else {}
     if config.bias_correction:
         progress("correcting biases", 0, 0)
-        to_quantize = correct_biases(equalized, names, scales.inputs, feeds, target)
+        to_quantize = correct_biases(equalized, names, scales.inputs, feeds, target, integers)
     else:
         to_quantize = equalized
 
@@ -128,7 +132,7 @@ def int8_from_fp32(
     finish = [LengthInvariantSumsPass(None), HalfStoredWeightsPass()] if for_cpu else []
 
     def quantize(chosen: frozenset[str]) -> onnx.ModelProto:
-        return run_passes(to_quantize, [QdqFromFp32Pass(chosen, scales, target), *gates])
+        return run_passes(to_quantize, [QdqFromFp32Pass(chosen, scales, target, integers), *gates])
 
     costs = multiply_accumulates(equalized, names, probes[0])
     affordable = sum(costs.values()) * len(names) * len(probes) <= config.max_probe_macs
@@ -136,7 +140,7 @@ def int8_from_fp32(
     noise = noise_of_each(quantize, names, probes, progress) if measured else {}
     left_float = costliest_noise(noise, costs, config.max_float_share)
     quantized = frozenset(names) - frozenset(left_float)
-    result = run_passes(to_quantize, [QdqFromFp32Pass(quantized, scales, target), *gates, *finish])
+    result = run_passes(to_quantize, [QdqFromFp32Pass(quantized, scales, target, integers), *gates, *finish])
     quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
     details: Figures = {
         "float_by_width": len(possible) - len(names),
@@ -146,6 +150,7 @@ def int8_from_fp32(
         "equalized_groups": len(groups) if config.equalization_exponent else 0,
         "ranges": config.ranges,
         "bias_correction": config.bias_correction,
+        "rounding": config.rounding,
         "probe_snr_db": quality_db if np.isfinite(quality_db) else None,
     }
     return Int8Result(result, len(names) - len(left_float), details)

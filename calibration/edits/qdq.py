@@ -31,12 +31,21 @@ from voirs_vocoder.calibration.edits.reading import (
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 from voirs_vocoder.runtime.artifact.manifest import Target
 
-__all__ = ["QdqFromFp32Pass", "Scales", "convolution_sums", "rounded_weight"]
+__all__ = [
+    "QdqFromFp32Pass",
+    "Scales",
+    "convolution_sums",
+    "nearest_integers",
+    "rounded_input",
+    "rounded_weight",
+    "weight_scales",
+]
 
 # The first in which DequantizeLinear has an axis.
 _LEAST_OPSET = 13
 _LIMIT = 127
 _MIDDLE = 128
+_INPUT_LIMITS: Mapping[Target, tuple[int, int]] = {"cpu": (0, 255), "tensorrt": (-128, 127)}
 # An int32 bias must not come near the accumulator's end; a channel with next to no weights would send it there.
 _BIAS_LIMIT = 1 << 28
 # For channels of zeros; its product with an activation scale is still a normal float32.
@@ -82,8 +91,26 @@ def convolution_sums(graph: ir.Graph, names: Collection[str]) -> dict[str, tuple
     return found
 
 
+def rounded_input(values: NDArray[np.float32], scale: TensorScale, target: Target) -> NDArray[np.float32]:
+    """An activation as a quantized convolution reads it.
+
+    Args:
+        values: Float activation of any shape.
+        scale: Scale of the activation.
+        target: Kind of backend that the graph is quantized for.
+    """
+    integers = np.clip(np.rint(values / np.float32(scale.scale)) + scale.zero_point, *_INPUT_LIMITS[target])
+    rounded: NDArray[np.float32] = ((integers - scale.zero_point) * np.float32(scale.scale)).astype(
+        np.float32
+    )
+    return rounded
+
+
 def rounded_weight(
-    weight: NDArray[np.float32], bias: NDArray[np.float32] | None, input_scale: float
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+    input_scale: float,
+    integers: NDArray[np.int8] | None = None,
 ) -> NDArray[np.float32]:
     """The weight of a convolution as it computes when it is quantized.
 
@@ -91,9 +118,11 @@ def rounded_weight(
         weight: Float weight, [outputs, inputs, ...].
         bias: Float bias, [outputs]; None where there is none.
         input_scale: Scale of the tensor that the convolution reads.
+        integers: Integers in the shape of the weight, within -127 to 127; None rounds to nearest.
     """
-    scales = _weight_scales(weight, bias, input_scale)
-    return _integers(weight, scales) * _along_first(scales, weight.ndim)
+    scales = weight_scales(weight, bias, input_scale)
+    chosen = nearest_integers(weight, scales) if integers is None else integers
+    return chosen * _along_first(scales, weight.ndim)
 
 
 class QdqFromFp32Pass(ir.passes.InPlacePass):
@@ -108,13 +137,22 @@ class QdqFromFp32Pass(ir.passes.InPlacePass):
         names: Names of the Conv nodes to quantize, whose weights and biases are initializers.
         scales: Scales of their inputs and outputs.
         target: `cpu` or `tensorrt`, which decides the form.
+        integers: Name of a convolution to the integers of its weight, int8 in the weight's shape, within -127 to 127;
+            the weights of others are rounded to nearest. None rounds all of them to nearest.
     """
 
-    def __init__(self, names: Collection[str], scales: Scales, target: Target) -> None:
+    def __init__(
+        self,
+        names: Collection[str],
+        scales: Scales,
+        target: Target,
+        integers: Mapping[str, NDArray[np.int8]] | None = None,
+    ) -> None:
         super().__init__()
         self._names = frozenset(names)
         self._scales = scales
         self._target = target
+        self._integers = dict(integers or {})
 
     def requires(self, model: ir.Model) -> None:
         """The graph is flat, every name is that of a Conv with constant weights, and every scale it needs is given.
@@ -140,10 +178,18 @@ class QdqFromFp32Pass(ir.passes.InPlacePass):
                 raise ir.passes.PreconditionError(
                     f"a quantized convolution needs scales of its input and output, got none for {name!r}; measure them"
                 )
+            weight, integers = initializer(input_at(node, 1)), self._integers.get(name)
+            if weight is not None and integers is not None and integers.shape != weight.shape:
+                raise ir.passes.PreconditionError(
+                    f"integers must have the shape {weight.shape} of the weight of {name!r}, got {integers.shape}; "
+                    "learn them for this graph"
+                )
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Quantize in place."""
-        _Quantizer(model.graph, self._names, self._scales, for_cpu=self._target == "cpu").run()
+        _Quantizer(
+            model.graph, self._names, self._scales, self._integers, for_cpu=self._target == "cpu"
+        ).run()
         for value in list(model.graph.initializers.values()):
             if not value.uses() and not value.is_graph_output():
                 del model.graph.initializers[value.name or ""]
@@ -168,8 +214,17 @@ class QdqFromFp32Pass(ir.passes.InPlacePass):
 
 
 class _Quantizer:
-    def __init__(self, graph: ir.Graph, names: frozenset[str], scales: Scales, *, for_cpu: bool) -> None:
+    def __init__(
+        self,
+        graph: ir.Graph,
+        names: frozenset[str],
+        scales: Scales,
+        integers: Mapping[str, NDArray[np.int8]],
+        *,
+        for_cpu: bool,
+    ) -> None:
         self._graph = graph
+        self._integers = integers
         self._writer = NodeWriter(graph)
         self._names = names
         self._scales = scales
@@ -200,15 +255,16 @@ class _Quantizer:
         weight = _float_values(node, 1)
         assert weight is not None  # noqa: S101 - checked before the pass
         bias = _float_values(node, 2)
-        weight_scales = _weight_scales(weight, bias, scale.scale)
+        steps = weight_scales(weight, bias, scale.scale)
+        given = self._integers.get(name_of(node))
+        integers = nearest_integers(weight, steps) if given is None else given
         stem = f"{node.name}.weight"
         if not self._for_cpu:
-            node.replace_input_with(1, self._rounded_weight(node, stem, weight, weight_scales))
+            node.replace_input_with(1, self._rounded_weight(node, stem, integers, steps))
             return
         output_scale = self._output_scale(name_of(output))
         gains = _gains(output_scale)
-        stored_scales = weight_scales * gains
-        integers = _integers(weight, weight_scales)
+        stored_scales = steps * gains
         node.replace_input_with(1, self._stored(node, stem, integers, stored_scales))
         if bias is not None:
             # The kernel forms the same product of the two scales, in float32.
@@ -294,10 +350,9 @@ class _Quantizer:
         return self._writer.node("DequantizeLinear", [integers, *parameters], f"{stem}.rounded", {"axis": 1})
 
     def _rounded_weight(
-        self, node: ir.Node, stem: str, weight: NDArray[np.float32], scales: NDArray[np.float32]
+        self, node: ir.Node, stem: str, integers: NDArray[np.int8], scales: NDArray[np.float32]
     ) -> ir.Value:
-        integers = _integers(weight, scales)
-        rounded = self._writer.constant(f"{stem}.float", integers * _along_first(scales, weight.ndim))
+        rounded = self._writer.constant(f"{stem}.float", integers * _along_first(scales, integers.ndim))
         parameters = self._parameters(stem, scales, np.zeros(len(scales), np.int8))
         quantize = self._writer.node(
             "QuantizeLinear", [rounded, *parameters], f"{stem}.quantized", {"axis": 0}
@@ -361,17 +416,29 @@ def _along_first(scales: NDArray[np.float32], ndim: int) -> NDArray[np.float32]:
     return scales.reshape(-1, *[1] * (ndim - 1))
 
 
-def _integers(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
+def nearest_integers(weight: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Weights in steps of their scales, rounded to nearest and clipped to -127 to 127.
+
+    Args:
+        weight: Float weight, [outputs, ...].
+        scales: Step between two integers of each output channel, [outputs].
+    """
     integers: NDArray[np.int8] = np.clip(
         np.rint(weight / _along_first(scales, weight.ndim)), -_LIMIT, _LIMIT
     ).astype(np.int8)
     return integers
 
 
-def _weight_scales(
+def weight_scales(
     weight: NDArray[np.float32], bias: NDArray[np.float32] | None, input_scale: float
 ) -> NDArray[np.float32]:
-    """Per output channel [axis 0]: the largest absolute weight becomes 127."""
+    """Step between two integers of each output channel, float32 [outputs]: the largest absolute weight becomes 127.
+
+    Args:
+        weight: Float weight, [outputs, ...].
+        bias: Float bias, [outputs]; None where there is none. A step is large enough for the bias to fit 32 bits.
+        input_scale: Scale of the tensor that the convolution reads.
+    """
     largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim))) / _LIMIT
     smallest = np.zeros(1) if bias is None else np.abs(bias) / (_BIAS_LIMIT * input_scale)
     scales: NDArray[np.float32] = np.maximum(np.maximum(largest, smallest), _SMALLEST_SCALE).astype(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from voirs_vocoder.calibration.config import Int8Config, RangeMethod
+from voirs_vocoder.calibration.config import Int8Config, RangeMethod, Rounding
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.engine_profiles import checked_engine_config
@@ -129,6 +129,7 @@ def command(
     calibration: Path | None,
     ranges: RangeMethod,
     bias_correction: bool,
+    rounding: Rounding,
     normalize: bool,
     licence: str | None,
     backend: str | None,
@@ -153,10 +154,10 @@ def command(
         )
     parameters = click.get_current_context().get_parameter_source
     if "int8" not in precisions and ParameterSource.COMMANDLINE in map(
-        parameters, ("ranges", "bias_correction")
+        parameters, ("ranges", "rounding", "bias_correction")
     ):
         raise click.UsageError(
-            "--ranges and --bias-correction are for --precision int8; give it, or leave them out"
+            "--ranges, --rounding and --bias-correction are for --precision int8; give it, or leave them out"
         )
     engine_config = checked_engine_config(backend, compute_capabilities) if backend else None
     if speech is not None and not speech.is_dir():
@@ -179,7 +180,9 @@ def command(
         mel_convention=None if mel_convention is None else load_convention(mel_convention),
         effects=None if effects is None else load_chain(effects),
         force=force,
-        options=MakeOptions(int8=Int8Config(ranges=ranges, bias_correction=bias_correction)),
+        options=MakeOptions(
+            int8=Int8Config(ranges=ranges, rounding=rounding, bias_correction=bias_correction)
+        ),
     )
     with ConsoleProgress() as progress:
         artifact = export_artifact(request, progress)

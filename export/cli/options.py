@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from voirs_vocoder.calibration.config import RANGE_METHODS, Int8Config
+from voirs_vocoder.calibration.config import RANGE_METHODS, ROUNDINGS, Int8Config
 from voirs_vocoder.export.cli.command import option
 from voirs_vocoder.export.precisions import precision_names
 from voirs_vocoder.runtime.providers import AUTO, provider_names
@@ -166,7 +166,7 @@ def precisions_option(help_text: str) -> _Decorator:
 
 
 def quantization_options(function: _Function) -> _Function:
-    """`--ranges` and `--bias-correction`."""
+    """`--ranges`, `--rounding` and `--bias-correction`."""
     ranges = option(
         "--ranges",
         type=click.Choice(RANGE_METHODS),
@@ -183,7 +183,16 @@ def quantization_options(function: _Function) -> _Function:
         group=GRAPHS,
         help="Take the mean error of each INT8 convolution, measured on the calibration recordings, out of its bias.",
     )
-    return ranges(correction(function))
+    rounding = option(
+        "--rounding",
+        type=click.Choice(ROUNDINGS),
+        default=Int8Config.rounding,
+        show_default=True,
+        group=GRAPHS,
+        help="How INT8 weights become integers: each to the `nearest`, or `learned` on the calibration recordings so "
+        "that the error of what each convolution computes is least, which takes longer.",
+    )
+    return ranges(rounding(correction(function)))
 
 
 def backend_option(*, required: bool) -> _Decorator:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from voirs_vocoder.calibration.config import Int8Config, RangeMethod
+from voirs_vocoder.calibration.config import Int8Config, RangeMethod, Rounding
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.recordings_options import recordings_options
@@ -57,6 +57,7 @@ def command(
     max_float_share: float,
     ranges: RangeMethod,
     bias_correction: bool,
+    rounding: Rounding,
     force: bool,
 ) -> None:
     """Add INT8 graphs to the artifact DIR, one for CPUs and one for TensorRT, which OpenVINO runs too.
@@ -67,7 +68,9 @@ def command(
     from voirs_vocoder.export.precisions import MakeOptions
     from voirs_vocoder.export.quantize import quantize_artifact
 
-    config = Int8Config(max_float_share=max_float_share, ranges=ranges, bias_correction=bias_correction)
+    config = Int8Config(
+        max_float_share=max_float_share, ranges=ranges, bias_correction=bias_correction, rounding=rounding
+    )
     chosen = MakeOptions(targets=tuple(dict.fromkeys(targets)) or None, int8=config)
 
     with ConsoleProgress() as progress:

@@ -159,6 +159,27 @@ def test_every_way_to_choose_ranges_is_close_to_fp32(network, target, ranges, bi
     assert (result.details["ranges"], result.details["bias_correction"]) == (ranges, bias_correction)
 
 
+@pytest.mark.parametrize("bias_correction", [False, True])
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_learned_rounding_is_closer_to_fp32_than_rounding_to_nearest(network, target, bias_correction):
+    nearest, learned = (
+        int8_from_fp32(
+            network,
+            make_feeds(4),
+            target,
+            FLOAT_PARTS,
+            Int8Config(max_float_share=0.0, rounding=rounding, bias_correction=bias_correction),
+        )
+        for rounding in ("nearest", "learned")
+    )
+    assert quality_db(network, learned.model) > quality_db(network, nearest.model)
+    assert learned.details["rounding"] == "learned"
+    # Nothing but weights, and biases that make up for their mean error.
+    parts = [weights_of(result.model) for result in (nearest, learned)]
+    different = {name for name in parts[0] if not np.array_equal(parts[0][name], parts[1][name])}
+    assert all(".weight." in name or ".bias." in name or name.endswith("bias") for name in different)
+
+
 def test_int8_is_better_than_the_min_max_quantization_of_onnx_runtime(network, tmp_path):
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 

@@ -232,7 +232,7 @@ def test_export_makes_an_artifact_that_verifies(exported):
 
 @pytest.mark.slow
 def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, workspace):
-    for more in ((), ("--force", "--ranges", "percentile", "--bias-correction")):
+    for more in ((), ("--force", "--ranges", "percentile", "--bias-correction", "--rounding", "learned")):
         result = run("quantize", artifact, "--calibration", workspace / "calibration", *more)
         assert "offline.int8.cpu" in result.stdout
         names = [graph.name for graph in Artifact.open(artifact).manifest.graphs]
@@ -243,13 +243,14 @@ def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, worksp
         ]  # fmt: skip
     assert "3 recordings" in run("inspect", artifact).stdout
     details = Artifact.open(artifact).manifest.graphs[6].details
-    assert (details["ranges"], details["bias_correction"]) == ("percentile", True)
+    chosen = [details[name] for name in ("ranges", "bias_correction", "rounding")]
+    assert chosen == ["percentile", True, "learned"]
 
 
-@pytest.mark.parametrize("given", [("--ranges", "mse"), ("--no-bias-correction",)])
+@pytest.mark.parametrize("given", [("--ranges", "mse"), ("--no-bias-correction",), ("--rounding", "learned")])
 def test_export_refuses_settings_of_int8_without_int8(tmp_path, tiny_checkpoint, given):
     result = run("export", "hifigan", tiny_checkpoint, "--output", tmp_path / "out", *given, status=2)
-    assert "--ranges and --bias-correction are for --precision int8; give it" in result.stderr
+    assert "--ranges, --rounding and --bias-correction are for --precision int8; give it" in result.stderr
 
 
 @pytest.mark.slow
