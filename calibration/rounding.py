@@ -66,7 +66,8 @@ class OutputError:
 
     def of(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """The error of each output channel, float64 [outputs], for weights [outputs, weights]."""
-        return self.energy + np.einsum("ok,ok->o", weight, weight @ self.gram - 2.0 * self.wanted)
+        change: NDArray[np.float64] = np.einsum("ok,ok->o", weight, weight @ self.gram - 2.0 * self.wanted)
+        return self.energy + change
 
 
 def learned_weights(
@@ -154,7 +155,7 @@ def _with_feedback(ideal: NDArray[np.float64], gram: NDArray[np.float64]) -> NDA
     """Round column after column; the columns that are left make up for each error (GPTQ, equations 2 and 3)."""
     rest = ideal.copy()
     rounded = np.empty_like(rest)
-    # Row k of this factor tells how an error in column k is spread over the columns behind it.
+    # Row k of this factor is the spread of an error in column k over the columns behind it.
     factor = np.linalg.cholesky(np.linalg.inv(gram)).T
     columns = rest.shape[1]
     for start in range(0, columns, _BLOCK):
@@ -177,7 +178,8 @@ def _best_of_all(
     rounded = np.clip(np.floor(ideal)[:, np.newaxis] + choices, -_LIMIT, _LIMIT)
     weights = rounded * steps[:, np.newaxis]
     errors = np.einsum("ock,ock->oc", weights, weights @ error.gram - 2.0 * error.wanted[:, np.newaxis])
-    return rounded[np.arange(len(ideal)), errors.argmin(axis=1)]
+    best: NDArray[np.float64] = rounded[np.arange(len(ideal)), errors.argmin(axis=1)]
+    return best
 
 
 def _descended(
@@ -248,7 +250,7 @@ class _Convolution:
 
     @property
     def gram_bytes(self) -> int:
-        return 8 * self.groups * self.rows.shape[1] ** 2
+        return 8 * self.groups * int(self.rows.shape[1]) ** 2
 
     def patches(self, values: NDArray[np.float32], positions: NDArray[np.intp]) -> NDArray[np.float32]:
         """What the weights of each group are multiplied by, [groups, weights, positions]."""
