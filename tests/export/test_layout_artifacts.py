@@ -40,6 +40,24 @@ def streamed(vocoder, mel, frames):
     return np.concatenate([piece.samples[0] for piece in vocoder.vocode_stream(chunks)])
 
 
+def require_stated_reach(vocoder, manifest, mel):
+    """One changed frame must change its own samples, and none that the manifest puts beyond its reach."""
+    hop, frame = manifest.hop_length, mel.shape[1] // 2
+    changed = mel.copy()
+    changed[:, frame] += 3.0
+    difference = np.abs(vocoder.vocode(changed).samples[0] - vocoder.vocode(mel).samples[0])
+    start, end = frame * hop, (frame + 1) * hop
+    first = start - manifest.look_ahead_samples
+    assert first > 0
+    assert difference[first:start].any() == (manifest.look_ahead_samples > 0)
+    assert difference[start:end].min() > 0
+    assert difference[:first].max() < 1e-6
+    assert difference[end + manifest.context_frames * hop :].max(initial=0) < 1e-6
+    assert manifest.look_ahead_frames == -(-manifest.look_ahead_samples // hop)
+    delays = {graph.facts.delay_samples for graph in manifest.graphs if graph.role == "stream"}
+    assert delays == {manifest.look_ahead_samples}
+
+
 @pytest.mark.parametrize("place", STREAMED)
 def test_an_artifact_gives_the_trainers_audio_offline_streamed_and_in_a_batch(place, tmp_path):
     artifact = artifact_of(place, tmp_path / "artifact")
@@ -86,11 +104,12 @@ def test_odd_rates_stream_exactly(tmp_path):
         shape = (*weights[name].shape[:2], kernel)
         weights[name] = torch.randn(shape, generator=torch.Generator().manual_seed(stage))
     torch.save(saved, folder / "checkpoint-400000steps.pkl")
-    export_artifact(ExportRequest("auto", folder, None, tmp_path / "artifact", ("fp32", "fp16")))
+    artifact = export_artifact(ExportRequest("auto", folder, None, tmp_path / "artifact", ("fp32", "fp16")))
     mel = np.load(folder / "mel.npy")
     with Vocoder.load(tmp_path / "artifact") as vocoder:
         audio = vocoder.vocode(mel).samples[0]
         assert audio.size == mel.shape[1] * 60
+        require_stated_reach(vocoder, artifact.manifest, np.tile(mel, 3))
         for frames in (1, 3, 8):
             np.testing.assert_allclose(streamed(vocoder, mel, frames), audio, atol=1e-5)
         for alone, together in zip((mel[:, :7], mel), vocoder.vocode_batch([mel[:, :7], mel]), strict=True):
@@ -108,3 +127,4 @@ def test_the_manifest_names_the_layout_and_the_missing_normalization(tmp_path):
     with Vocoder.load(tmp_path / "artifact") as vocoder:
         np.testing.assert_allclose(vocoder.vocode(mel).samples[0], wanted, atol=1e-4)
         np.testing.assert_allclose(streamed(vocoder, mel, 3), wanted, atol=1e-4)
+        require_stated_reach(vocoder, manifest, mel)

@@ -41,7 +41,8 @@ def loaded(place, root):
     """The artifact of a checkpoint with its FP32 graph alone, and the golden mel."""
     if place == WAVEGLOW:
         folder = DATA / "waveglow" / "tiny"
-        request = ExportRequest("waveglow", folder / "state_dict.pt", DATA / "waveglow" / "config.json", root)
+        paths = (folder / "state_dict.pt", DATA / "waveglow" / "config.json", root)
+        request = ExportRequest("waveglow", *paths, stream=False, batch=False)
     else:
         folder = ZOO / place
         normalize = not place.endswith("no-stats")

@@ -104,17 +104,52 @@ def hifigan_configs(draw):
 @settings(max_examples=40, deadline=None)
 @given(config=hifigan_configs())
 def test_look_ahead_is_the_exact_reach_of_any_geometry(config):
-    assert reach_of_one_frame(config) == (config.look_ahead_samples, config.look_ahead_samples)
+    assert config.context_samples == config.look_ahead_samples
+    assert reach_of_one_frame(config) == (config.look_ahead_samples, config.context_samples)
 
 
-@settings(max_examples=25, deadline=None)
-@given(config=hifigan_configs(), seed=st.integers(0, 2**16))
+@st.composite
+def variations(draw):
+    """Rates and crops of ParallelWaveGAN, odd ones too, those of transformers, causal networks, and every padding."""
+    config = draw(hifigan_configs())
+    rates = [draw(st.integers(2, 5)) for _ in config.upsample_rates]
+    changes = {
+        "upsample_rates": rates,
+        "upsample_kernel_sizes": [2 * rate for rate in rates],
+        "hop_size": math.prod(rates),
+        "n_fft": 1024 + math.prod(rates) % 2,
+        "padding": draw(st.sampled_from(["zero", "edge", "reflect"])),
+    }
+    kind = draw(st.sampled_from(["causal", "left", "cut"]))
+    if kind == "causal":
+        changes.update(causal=True, padding="zero")
+    elif kind == "left":
+        changes.update(upsample_crops=[[(rate + 1) // 2, rate // 2] for rate in rates])
+    else:
+        kernels = [rate + draw(st.integers(1, 5)) for rate in rates]
+        crops = [[(kernel - rate) // 2] * 2 for rate, kernel in zip(rates, kernels, strict=True)]
+        changes.update(upsample_kernel_sizes=kernels, upsample_crops=crops)
+    values = {
+        name: getattr(config, name) for name in config.__struct_fields__ if name not in ("mel", "source")
+    }
+    return HifiGanConfig.from_mapping({**values, **changes})
+
+
+@settings(max_examples=40, deadline=None)
+@given(config=variations())
+def test_context_and_look_ahead_are_the_exact_reach_of_every_variation(config):
+    assert reach_of_one_frame(config) == (config.look_ahead_samples, config.context_samples)
+    assert config.look_ahead_samples == 0 or not config.causal
+
+
+@settings(max_examples=40, deadline=None)
+@given(config=st.one_of(hifigan_configs(), variations()), seed=st.integers(0, 2**16))
 def test_a_frame_outside_the_context_changes_no_sample(config, seed):
     generator = torch.Generator().manual_seed(seed)
     model = double_model(config)
     for parameter in model.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.5
-    before, after = config.look_ahead_frames, config.look_ahead_frames
+    before, after = config.context_frames, config.look_ahead_frames
     mel = torch.randn(1, config.num_mels, before + 1 + after + 2, generator=generator, dtype=torch.float64)
     heard = slice((before + 1) * config.hop_size, (before + 2) * config.hop_size)
     changed = mel.clone()
@@ -122,6 +157,9 @@ def test_a_frame_outside_the_context_changes_no_sample(config, seed):
     changed[:, :, -1] += 1.0
     with torch.no_grad():
         torch.testing.assert_close(model(changed)[..., heard], model(mel)[..., heard], rtol=0, atol=1e-12)
+        if config.causal:
+            earlier = slice(0, -config.hop_size)
+            assert torch.equal(model(changed[:, :, 1:])[..., earlier], model(mel[:, :, 1:])[..., earlier])
 
 
 def reach_of_one_frame(config: HifiGanConfig) -> tuple[int, int]:
@@ -134,7 +172,7 @@ def reach_of_one_frame(config: HifiGanConfig) -> tuple[int, int]:
     for name, parameter in model.named_parameters():
         parameter.data.fill_(0.0 if name.endswith("bias") else 0.05)
     frame = config.look_ahead_frames + 1
-    mel = torch.zeros(1, config.num_mels, 2 * frame + 1, dtype=torch.float64)
+    mel = torch.zeros(1, config.num_mels, frame + 2 + config.context_frames, dtype=torch.float64)
     mel[:, :, frame] = 1.0
     with torch.no_grad():
         heard = torch.nonzero(model(mel)[0, 0]).flatten()
