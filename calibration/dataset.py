@@ -1,4 +1,4 @@
-"""The mels that calibration runs on: segments of equal length, chosen from a folder in a repeatable way."""
+"""The mels that calibration runs on: segments of equal length, chosen from a folder by what is in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voirs_vocoder.runtime.artifact.manifest import Recording
+from voirs_vocoder.calibration.selection import SegmentPool, frame_measures, segment_scores
+from voirs_vocoder.runtime.artifact.manifest import MAX_SEGMENTS, CalibrationSegment, Recording
 from voirs_vocoder.runtime.audio import AUDIO_ENDINGS, recordings_in
 from voirs_vocoder.runtime.errors import InputError, TooShortError
 from voirs_vocoder.runtime.files import file_sha256
@@ -32,10 +33,12 @@ class CalibrationSet:
     Attributes:
         segments: Float32 [n, n_mels, segment_frames], in the convention of the model.
         recordings: Files that the segments come from, sorted by name.
+        chosen: Where each segment comes from and what it was chosen for, in the order of `segments`.
     """
 
     segments: NDArray[np.float32]
     recordings: tuple[Recording, ...]
+    chosen: tuple[CalibrationSegment, ...]
 
 
 def calibration_set_from_folder(
@@ -46,65 +49,81 @@ def calibration_set_from_folder(
     segment_frames: int = 200,
     progress: Progress = silent,
 ) -> CalibrationSet:
-    """Cut recordings or mels into segments and keep some, spread evenly over files and positions.
+    """Cut recordings or mels into segments and keep some, balanced over the classes of `SEGMENT_CLASSES`.
 
     A file of F frames offers F // segment_frames segments, the first at its beginning and the last at its end, so
-    that leading and trailing silence take part. Files shorter than one segment are left out, with a warning. The same
-    files give the same segments.
+    that leading and trailing silence take part. Files shorter than one segment are left out, with a warning, and copies
+    of a file count once. The same files give the same segments in any folder. One file is read at a
+    time, in windows: memory does not grow with the corpus.
 
     Args:
         folder: Folder of .wav, .flac, .ogg or .mp3 recordings, .npy mels, or both; folders inside it are not searched.
         convention: Mel convention of the model; recordings are resampled and transformed, mels are checked.
-        max_segments: Largest number of segments, at least 1.
+        max_segments: Largest number of segments, in [1, 16384].
         segment_frames: Length of each segment in mel frames, at least 1.
         progress: Receives the current task, the number of its parts that are done, and the number of parts.
 
     Raises:
-        InputError: A size is below 1, there is no such folder, it holds no recordings, all are too short, or one
+        InputError: A size is out of range, there is no such folder, it holds no recordings, all are too short, or one
             cannot be read.
     """
     folder = Path(folder)
-    if min(max_segments, segment_frames) < 1:
+    if not 1 <= max_segments <= MAX_SEGMENTS or segment_frames < 1:
         raise InputError(
-            f"max_segments and segment_frames must be at least 1, got {max_segments} and {segment_frames}"
+            f"max_segments must be in [1, {MAX_SEGMENTS}] and segment_frames at least 1, got {max_segments} and "
+            f"{segment_frames}"
         )
     paths = recordings_in(folder, (*AUDIO_ENDINGS, _MEL_ENDING))
-    sources: dict[Path, MelSource] = {}
-    short: dict[Path, int] = {}
-    for done, path in enumerate(paths):
-        progress("measuring recordings", done, len(paths))
-        source = _open(path, convention)
-        if source is not None and source.frames >= segment_frames:
-            sources[path] = source
-        else:
-            short[path] = 0 if source is None else source.frames
-    slots = [
-        (path, start)
-        for path, source in sources.items()
-        for start in _even_starts(source.frames, segment_frames)
-    ]
     least = (
         f"{segment_frames} frames ({segment_frames * convention.hop_length / convention.sample_rate:.2f} s)"
     )
-    if not slots:
+    pool = SegmentPool(max_segments)
+    measured: dict[str, Path] = {}
+    longest = 0
+    for done, path in enumerate(paths):
+        progress("measuring recordings", done, len(paths))
+        source = _open(path, convention)
+        frames = 0 if source is None else source.frames
+        longest = max(longest, frames)
+        if source is None or frames < segment_frames:
+            _LOG.warning("%s: left out of calibration, since it is shorter than %s", path.name, least)
+            continue
+        recording = file_sha256(path)
+        if recording not in measured:
+            measured[recording] = path
+            starts = _even_starts(frames, segment_frames)
+            measures = [
+                frame_measures(source.read(start, start + segment_frames), convention) for start in starts
+            ]
+            pool.offer(recording, starts, segment_scores(measures))
+    if not measured:
         raise InputError(
-            f"{folder}: calibration needs recordings of at least {least}, the longest has "
-            f"{max(short.values())}; give longer ones"
+            f"{folder}: calibration needs recordings of at least {least}, the longest has {longest}; give longer ones"
         )
-    for path in short:
-        _LOG.warning("%s: left out of calibration, since it is shorter than %s", path.name, least)
-    kept = (
-        [slots[i * len(slots) // max_segments] for i in range(max_segments)]
-        if len(slots) > max_segments
-        else slots
+    chosen = sorted(
+        (measured[recording], start, recording, name) for (recording, start), name in pool.chosen().items()
     )
     segments: list[NDArray[np.float32]] = []
     recordings: list[Recording] = []
-    for path, group in groupby(kept, key=lambda slot: slot[0]):
-        progress("computing mels", len(segments), len(kept))
-        recordings.append(Recording(name=printable(path.name), sha256=file_sha256(path)))
-        segments.extend(sources[path].read(start, start + segment_frames) for _, start in group)
-    return CalibrationSet(np.stack(segments), tuple(recordings))
+    for (path, recording), group in groupby(chosen, key=lambda each: (each[0], each[2])):
+        progress("computing mels", len(segments), len(chosen))
+        source = _open(path, convention)
+        for _, start, _, _ in group:
+            segment = (
+                np.empty((0, 0), np.float32) if source is None else source.read(start, start + segment_frames)
+            )
+            if segment.shape[1] != segment_frames:
+                raise InputError(f"{path}: the file changed while it was read; start again")
+            segments.append(segment)
+        recordings.append(Recording(name=printable(path.name), sha256=recording))
+    return CalibrationSet(
+        np.stack(segments),
+        tuple(recordings),
+        tuple(
+            CalibrationSegment(recording=recording, start=start, frames=segment_frames, chosen_for=name)
+            for _, start, recording, name in chosen
+        ),
+    )
 
 
 def _open(path: Path, convention: MelConvention) -> MelSource | None:

@@ -16,7 +16,7 @@ from voirs_vocoder.export.passes.gpu_linter import require_gpu_graph
 from voirs_vocoder.export.passes.read_model import read_model
 from voirs_vocoder.export.precisions import MakeOptions, get_precision
 from voirs_vocoder.export.streaming import batch_graphs, stream_graphs
-from voirs_vocoder.runtime.artifact.manifest import Calibration, Manifest, Precision
+from voirs_vocoder.runtime.artifact.manifest import Calibration, Manifest, Precision, segments_sha256
 from voirs_vocoder.runtime.progress import Progress
 from voirs_vocoder.runtime.providers import Session
 
@@ -120,4 +120,11 @@ def _reduced(
 def calibration_record(calibration: CalibrationSet) -> Calibration:
     """The manifest's record of a calibration set."""
     count, _, frames = calibration.segments.shape
-    return Calibration(recordings=calibration.recordings, segments=count, segment_frames=frames)
+    chosen = tuple(sorted(calibration.chosen, key=lambda each: (each.recording, each.start)))
+    return Calibration(
+        recordings=calibration.recordings,
+        segments=count,
+        segment_frames=frames,
+        segment_list=chosen,
+        segment_list_sha256=segments_sha256(chosen),
+    )

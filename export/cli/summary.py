@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
+from typing import get_args
 
 import click
 
 from voirs_vocoder.export.artifact.model_card import CARD_FIGURES, card_cells, mel_text, sampling_text
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.runtime.artifact.axes import axis_frames
-from voirs_vocoder.runtime.artifact.manifest import EngineEntry, Figures, GraphEntry, Manifest, Profile
+from voirs_vocoder.runtime.artifact.manifest import (
+    EngineEntry,
+    Figures,
+    GraphEntry,
+    Manifest,
+    Profile,
+    SegmentClass,
+)
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.metrics import FIGURES
 from voirs_vocoder.runtime.printing import say
@@ -96,10 +105,15 @@ def _calibration(manifest: Manifest) -> str:
     calibration = manifest.calibration
     if calibration is None:
         return "none"
-    return (
+    text = (
         f"{len(calibration.recordings)} recordings, {calibration.segments} segments of "
         f"{calibration.segment_frames} frames"
     )
+    if calibration.segment_list is None:
+        return text
+    counts = Counter(segment.chosen_for for segment in calibration.segment_list)
+    classes = ", ".join(f"{counts[name]} {name}" for name in get_args(SegmentClass))
+    return f"{text}: {classes}; list SHA-256 {calibration.segment_list_sha256}"
 
 
 def _frames(engine: EngineEntry, profile: Profile) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -28,8 +30,10 @@ __all__ = [
     "BATCH_ROLES",
     "EXTRAPOLATOR_ROLE",
     "FORMAT_VERSION",
+    "MAX_SEGMENTS",
     "STREAM_ROLES",
     "Calibration",
+    "CalibrationSegment",
     "Diffusion",
     "EngineEntry",
     "Figures",
@@ -41,12 +45,14 @@ __all__ = [
     "Profile",
     "Recording",
     "Role",
+    "SegmentClass",
     "Source",
     "Target",
     "TensorInfo",
     "decode_manifest",
     "encode_manifest",
     "graph_name",
+    "segments_sha256",
 ]
 
 FORMAT_VERSION = 1
@@ -57,6 +63,10 @@ Figures = dict[str, float | int | str | bool | None]
 _MAX_FRAMES = 1 << 14
 _MAX_STEPS = 1 << 12
 _Count = Annotated[int, Meta(ge=0, le=1 << 32)]
+_Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+MAX_SEGMENTS = 1 << 14
+"""Largest number of calibration segments in a list."""
 
 EXTRAPOLATOR_ROLE = "extrapolator"
 """Role of the graph that predicts the mel frames for which a low-latency stream does not wait."""
@@ -170,6 +180,32 @@ class Recording(Record, frozen=True, kw_only=True):
     sha256: str
 
 
+SegmentClass = Literal["silence", "voiced", "unvoiced", "loud", "quiet"]
+"""What a segment of speech was chosen for."""
+
+
+class CalibrationSegment(Record, frozen=True, kw_only=True):
+    """A part of a recording that ranges were calibrated on.
+
+    Attributes:
+        recording: SHA-256 of the recording, in lower-case hex.
+        start: First mel frame.
+        frames: Number of mel frames.
+        chosen_for: Class that the segment was chosen for.
+    """
+
+    recording: _Sha256
+    start: _Count
+    frames: _Count
+    chosen_for: SegmentClass
+
+
+def segments_sha256(segments: Sequence[CalibrationSegment]) -> str:
+    """SHA-256 of a list of segments: of one line for each, `recording start frames class`, sorted."""
+    lines = sorted(f"{each.recording} {each.start} {each.frames} {each.chosen_for}\n" for each in segments)
+    return hashlib.sha256("".join(lines).encode("ascii")).hexdigest()
+
+
 class Calibration(Record, frozen=True, kw_only=True):
     """Recordings that calibrated precisions, such as INT8, were calibrated on.
 
@@ -177,11 +213,23 @@ class Calibration(Record, frozen=True, kw_only=True):
         recordings: Files that contributed.
         segments: Number of segments of equal length that were used.
         segment_frames: Length of a segment, in mel frames.
+        segment_list: The segments; None in an artifact that was made before they were listed.
+        segment_list_sha256: `segments_sha256` of the list; None without one.
     """
 
     recordings: tuple[Recording, ...]
     segments: _Count
     segment_frames: _Count
+    segment_list: Annotated[tuple[CalibrationSegment, ...], Meta(max_length=MAX_SEGMENTS)] | None = None
+    segment_list_sha256: _Sha256 | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the list of segments and its hash agree."""
+        found = None if self.segment_list is None else segments_sha256(self.segment_list)
+        if found != self.segment_list_sha256:
+            raise ValueError(
+                f"segment_list_sha256 must be the hash of segment_list, {found}, got {self.segment_list_sha256}"
+            )
 
 
 class Source(Record, frozen=True, kw_only=True):

@@ -58,7 +58,7 @@ LAYERS = {
     """,
     "calibration": """
         errors config
-        dataset runs histograms
+        selection dataset runs histograms
         edits.unique_names edits.reading edits.writer edits.run
         activation_ranges
         edits

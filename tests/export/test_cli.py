@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -241,7 +242,12 @@ def test_quantize_adds_both_int8_graphs_and_force_replaces_them(artifact, worksp
             "extrapolator.fp32", "extrapolator.fp16", "extrapolator.int8.cpu", "extrapolator.int8.tensorrt",
             "batch.int8.cpu", "batch.int8.tensorrt",
         ]  # fmt: skip
-    assert "3 recordings" in run("inspect", artifact).stdout
+    shown = " ".join(run("inspect", artifact).stdout.split())
+    calibration = Artifact.open(artifact).manifest.calibration
+    counts = Counter(segment.chosen_for for segment in calibration.segment_list)
+    assert "3 recordings" in shown
+    assert f"{counts['silence']} silence, {counts['voiced']} voiced, {counts['unvoiced']} unvoiced" in shown
+    assert f"list SHA-256 {calibration.segment_list_sha256}" in shown
     details = Artifact.open(artifact).manifest.graphs[6].details
     chosen = [details[name] for name in ("ranges", "bias_correction", "rounding")]
     assert chosen == ["percentile", True, "learned"]

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from tests.toy_artifact import GRAPH, GRAPH_PATH, toy_manifest
 from voirs_vocoder.export.artifact.writer import create_artifact, locked_artifact, replace_manifest
 from voirs_vocoder.runtime import Artifact, ArtifactError, InputError, ProviderError
-from voirs_vocoder.runtime.artifact.manifest import decode_manifest, encode_manifest
+from voirs_vocoder.runtime.artifact.manifest import (
+    MAX_SEGMENTS,
+    Calibration,
+    CalibrationSegment,
+    Recording,
+    decode_manifest,
+    encode_manifest,
+    segments_sha256,
+)
 from voirs_vocoder.runtime.artifact.tags import tags_of_artifact
 
 
@@ -26,6 +34,43 @@ def test_a_manifest_comes_back_as_it_was_written_and_in_the_same_bytes():
     data = encode_manifest(toy_manifest())
     assert decode_manifest(data, "m") == toy_manifest()
     assert encode_manifest(decode_manifest(data, "m")) == data
+
+
+def listed_manifest():
+    """A manifest with two calibration segments of one recording."""
+    segments = tuple(
+        CalibrationSegment(recording="ab" * 32, start=start, frames=200, chosen_for=name)
+        for start, name in ((0, "silence"), (200, "voiced"))
+    )
+    calibration = Calibration(
+        recordings=(Recording(name="a.wav", sha256="ab" * 32),),
+        segments=2,
+        segment_frames=200,
+        segment_list=segments,
+        segment_list_sha256=segments_sha256(segments),
+    )
+    return msgspec.structs.replace(toy_manifest(), calibration=calibration)
+
+
+def test_a_list_of_calibration_segments_is_bound_to_its_hash():
+    manifest = listed_manifest()
+    data = encode_manifest(manifest)
+    assert decode_manifest(data, "m") == manifest
+    lines = "".join(f"{'ab' * 32} {start} 200 {name}\n" for start, name in ((0, "silence"), (200, "voiced")))
+    assert manifest.calibration.segment_list_sha256 == hashlib.sha256(lines.encode()).hexdigest()
+    for before, after in ((b'"start": 200', b'"start": 201'), (b'"voiced"', b'"quiet"')):
+        assert before in data
+        with pytest.raises(ArtifactError, match="segment_list_sha256 must be the hash"):
+            decode_manifest(data.replace(before, after), "m")
+    with pytest.raises(ArtifactError, match="not a manifest"):
+        decode_manifest(data.replace(b'"voiced"', b'"shouted"'), "m")
+
+
+def test_a_list_of_too_many_calibration_segments_is_refused():
+    document = json.loads(encode_manifest(listed_manifest()))
+    document["calibration"]["segment_list"] *= MAX_SEGMENTS
+    with pytest.raises(ArtifactError, match="not a manifest"):
+        decode_manifest(json.dumps(document).encode(), "m")
 
 
 def test_a_file_is_verified_on_the_bytes_that_are_handed_on(artifact):
