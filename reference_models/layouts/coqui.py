@@ -84,7 +84,6 @@ class _AudioKeys(ModelConfig, frozen=True, kw_only=True):
         "griffin_lim_iters",
         "do_amp_to_db_linear",
         "pitch_f*",
-        "num_freq",
         "sound_norm_refresh",
         "compute_f0",
         "*_frequency",
@@ -113,6 +112,7 @@ class _AudioKeys(ModelConfig, frozen=True, kw_only=True):
     max_norm: float = 4.0
     clip_norm: bool = True
     stats_path: str | None = None
+    num_freq: SampleCount | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no mel convention states."""
@@ -128,6 +128,12 @@ class _AudioKeys(ModelConfig, frozen=True, kw_only=True):
             self.do_amp_to_db_mel,
             "do_amp_to_db_mel must be true: linear mels are not known",
             self.do_amp_to_db_mel,
+        )
+        bins = self.fft_size // 2 + 1
+        require(
+            self.num_freq in (None, bins),
+            f"num_freq must be {bins}, the bins of fft_size {self.fft_size}",
+            self.num_freq,
         )
         require(self.spec_gain > 0, "spec_gain must be above 0", self.spec_gain)
         require(
@@ -148,9 +154,7 @@ class _AudioKeys(ModelConfig, frozen=True, kw_only=True):
                 symmetric=self.symmetric_norm,
                 clip=self.clip_norm,
             )
-        # Times in milliseconds stand where the numbers of samples are null.
-        hop = self.hop_length or round((self.frame_shift_ms or 0) * self.sample_rate / 1000)
-        window = self.win_length or round((self.frame_length_ms or 0) * self.sample_rate / 1000)
+        window, hop = self._lengths()
         return trainer_convention(
             "coqui-22k",
             "coqui",
@@ -165,6 +169,22 @@ class _AudioKeys(ModelConfig, frozen=True, kw_only=True):
             compression="ln" if self.log_func == "np.log" else "log10",
             **ranged,
         )
+
+    def _lengths(self) -> tuple[int, int]:
+        """Window and hop length in samples; times in milliseconds decide both where the hop length is null.
+
+        Source: `millisec_to_length` of coqui-tts 0.28.0, utils/audio/numpy_transforms.
+        """
+        if self.hop_length is not None:
+            return self.win_length or self.fft_size, self.hop_length
+        length_ms, shift_ms = self.frame_length_ms or 0.0, self.frame_shift_ms or 0.0
+        require(
+            0 < shift_ms <= length_ms and (length_ms / shift_ms).is_integer(),
+            "without hop_length, frame_length_ms must be a multiple of frame_shift_ms above 0",
+            [length_ms, shift_ms],
+        )
+        window = int(length_ms / 1000 * self.sample_rate)
+        return window, int(window / (length_ms / shift_ms))
 
 
 class CoquiHifiGanLayout:

@@ -27,6 +27,10 @@ __all__ = ["DeepLearningExamplesLayout", "DeepLearningExamplesWaveGlowLayout", "
 _NESTED = re.compile(r"resblocks\.(\d+)\.(\d+)\.(convs.*)")
 # Floor of FilterbankFeatures where `log_zero_guard_value` is not a number: torch's float32 in nemo_toolkit 3.0.0.
 _GUARDS = {"tiny": 1.1754943508222875e-38, "eps": 1.1920928955078125e-07}
+# Added to squared magnitudes where gradients are to pass through, `CONSTANT` there.
+_GRADIENT_GUARD = 1e-5
+# Classes that the two sections are arguments of; NeMo has others with other keys and defaults.
+_CLASSES = {"generator": "hifigan_modules.Generator", "preprocessor": "features.FilterbankFeatures"}
 
 
 class _GeneratorKeys(ModelConfig, frozen=True, kw_only=True):
@@ -55,7 +59,10 @@ class _GeneratorKeys(ModelConfig, frozen=True, kw_only=True):
 
 
 class _PreprocessorKeys(ModelConfig, frozen=True, kw_only=True):
-    """Section `preprocessor` of model_config.yaml: FilterbankFeatures."""
+    """Section `preprocessor` of model_config.yaml: FilterbankFeatures, with its defaults in nemo_toolkit 3.0.0.
+
+    Some defaults are those of speech recognition, which no mel convention states; a published vocoder states its own.
+    """
 
     title: ClassVar[str] = "FilterbankFeatures of NeMo"
     # Padding of batches, and noise that evaluation leaves out.
@@ -64,35 +71,37 @@ class _PreprocessorKeys(ModelConfig, frozen=True, kw_only=True):
         "dither",
         "pad_to",
         "pad_value",
-        "use_grads",
         "max_duration",
-        "frame_splicing",
         "nb_*",
         "rng",
-        "features",
     )
 
-    nfilt: Count = 80
+    sample_rate: SamplingRateHz = 16000
+    n_window_size: SampleCount = 320
+    n_window_stride: SampleCount = 160
+    window: Literal["hann"] = "hann"
+    normalize: str | None = "per_feature"
     n_fft: SampleCount | None = None
-    n_window_size: SampleCount | None = None
-    n_window_stride: SampleCount | None = None
-    window_size: float | None = None
-    window_stride: float | None = None
+    preemph: float | None = 0.97
+    nfilt: Count = 64
     lowfreq: FrequencyHz = 0.0
     highfreq: FrequencyHz | None = None
-    sample_rate: SamplingRateHz
-    window: Literal["hann"] = "hann"
-    exact_pad: bool = False
-    mag_power: float = 1.0
-    mel_norm: Literal["slaney"] | None = "slaney"
-    preemph: float | None = None
-    normalize: Literal["NA"] | None = None
     log: bool = True
     log_zero_guard_type: Literal["add", "clamp"] = "add"
     log_zero_guard_value: float | str = 2**-24
+    frame_splicing: Literal[1] = 1
+    exact_pad: bool = False
+    mag_power: float = 2.0
+    use_grads: bool = False
+    mel_norm: Literal["slaney"] | None = "slaney"
 
     def __post_init__(self) -> None:
         """Refuse what no mel convention states."""
+        require(
+            self.normalize in (None, "NA"),
+            "normalize must be null, since no mel convention normalizes an utterance",
+            self.normalize,
+        )
         require(not self.preemph, "preemph must be null, since no mel convention filters audio", self.preemph)
         require(self.log, "log must be true, since linear mels are not known", self.log)
         require(self.mag_power in (1.0, 2.0), "mag_power must be 1 or 2", self.mag_power)
@@ -105,20 +114,19 @@ class _PreprocessorKeys(ModelConfig, frozen=True, kw_only=True):
 
     def convention(self) -> MelConvention:
         """The mel spectrogram that the network was trained on; nemo_toolkit 3.0.0, FilterbankFeatures."""
-        window = self.n_window_size or round((self.window_size or 0) * self.sample_rate)
-        hop = self.n_window_stride or round((self.window_stride or 0) * self.sample_rate)
         guard = self.log_zero_guard_value
         return trainer_convention(
             "nemo-22k",
             "nemo",
             sample_rate=self.sample_rate,
-            n_fft=self.n_fft or 1 << max(0, window - 1).bit_length(),
-            win_length=window,
-            hop_length=hop,
+            n_fft=self.n_fft or 1 << (self.n_window_size - 1).bit_length(),
+            win_length=self.n_window_size,
+            hop_length=self.n_window_stride,
             n_mels=self.nfilt,
             f_min_hz=self.lowfreq,
             f_max_hz=self.highfreq or self.sample_rate / 2,
             framing="hop-aligned" if self.exact_pad else "centered",
+            magnitude_epsilon=_GRADIENT_GUARD if self.use_grads else 0.0,
             spectrum="magnitude" if self.mag_power == 1.0 else "power",
             mel_norm=self.mel_norm or "none",
             floor=_GUARDS[guard] if isinstance(guard, str) else guard,
@@ -143,6 +151,13 @@ class NemoLayout:
     def read(self, seen: Seen) -> ReadModel:
         """Take the generator from the weights, which also hold discriminators and buffers of the preprocessor."""
         config, where = seen.package.config(), seen.package.config_name
+        for key, name in _CLASSES.items():
+            target = section(config, key, where).get("_target_", name)
+            require(
+                str(target).endswith(name),
+                f"{where}: {key}._target_ must be {name}, since other classes compute something else",
+                target,
+            )
         network = parsed(_GeneratorKeys, section(config, "generator", where), seen, "generator")
         mel = parsed(
             _PreprocessorKeys, section(config, "preprocessor", where), seen, "preprocessor"

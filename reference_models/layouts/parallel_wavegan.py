@@ -93,8 +93,47 @@ class _Keys(ModelConfig, frozen=True, kw_only=True):
     """Keys of config.yml that describe the model; the file holds those of the training as well."""
 
     title: ClassVar[str] = "ParallelWaveGAN configuration"
-    # The file is one list of the training, the generator, the discriminator and the losses.
-    ignored: ClassVar[tuple[str, ...]] = ("*",)
+    # Those of the recipes and options of parallel_wavegan 0.6.1 that concern recordings, losses and the training. A
+    # gain (`global_gain_scale`) is applied to the audio after its mel was taken, and the weights hold it.
+    ignored: ClassVar[tuple[str, ...]] = (
+        "generator_type",
+        "generator_params",
+        "format",
+        "version",
+        "trim_*",
+        "global_gain_scale",
+        "discriminator_*",
+        "generator_adv_loss_params",
+        "generator_train_start_steps",
+        "*_optimizer_type",
+        "*_optimizer_params",
+        "*_scheduler_type",
+        "*_scheduler_params",
+        "*_grad_norm",
+        "*_loss_params",
+        "use_*_loss",
+        "lambda_*",
+        "batch_size",
+        "batch_max_steps",
+        "pin_memory",
+        "num_workers",
+        "num_save_intermediate_results",
+        "remove_short_samples",
+        "allow_cache",
+        "update_prediction_after_generator_update",
+        "*_interval_steps",
+        "train_*",
+        "dev_*",
+        "outdir",
+        "config",
+        "pretrain",
+        "resume",
+        "verbose",
+        "rank",
+        "local_rank",
+        "distributed",
+        "world_size",
+    )
 
     sampling_rate: SamplingRateHz
     fft_size: SampleCount
@@ -107,13 +146,23 @@ class _Keys(ModelConfig, frozen=True, kw_only=True):
     log_base: float | None = 10.0
     use_f0: bool = False
     use_chroma: bool = False
-    use_noise_input: bool = False
+    use_local_condition: bool = False
+    use_global_condition: bool = False
+    sampling_rate_for_feats: SamplingRateHz | None = None
 
     def __post_init__(self) -> None:
         """Refuse inputs beside the mel, and logarithms that no mel convention has."""
         require(self.log_base in (10.0, None), "log_base must be 10, or null for e", self.log_base)
         require(
-            not (self.use_f0 or self.use_chroma), "the mel must be the only input: use_f0 must be false", True
+            not (self.use_f0 or self.use_chroma or self.use_local_condition or self.use_global_condition),
+            "the mel must be the only input: use_f0, use_chroma, use_local_condition and use_global_condition must be "
+            "false",
+            True,
+        )
+        require(
+            self.sampling_rate_for_feats in (None, self.sampling_rate),
+            f"sampling_rate_for_feats must be sampling_rate {self.sampling_rate}, since a mel convention has one rate",
+            self.sampling_rate_for_feats,
         )
 
     def convention(self) -> MelConvention:
@@ -156,6 +205,11 @@ class ParallelWaveGanHifiGanLayout:
         keys = parsed(_Keys, config, seen)
         network = parsed(
             _GeneratorKeys, _spelt(section(config, "generator_params", where)), seen, "generator_params"
+        )
+        require(
+            network.in_channels == keys.num_mels,
+            f"{where}: generator_params.in_channels must be num_mels {keys.num_mels}, since a vocoder takes a mel",
+            network.in_channels,
         )
         slope = parsed(_SlopeKeys, network.nonlinear_activation_params, seen, "nonlinear_activation_params")
         weights = renamed(seen.weights("model", "generator"), _own_name)

@@ -6,7 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-from voirs_vocoder.reference_models.config import Count, ModelConfig, SamplingRateHz, trainer_convention
+from voirs_vocoder.reference_models.config import (
+    Count,
+    ModelConfig,
+    SamplingRateHz,
+    require,
+    trainer_convention,
+)
 from voirs_vocoder.reference_models.errors import CheckpointError
 from voirs_vocoder.reference_models.layouts.hifigan_keys import hifigan_keys
 from voirs_vocoder.reference_models.layouts.layout import ReadModel, Seen, parsed, renamed
@@ -96,6 +102,11 @@ class SpeechT5HifiGanLayout:
     def read(self, seen: Seen) -> ReadModel:
         """Rename `upsampler`, and keep the statistics as the network's own."""
         keys = parsed(_Keys, seen.package.config(), seen)
+        require(
+            keys.sampling_rate is not None,
+            f"{seen.package.config_name}: sampling_rate must be a number of Hz",
+            keys.sampling_rate,
+        )
         return _model(self.name, seen, keys, _speecht5_mel(keys))
 
 
