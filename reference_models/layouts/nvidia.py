@@ -27,6 +27,9 @@ __all__ = ["DeepLearningExamplesLayout", "DeepLearningExamplesWaveGlowLayout", "
 _NESTED = re.compile(r"resblocks\.(\d+)\.(\d+)\.(convs.*)")
 # Floor of FilterbankFeatures where `log_zero_guard_value` is not a number: torch's float32 in nemo_toolkit 3.0.0.
 _GUARDS = {"tiny": 1.1754943508222875e-38, "eps": 1.1920928955078125e-07}
+_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
+# Commit 0fd4de5 of github.com/NVIDIA/NeMo.
+_ZEROS_SINCE = (2, 5)
 # Added to squared magnitudes where gradients are to pass through, `CONSTANT` there.
 _GRADIENT_GUARD = 1e-5
 # Classes that the two sections are arguments of; NeMo has others with other keys and defaults.
@@ -112,8 +115,12 @@ class _PreprocessorKeys(ModelConfig, frozen=True, kw_only=True):
             guard,
         )
 
-    def convention(self) -> MelConvention:
-        """The mel spectrogram that the network was trained on; nemo_toolkit 3.0.0, FilterbankFeatures."""
+    def convention(self, padding: Literal["reflect", "zero"]) -> MelConvention:
+        """The mel spectrogram that the network was trained on; nemo_toolkit 3.0.0, FilterbankFeatures.
+
+        Args:
+            padding: What the recording is padded by at both ends, which depends on the version alone.
+        """
         guard = self.log_zero_guard_value
         return trainer_convention(
             "nemo-22k",
@@ -126,6 +133,7 @@ class _PreprocessorKeys(ModelConfig, frozen=True, kw_only=True):
             f_min_hz=self.lowfreq,
             f_max_hz=self.highfreq or self.sample_rate / 2,
             framing="hop-aligned" if self.exact_pad else "centered",
+            padding=padding,
             magnitude_epsilon=_GRADIENT_GUARD if self.use_grads else 0.0,
             spectrum="magnitude" if self.mag_power == 1.0 else "power",
             mel_norm=self.mel_norm or "none",
@@ -159,9 +167,8 @@ class NemoLayout:
                 target,
             )
         network = parsed(_GeneratorKeys, section(config, "generator", where), seen, "generator")
-        mel = parsed(
-            _PreprocessorKeys, section(config, "preprocessor", where), seen, "preprocessor"
-        ).convention()
+        preprocessor = parsed(_PreprocessorKeys, section(config, "preprocessor", where), seen, "preprocessor")
+        mel = preprocessor.convention(_padding(config.get("nemo_version"), where))
         require(
             mel.n_mels == network.initial_input_size,
             f"generator.initial_input_size must be preprocessor.nfilt, {mel.n_mels}",
@@ -184,6 +191,23 @@ class NemoLayout:
             config_name=where,
             checkpoint=_flat(seen.weights("state_dict", "generator"), len(network.resblock_kernel_sizes)),
         )
+
+
+def _padding(version: object, where: str) -> Literal["reflect", "zero"]:
+    """What FilterbankFeatures pads recordings by: zeros from 2.5.0 on, reflection in every release before.
+
+    Args:
+        version: Version of NeMo that the model was made with; None in files of releases that did not write it.
+        where: Name of the configuration's file, for errors.
+
+    Raises:
+        ModelConfigError: The version is no version.
+    """
+    if version is None:
+        return "reflect"
+    found = _VERSION.match(str(version))
+    require(found is not None, f"{where}: nemo_version must begin with two numbers", version)
+    return "zero" if found is not None and (int(found[1]), int(found[2])) >= _ZEROS_SINCE else "reflect"
 
 
 class DeepLearningExamplesLayout:

@@ -79,7 +79,8 @@ WITHOUT_EFFECT = {
         "audio.griffin_lim_iters",
         "audio.do_amp_to_db_linear",
     ),
-    # The generator's own target suffices; sample_rate stands for the references to it, which are resolved here.
+    # The generator's own target suffices; sample_rate stands for the references to it, which are resolved here. Of the
+    # version, only the numbers count.
     "nemo-hifigan": (
         "target",
         "max_steps",
@@ -192,6 +193,7 @@ REFUSED = {
         "preprocessor._target_",
         "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
     ): r"preprocessor\._target_ must be features\.FilterbankFeatures",
+    ("nemo-hifigan", "nemo_version", "latest"): "nemo_version must begin with two numbers, got 'latest'",
     ("parallel-wavegan-hifigan", "sampling_rate_for_feats", 16000): "must be sampling_rate 22050.*got 16000",
     ("parallel-wavegan-hifigan", "use_global_condition", True): "the mel must be the only input",
     ("parallel-wavegan-hifigan", "use_local_condition", True): "the mel must be the only input",
@@ -253,6 +255,25 @@ def test_times_of_coqui_become_samples_as_its_code_rounds_them(tmp_path):
         rewritten(folder, f"audio.{key}", value)
     config = read_model(folder, None).config
     assert (config["win_size"], config["hop_size"]) == (1102, 275)
+
+
+@pytest.mark.parametrize(
+    ("version", "padding"),
+    [
+        ("1.0.0rc1", "reflect"),
+        ("2.4.0", "reflect"),
+        (..., "reflect"),
+        ("2.5.0rc0", "zero"),
+        ("3.0.0", "zero"),
+    ],
+)
+@pytest.mark.parametrize("exact_pad", [True, False])
+def test_the_version_of_nemo_decides_the_padding_of_recordings(version, padding, exact_pad, tmp_path):
+    folder = folder_of("nemo-hifigan/shared", tmp_path / "model")
+    rewritten(folder, "nemo_version", version)
+    rewritten(folder, "preprocessor.exact_pad", exact_pad)
+    mel = read_model(folder, None).family_config(HifiGanConfig).mel_convention()
+    assert mel.padding == padding
 
 
 def test_an_epsilon_of_nemo_is_part_of_the_mel(tmp_path):
