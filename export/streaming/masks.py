@@ -34,6 +34,7 @@ class Masks:
         self._writer = writer
         self._needed = {rate: (min(delays), max(delays)) for rate, delays in needed.items()}
         self._bases: dict[tuple[int, ir.DataType], ir.Value] = {}
+        self._shaped: dict[tuple[int, int, ir.DataType], ir.Value] = {}
         self._cut: dict[tuple[int, int, int, ir.DataType], ir.Value] = {}
         self._sides: dict[tuple[str, int], ir.Value] = {}
         self._outside: dict[tuple[int, int, int, ir.DataType], ir.Value] = {}
@@ -54,12 +55,12 @@ class Masks:
         writer, key = self._writer, (axis.rate, delay, axis.rank, dtype)
         if key not in self._cut:
             least, most = self._needed[axis.rate]
-            cut = self._typed_base(axis.rate, dtype)
-            name = f"mask.{axis.rate}.{delay}.{dtype.name.lower()}"
+            cut = self._shaped_base(axis.rate, axis.rank, dtype)
             if least != most:
+                name = f"mask.{axis.rate}.{delay}.{axis.rank}.{dtype.name.lower()}"
                 end = least - delay if delay > least else END
-                cut = writer.slice(cut, most - delay, end, 1, name=name)
-            self._cut[key] = writer.unsqueeze(cut, *range(1, axis.rank - 1), name=f"{name}.shaped")
+                cut = writer.slice(cut, most - delay, end, axis.rank - 1, name=name)
+            self._cut[key] = cut
         return self._cut[key]
 
     def outside(self, rate: int, late: int, lag: int, dtype: ir.DataType) -> ir.Value:
@@ -195,6 +196,15 @@ class Masks:
                 (both,) = writer.add("Concat", found, {"axis": 2}, name=f"ends.{rate}")
             self._sides["ends", rate] = both
         return self._sides["ends", rate]
+
+    def _shaped_base(self, rate: int, rank: int, dtype: ir.DataType) -> ir.Value:
+        """The base of a rate with as many axes as the tensors have, [batch, 1, ..., positions]."""
+        key = (rate, rank, dtype)
+        if key not in self._shaped:
+            name = f"mask.{rate}.{rank}.{dtype.name.lower()}.shaped"
+            base = self._typed_base(rate, dtype)
+            self._shaped[key] = self._writer.unsqueeze(base, *range(1, rank - 1), name=name)
+        return self._shaped[key]
 
     def _typed_base(self, rate: int, dtype: ir.DataType) -> ir.Value:
         """The base of a rate in the type of the masks that are cut out of it."""

@@ -26,6 +26,7 @@ _POINTWISE_ZEROS: dict[str, Zeros] = {
 }
 _TRANSPARENT = frozenset({"LeakyRelu", "Relu", "Neg", "Cast", "DequantizeLinear"})
 _OTHER_AXES = frozenset({"Concat", "Split", "Softmax"})
+_NORMALIZATIONS = frozenset({"LayerNormalization"})
 _REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "ReduceMax"})
 
 
@@ -48,7 +49,7 @@ def rule_of(node: ir.Node, axes: Axes, *, integer_history: bool) -> Rule | None:
         return None
     if node.op_type in _POINTWISE_ZEROS:
         rule = _pointwise(node, axes, timed, integer_history=integer_history)
-    elif node.op_type in _OTHER_AXES or node.op_type in _REDUCTIONS:
+    elif node.op_type in _OTHER_AXES | _REDUCTIONS | _NORMALIZATIONS:
         rule = _beside_time(node, axes, timed)
     elif node.op_type in _RULES:
         rule = _RULES[node.op_type](node, axes)
@@ -122,13 +123,16 @@ def _beside_time(node: ir.Node, axes: Axes, timed: list[int]) -> Rule:
     source = axes.require(node.inputs[timed[0]])
     if node.op_type in _REDUCTIONS:
         touched = _constant(node, 1)
+    elif node.op_type in _NORMALIZATIONS:
+        touched = list(range(_integer(node, "axis", -1) % source.rank, source.rank))
     else:
         touched = [_integer(node, "axis", -1 if node.op_type == "Softmax" else 0)]
     if source.axis in [axis % source.rank for axis in touched]:
         raise StreamingError(f"{_name(node)}: it works along time")
     if node.op_type == "Concat" and len(timed) != len(node.inputs):
         raise StreamingError(f"{_name(node)}: some of its inputs have no time")
-    zeros: Zeros = "never" if node.op_type == "Softmax" else "all"
+    shifted = node.op_type in _NORMALIZATIONS and len(node.inputs) > 2
+    zeros: Zeros = "never" if node.op_type == "Softmax" or shifted else "all"
     return Rule(tuple(_reading(node, axes, index) for index in timed), zeros=zeros)
 
 

@@ -37,6 +37,16 @@ class History:
         """Values per utterance."""
         return self.axis.channels * self.length
 
+    @property
+    def second_size(self) -> int:
+        """Size of the second axis, 1 for a tensor [batch, time]."""
+        return 1 if self.axis.rank == 2 else self.axis.shape[1] or 0
+
+    @property
+    def trailing_sizes(self) -> tuple[int, ...]:
+        """Sizes of the axes behind the second one, time with the positions that are kept."""
+        return (*(size or 0 for size in self.axis.shape[2:-1]), self.length)
+
 
 @dataclass(frozen=True, eq=False)
 class _Part:
@@ -44,7 +54,7 @@ class _Part:
 
     Attributes:
         dtype: Type of the tensors; FLOAT for those that are quantized, whose histories are converted one by one.
-        groups: Histories of equal length.
+        groups: Histories that differ in their second axis alone.
     """
 
     dtype: ir.DataType
@@ -59,8 +69,8 @@ class _Part:
 class States:
     """Splits and joins the state.
 
-    Histories of one type lie together, and among them those of equal length as [batch, channels, length], so that few
-    nodes are needed: on a GPU each costs about as much as a small convolution.
+    Histories of one type lie together, and among them those that differ in their second axis alone as one tensor, so
+    that few nodes are needed: on a GPU each costs about as much as a small convolution.
 
     Args:
         writer: Writer of the graph.
@@ -69,11 +79,11 @@ class States:
 
     def __init__(self, writer: GraphWriter, histories: Sequence[History]) -> None:
         self._writer = writer
-        ordered = sorted(histories, key=lambda history: (_kept_as(history).value, history.length))
+        ordered = sorted(histories, key=lambda history: (_kept_as(history).value, *_form(history)))
         self._parts = [
             _Part(
                 dtype,
-                [list(group) for _, group in itertools.groupby(part, key=lambda history: history.length)],
+                [list(group) for _, group in itertools.groupby(part, key=_form)],
             )
             for dtype, part in itertools.groupby(ordered, key=_kept_as)
         ]
@@ -94,11 +104,11 @@ class States:
             name = f"state.{part.dtype.name.lower()}"
             typed = self._cast(values, ir.DataType.FLOAT, part.dtype, name)
             for group, whole in zip(part.groups, self._cut(typed, part.sizes, f"{name}.group"), strict=True):
-                length = group[0].length
-                channels = [history.axis.channels for history in group]
-                joined = f"{name}.history.{length}"
+                sizes = group[0].trailing_sizes
+                channels = [history.second_size for history in group]
+                joined = f"{name}.{_title(group)}"
                 pieces = self._cut(
-                    self._writer.reshape(whole, 0, sum(channels), length, name=joined), channels, joined
+                    self._writer.reshape(whole, 0, sum(channels), *sizes, name=joined), channels, joined
                 )
                 for history, piece in zip(group, pieces, strict=True):
                     taken[history] = self._typed(history, piece)
@@ -120,14 +130,15 @@ class States:
             label = f"next.{part.dtype.name.lower()}"
             flat = []
             for group in part.groups:
-                length = group[0].length
                 pieces = []
                 for history in group:
                     last = history.axis.axis
-                    piece = writer.slice(buffers[history], -length, END, last, name=f"{history.name}.kept")
+                    piece = writer.slice(
+                        buffers[history], -history.length, END, last, name=f"{history.name}.kept"
+                    )
                     pieces.append(self._kept(history, piece))
-                joined = self._join(pieces, f"{label}.history.{length}")
-                flat.append(writer.reshape(joined, 0, -1, name=f"{label}.history.{length}.flat"))
+                joined = self._join(pieces, f"{label}.{_title(group)}")
+                flat.append(writer.reshape(joined, 0, -1, name=f"{label}.{_title(group)}.flat"))
             parts.append(self._cast(self._join(flat, label), part.dtype, ir.DataType.FLOAT, f"{label}.float"))
         return writer.add("Concat", parts, {"axis": 1}, name=name)[0]
 
@@ -148,24 +159,32 @@ class States:
         return self._writer.add("Cast", [value], {"to": target.value}, name=name)[0]
 
     def _typed(self, history: History, piece: ir.Value) -> ir.Value:
-        writer, axis, name = self._writer, history.axis, f"{history.name}.past"
-        if axis.rank != 3:
-            shape = [size or 0 for size in axis.shape[:-1]]
-            piece = writer.reshape(piece, *shape, history.length, name=f"{name}.shaped")
-        if history.quantizer is not None:
-            inputs = [piece, *history.quantizer.inputs[1:]]
-            return writer.add("QuantizeLinear", inputs, _channel_axis(history.quantizer), name=name)[0]
-        return piece
+        writer, name = self._writer, f"{history.name}.past"
+        if history.axis.rank == 2:
+            piece = writer.reshape(piece, 0, history.length, name=f"{name}.shaped")
+        if history.quantizer is None:
+            return piece
+        inputs = [piece, *history.quantizer.inputs[1:]]
+        return writer.add("QuantizeLinear", inputs, _channel_axis(history.quantizer), name=name)[0]
 
     def _kept(self, history: History, piece: ir.Value) -> ir.Value:
-        writer, axis, name = self._writer, history.axis, f"{history.name}.kept"
+        writer, name = self._writer, f"{history.name}.kept"
         if history.quantizer is not None:
             inputs = [piece, *history.quantizer.inputs[1:]]
             attributes = _channel_axis(history.quantizer)
             (piece,) = writer.add("DequantizeLinear", inputs, attributes, name=f"{name}.float")
-        if axis.rank != 3:
-            piece = writer.reshape(piece, 0, axis.channels, history.length, name=f"{name}.shaped")
+        if history.axis.rank == 2:
+            piece = writer.reshape(piece, 0, 1, history.length, name=f"{name}.shaped")
         return piece
+
+
+def _form(history: History) -> tuple[int, ...]:
+    """What histories of one group have in common, the length first."""
+    return (history.length, *history.trailing_sizes)
+
+
+def _title(group: Sequence[History]) -> str:
+    return "history." + "x".join(str(size) for size in group[0].trailing_sizes)
 
 
 def _kept_as(history: History) -> ir.DataType:

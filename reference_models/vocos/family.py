@@ -20,10 +20,12 @@ _FP16_FLOAT = (
     "backbone.embed*",
     "backbone.convnext.*.dwconv",
     "head.*",
+    # A norm is named after its module or, with its weights moved into the next layer, after its operator.
+    "*[nN]orm*",
     *(
         f"{operator}.*"
         for operator in (
-            *("ReduceMean", "Sub", "Mul", "Add", "Sqrt", "Div", "Clip", "Exp", "Cos", "Sin"),
+            *("Mul", "Add", "Div", "Clip", "Exp", "Cos", "Sin"),
             *("Concat", "Slice", "Split", "Squeeze", "Unsqueeze", "Transpose", "Reshape"),
         )
     ),
