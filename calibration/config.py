@@ -33,7 +33,8 @@ class Int8Config:
         equalization_exponent: How far channel ranges are brought together, from 0 (not at all) to 1 (equal).
         max_float_share: Share of the convolutions' arithmetic that may stay float, spent where quantization adds most
             noise; in [0, 1], 0 quantizes every convolution that no pattern keeps float.
-        probe_runs: Number of calibration runs that measure the noise of each convolution, at least 1.
+        probe_runs: Number of calibration runs that measure the noise of each convolution, at least 1: the first of as
+            many equal parts of all runs.
         max_probe_macs: Largest number of multiply-accumulates for measuring the noise of all convolutions. A network
             that would need more, and with it hours, keeps no convolution float for its noise.
         min_channels: A convolution with fewer input channels and fewer output channels than this stays float: integer

@@ -90,7 +90,7 @@ def int8_from_fp32(
     Args:
         model: Flat FP32 graph with named nodes, opset 13 or later; it is not changed.
         feeds: Inputs of the runs that ranges are measured on, each as large as memory allows for the activations of
-            one run.
+            one run. Noise is measured on the first run of each of `Int8Config.probe_runs` equal parts.
         target: `cpu` for ONNX Runtime's CPU provider: uint8 activations, int8 weights, int32 biases, and half precision
             as the storage of weights that stay float. `tensorrt`: int8 activations and weights with zero point 0, and
             float biases.

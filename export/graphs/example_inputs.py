@@ -35,6 +35,9 @@ def feeds_from_mels(
 ) -> list[Feed]:
     """Inputs of a graph for mels; the seed of the noise that goes with a mel is the mel's number.
 
+    Those of a diffusion step begin with the last step of each mel, since noise of INT8 is measured on the first inputs:
+    what a step adds is removed by those that follow, and what the last one adds remains.
+
     Args:
         entry: Entry of the graph in the manifest, whose inputs decide what is fed.
         mels: Mels, each float32 [n_mels, frames].
@@ -93,14 +96,16 @@ def _followed(
         conditioning = conditioner.run({"mel": mel[np.newaxis]})["conditioner"].copy()
         x = np.float32(plan.start_scale) * noise(seed, 0, 0, samples)
         clean = None
+        followed: list[Feed] = []
         for number, step in enumerate(plan.steps):
             feed = {
                 "noisy_audio": x[np.newaxis, np.newaxis],
                 "step": np.array([step.step], np.float32),
                 "conditioner": conditioning,
             }
-            feeds.append(feed)
+            followed.insert(0, feed)
             eps = network.run(feed)["predicted_noise"].reshape(-1)
             z = noise(seed, number + 1, 0, samples) if step.d else None
             x, clean = step.apply(x, eps, clean, z), step.clean_estimate(x, eps)
+        feeds.extend(followed)
     return feeds

@@ -16,6 +16,11 @@ from voirs_vocoder.reference_models.layouts.table import read_model
 
 __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffWaveFamily", "UNetFamily"]
 
+# Near the last step the noise that a network must return is a hundredth of its input, below the steps of 8 bits. These
+# convolutions pass it on: quantized, they leave a noise floor that no later step removes.
+_DIFFWAVE_FAINT_NOISE = ("network.residual_layers.[012].dilated_conv",)
+_UNET_FAINT_NOISE = ("network.down_blocks.0.*.conv2", "network.up_blocks.0.*.conv1")
+
 
 class DiffWaveFamily:
     """DiffWave of any official parameters."""
@@ -49,7 +54,7 @@ class DiffWaveFamily:
             mel_std=0.2,
             step_keep_float={
                 "fp16": ("network.diffusion_embedding.*", "network.output_projection"),
-                "int8": ("network.input_projection", "network.output_projection"),
+                "int8": ("network.input_projection", "network.output_projection", *_DIFFWAVE_FAINT_NOISE),
             },
         )
 
@@ -86,7 +91,7 @@ class UNetFamily:
             mel_std=0.2,
             step_keep_float={
                 "fp16": ("network.embedding.*", "network.up.0", "network.down.0"),
-                "int8": ("network.down.0",),
+                "int8": ("network.down.0", *_UNET_FAINT_NOISE),
             },
         )
 

@@ -268,3 +268,11 @@ def test_a_configuration_that_is_not_there_is_refused(tmp_path):
 def test_training_keys_are_ignored_and_kept_for_the_record(tiny_hifigan_config):
     config = HifiGanConfig.from_mapping({**tiny_hifigan_config, "learning_rate": 0.0002})
     assert config.source["learning_rate"] == 0.0002
+
+
+@pytest.mark.parametrize(("variant", "kept"), [("v2", True), ("v3", False)])
+def test_int8_keeps_the_widest_kernel_of_the_first_stage_float_in_a_narrow_generator(variant, kept):
+    config = HifiGanConfig.from_mapping({**PUBLISHED[variant], "num_mels": 1})
+    (graph,) = get_family("hifigan").graphs(HifiGan(config))
+    assert ("resblocks.2.*" in graph.keep_float["int8"]) == kept
+    assert config.resblock_kernel_sizes[2] == max(config.resblock_kernel_sizes)
