@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+
 import msgspec
 import numpy as np
 import onnx
@@ -14,11 +16,13 @@ from voirs_vocoder.export.engines import build_engines
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.bf16 import bf16_graph
 from voirs_vocoder.export.graphs.built import BuiltGraph
+from voirs_vocoder.export.passes import NameNodesPass, run_passes
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.precisions import get_precision, precision_of_model
 from voirs_vocoder.export.tensorrt import EngineConfig
 from voirs_vocoder.export.validation.candidates import cpu_candidates
 from voirs_vocoder.runtime import Artifact, InputError, ProviderError, SessionConfig, Vocoder
+from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.machine import Processor, read_processor
 from voirs_vocoder.runtime.metrics import snr_db
 from voirs_vocoder.runtime.providers import get_provider, provider
@@ -78,6 +82,25 @@ def audio_of(vocoder, frames=FRAMES):
     return vocoder.vocode(mel_of(vocoder, frames)).samples[0]
 
 
+def executed_precisions(data, entry, hop_length, hint="f32"):
+    """Number of layers by kind and by the precision that OpenVINO's compiled model executes them in."""
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(data, b"")
+    axes = {
+        tensor.name: [axis_size(axis, batch=1, frames=20, hop_length=hop_length) for axis in tensor.shape]
+        for tensor in entry.inputs
+    }
+    model.reshape(axes)
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": hint})
+    found = defaultdict(Counter)
+    for layer in compiled.get_runtime_model().get_ordered_ops():
+        facts = layer.get_rt_info()
+        found[facts["layerType"].astype(str)][facts["runtimePrecision"].astype(str)] += 1
+    return found
+
+
 def twin_of(root):
     artifact = Artifact.open(root)
     return next(
@@ -128,7 +151,8 @@ def test_the_same_inputs_give_the_same_bytes(hifigan):
 def test_a_graph_without_products_is_refused(hifigan):
     body = "(float[1,4,T] mel) => (float[1,4,T] audio) { audio = Tanh(mel) }"
     model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> g {body}')
-    fp32 = BuiltGraph(Artifact.open(hifigan).graph("offline", "fp32", None), model.SerializeToString())
+    data = run_passes(model, [NameNodesPass()]).SerializeToString()
+    fp32 = BuiltGraph(Artifact.open(hifigan).graph("offline", "fp32", None), data)
     with pytest.raises(ExportError, match="the graph has none; use FP32"):
         bf16_graph(fp32, [], lambda *_: None)
 
@@ -164,20 +188,31 @@ def test_a_stream_in_openvino_equals_its_offline_pass(family, request):
 
 
 @needs_bf16
-def test_openvino_really_convolves_in_bf16(hifigan):
-    import openvino
+@pytest.mark.parametrize("family", FAMILIES)
+def test_openvino_convolves_in_the_precision_that_the_graph_states(family, request):
+    artifact = Artifact.open(request.getfixturevalue(family))
+    (role,) = {"offline", "step"} & {graph.role for graph in artifact.manifest.graphs}
+    entry = artifact.graph(role, "bf16", None)
+    data = artifact.read_graph(entry)
+    graph = onnx.load_from_string(data).graph
+    half = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.BFLOAT16}
+    stated = Counter(
+        "bf16" if node.input[1] in half else "f32" for node in graph.node if node.op_type == "Conv"
+    )
+    assert stated["bf16"] > stated["f32"]
+    executed = executed_precisions(data, entry, artifact.manifest.hop_length)
+    assert executed["Convolution"] == stated
+    assert set(executed["Transpose"]) <= {"bf16", "f32"}
+    assert not executed["Deconvolution"]
 
-    core = openvino.Core()
-    model = core.read_model((hifigan / "graphs" / "offline.bf16.onnx").read_bytes(), b"")
-    model.reshape([1, 10, 40])
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    facts = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-    convolutions = [
-        each["runtimePrecision"].astype(str)
-        for each in facts
-        if each["layerType"].astype(str) == "Convolution"
-    ]
-    assert convolutions.count("bf16") > len(convolutions) / 2
+
+@needs_bf16
+@pytest.mark.parametrize("hint", ["f32", "bf16"])
+def test_the_precision_of_an_fp32_graph_is_the_one_that_is_asked_for(hifigan, hint):
+    artifact = Artifact.open(hifigan)
+    entry = artifact.graph("offline", "fp32", None)
+    executed = executed_precisions(artifact.read_graph(entry), entry, artifact.manifest.hop_length, hint)
+    assert set(executed["Convolution"]) == {hint}
 
 
 @pytest.mark.parametrize("name", ["cpu", "auto"])
