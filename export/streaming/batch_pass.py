@@ -56,7 +56,9 @@ class BatchPass(ir.passes.InPlacePass):
         )
         lengths = ir.Value(name=LENGTHS, shape=ir.Shape(["batch"]), type=ir.TensorType(ir.DataType.INT64))
         zeroed = sorted(zeroed_values(graph, rules), key=lambda value: str(value.name))
-        needed: dict[int, set[int]] = {axes.require(value).rate: {0} for value in zeroed}
+        needed: dict[int, set[int]] = {}
+        for value in zeroed:
+            needed.setdefault(axes.require(value).rate, {0}).add(-axes.require(value).extra)
         for below in axes.padded.values():
             if below.outside == "reflect":
                 needed.setdefault(axes.require(below.value).rate, {0}).update((below.before, -below.after))
@@ -74,7 +76,8 @@ class BatchPass(ir.passes.InPlacePass):
                 raise ir.passes.PassError(f"{value} must have a type")
             zero_point = _zero_point(value)
             dtype = value.dtype if zero_point is None else ir.DataType.BOOL
-            masked.append((value, masks.of(axes.require(value), 0, dtype), zero_point))
+            axis = axes.require(value)
+            masked.append((value, masks.of(axis, 0, dtype, lag=-axis.extra), zero_point))
         head = list(writer.nodes)
         graph.inputs.append(lengths)
         graph.insert_before(graph[0], head)

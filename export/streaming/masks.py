@@ -33,9 +33,9 @@ class Masks:
     ) -> None:
         self._writer = writer
         self._needed = {rate: (min(delays), max(delays)) for rate, delays in needed.items()}
-        self._bases: dict[tuple[int, ir.DataType], ir.Value] = {}
-        self._shaped: dict[tuple[int, int, ir.DataType], ir.Value] = {}
-        self._cut: dict[tuple[int, int, int, ir.DataType], ir.Value] = {}
+        self._bases: dict[tuple[int, int, ir.DataType], ir.Value] = {}
+        self._shaped: dict[tuple[int, int, int, ir.DataType], ir.Value] = {}
+        self._cut: dict[tuple[int, int, int, int, int, ir.DataType], ir.Value] = {}
         self._sides: dict[tuple[str, int], ir.Value] = {}
         self._outside: dict[tuple[int, int, int, ir.DataType], ir.Value] = {}
         self._ends: dict[tuple[int, int, int], ir.Value] = {}
@@ -44,21 +44,27 @@ class Masks:
         self._bounds = {} if begin is None else {"begin": begin}
         self._bounds["end"] = end
 
-    def of(self, axis: TimeAxis, delay: int, dtype: ir.DataType) -> ir.Value:
+    def of(self, axis: TimeAxis, delay: int, dtype: ir.DataType, *, lag: int | None = None) -> ir.Value:
         """The mask of a tensor that is `delay` late, [batch, 1, ..., positions]: 1 (true) inside, 0 (false) outside.
+
+        Positions after the utterance that the offline graph computes are inside.
 
         Args:
             axis: Time axis of the tensor, the last of its axes.
             delay: Delay of the tensor, in its positions.
             dtype: Type of the mask.
+            lag: Delay of the tensor's last position, below `delay` where the tensor is longer than the frames; None for
+                `delay`.
         """
-        writer, key = self._writer, (axis.rate, delay, axis.rank, dtype)
+        last = delay if lag is None else lag
+        writer, key = self._writer, (axis.rate, axis.extra, delay, last, axis.rank, dtype)
         if key not in self._cut:
             least, most = self._needed[axis.rate]
-            cut = self._shaped_base(axis.rate, axis.rank, dtype)
-            if least != most:
-                name = f"mask.{axis.rate}.{delay}.{axis.rank}.{dtype.name.lower()}"
-                end = least - delay if delay > least else END
+            cut = self._shaped_base(axis, dtype)
+            if (last, delay) != (least, most):
+                label = f"{_label(axis.rate, axis.extra)}.{delay}.{axis.rank}"
+                end = least - last if last > least else END
+                name = f"mask.{label}.{dtype.name.lower()}"
                 cut = writer.slice(cut, most - delay, end, axis.rank - 1, name=name)
             self._cut[key] = cut
         return self._cut[key]
@@ -197,46 +203,48 @@ class Masks:
             self._sides["ends", rate] = both
         return self._sides["ends", rate]
 
-    def _shaped_base(self, rate: int, rank: int, dtype: ir.DataType) -> ir.Value:
+    def _shaped_base(self, axis: TimeAxis, dtype: ir.DataType) -> ir.Value:
         """The base of a rate with as many axes as the tensors have, [batch, 1, ..., positions]."""
-        key = (rate, rank, dtype)
+        key = (axis.rate, axis.extra, axis.rank, dtype)
         if key not in self._shaped:
-            name = f"mask.{rate}.{rank}.{dtype.name.lower()}.shaped"
-            base = self._typed_base(rate, dtype)
-            self._shaped[key] = self._writer.unsqueeze(base, *range(1, rank - 1), name=name)
+            name = f"mask.{_label(axis.rate, axis.extra)}.{axis.rank}.{dtype.name.lower()}.shaped"
+            base = self._typed_base(axis.rate, axis.extra, dtype)
+            self._shaped[key] = self._writer.unsqueeze(base, *range(1, axis.rank - 1), name=name)
         return self._shaped[key]
 
-    def _typed_base(self, rate: int, dtype: ir.DataType) -> ir.Value:
+    def _typed_base(self, rate: int, extra: int, dtype: ir.DataType) -> ir.Value:
         """The base of a rate in the type of the masks that are cut out of it."""
-        if (rate, dtype) not in self._bases:
-            base = self._base(rate)
+        if (rate, extra, dtype) not in self._bases:
+            base = self._base(rate, extra)
             if dtype != ir.DataType.BOOL:
-                name = f"mask.{rate}.{dtype.name.lower()}"
+                name = f"mask.{_label(rate, extra)}.{dtype.name.lower()}"
                 (base,) = self._writer.add("Cast", [base], {"to": dtype.value}, name=name)
-            self._bases[rate, dtype] = base
-        return self._bases[rate, dtype]
+            self._bases[rate, extra, dtype] = base
+        return self._bases[rate, extra, dtype]
 
-    def _base(self, rate: int) -> ir.Value:
-        """Bool [batch, frames * rate + more]: at b, whether position b - most is valid."""
-        key = (rate, ir.DataType.BOOL)
+    def _base(self, rate: int, extra: int) -> ir.Value:
+        """Bool [batch, frames * rate + more]: at b, whether position b - most is valid, or one of `extra` after it."""
+        key = (rate, extra, ir.DataType.BOOL)
         if key not in self._bases:
-            inside = self._side(rate, "end", "Less")
+            inside = self._side(rate, "end", "Less", extra)
             if "begin" in self._bounds:
                 begun = self._side(rate, "begin", "GreaterOrEqual")
-                (inside,) = self._writer.add("And", [begun, inside], name=f"mask.{rate}.inside")
+                name = f"mask.{_label(rate, extra)}.inside"
+                (inside,) = self._writer.add("And", [begun, inside], name=name)
             self._bases[key] = inside
         return self._bases[key]
 
-    def _side(self, rate: int, label: str, operator: str) -> ir.Value:
-        """Bool [batch, frames * rate + more]: the positions compared with one end of the utterance."""
-        key = (f"{label}.{operator}", rate)
+    def _side(self, rate: int, label: str, operator: str, extra: int = 0) -> ir.Value:
+        """Bool [batch, frames * rate + more]: the positions compared with one end of the utterance, `extra` later."""
+        place_key, key = f"{label}.{extra}", (f"{label}.{extra}.{operator}", rate)
         if key not in self._sides:
-            writer, name, most = self._writer, f"mask.{rate}.{label}", self._needed[rate][1]
-            if (label, rate) not in self._sides:
+            writer, name = self._writer, f"mask.{_label(rate, extra)}.{label}"
+            most = self._needed[rate][1] + extra
+            if (place_key, rate) not in self._sides:
                 (place,) = writer.add("Mul", [self._bounds[label], writer.integers(rate)], name=name)
                 (place,) = writer.add("Add", [place, writer.integers(most)], name=f"{name}.place")
-                self._sides[label, rate] = writer.unsqueeze(place, 1, name=f"{name}.column")
-            inputs = [self._places(rate), self._sides[label, rate]]
+                self._sides[place_key, rate] = writer.unsqueeze(place, 1, name=f"{name}.column")
+            inputs = [self._places(rate), self._sides[place_key, rate]]
             (self._sides[key],) = writer.add(operator, inputs, name=f"{name}.{operator.lower()}")
         return self._sides[key]
 
@@ -256,3 +264,7 @@ class Masks:
             )
             (self._sides["places", rate],) = writer.add("Range", [start, limit, step], name=f"{name}.places")
         return self._sides["places", rate]
+
+
+def _label(rate: int, extra: int) -> str:
+    return f"{rate}.{extra}" if extra else f"{rate}"

@@ -76,9 +76,12 @@ def _check(node: ir.Node, axes: Axes, rule: Rule) -> None:
                 )
             if result.extra < 0:
                 raise StreamingError(f"{_name(node)}: its output is {-result.extra} positions too short")
-        # Positions behind the utterance that the offline graph computes would be taken for those that it does not.
-        if source is not None and source.extra and reading.beyond:
-            raise StreamingError(f"{_name(node)}: it reads {source.extra} positions beyond the utterance")
+        # Its end would be taken for the utterance's.
+        if source is not None and source.extra and reading.beyond and reading.outside != "zero":
+            raise StreamingError(
+                f"{_name(node)}: a tensor that is {source.extra} positions longer than the utterance must be padded by "
+                "zeros"
+            )
         # Only then every position outside that is read lies in one part with the position that it mirrors.
         symmetric = reading.first == -reading.last and reading.stride == reading.factor == 1
         if reading.outside == "reflect" and not symmetric:
@@ -182,7 +185,9 @@ def _slice(node: ir.Node, axes: Axes) -> Rule:
     reading = _reading(node, axes, 0)
     place = reading.first + start
     cut = dataclasses.replace(reading, first=place, last=place, computed=source.extra)
-    return Rule((cut,), zeros="all", passes=True)
+    # What is cut off at the end is not zero in a stream.
+    whole = source.extra <= axes.require(node.outputs[0]).extra
+    return Rule((cut,), zeros="all" if whole else "never", passes=True)
 
 
 def _reshape(node: ir.Node, axes: Axes) -> Rule:
