@@ -20,6 +20,7 @@ from voirs_vocoder.export.passes import NameNodesPass, run_passes
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.precisions import get_precision, precision_of_model
 from voirs_vocoder.export.tensorrt import EngineConfig
+from voirs_vocoder.export.tuning.machine import candidate_settings
 from voirs_vocoder.export.validation.candidates import cpu_candidates
 from voirs_vocoder.runtime import Artifact, InputError, ProviderError, SessionConfig, Vocoder
 from voirs_vocoder.runtime.artifact.axes import axis_size
@@ -239,6 +240,16 @@ def test_a_cpu_without_bf16_instructions_is_refused_with_the_reason(hifigan, mon
     assert done.exit_code == 2
     assert "BF16 instructions" in done.stderr
     assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.parametrize("instructions", [(), ("avx512_bf16",)])
+def test_tune_tries_bf16_where_the_cpu_runs_it(hifigan, monkeypatch, instructions):
+    pytest.importorskip("openvino")
+    processor = msgspec.structs.replace(read_processor(), bf16_instructions=instructions)
+    monkeypatch.setattr(provider, "read_processor", lambda: processor)
+    settings = [setting for setting, _ in candidate_settings(Artifact.open(hifigan), 1)]
+    found = {setting.provider for setting in settings if setting.precision == "bf16"}
+    assert found == ({"openvino"} if instructions else set())
 
 
 def test_no_engine_is_built_from_bf16(hifigan):
