@@ -43,6 +43,8 @@ class Int8Config:
         ranges: How the range of each activation is chosen, a `RangeMethod`.
         bias_correction: Whether the mean error of each convolution is taken out of its bias.
         rounding: How weights become integers, a `Rounding`.
+        float_convolutions: Names of the convolutions that stay float besides those that patterns and `min_channels`
+            keep float, in place of a search by noise; None searches as `max_float_share` allows.
 
     Raises:
         InputError: A value is out of range.
@@ -56,6 +58,7 @@ class Int8Config:
     ranges: RangeMethod = "mse"
     bias_correction: bool = False
     rounding: Rounding = "nearest"
+    float_convolutions: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.metrics import max_abs_error, snr_db
 from voirs_vocoder.runtime.progress import Progress, silent
 
-__all__ = ["Int8Result", "int8_from_fp32"]
+__all__ = ["Int8Recipe", "Int8Result", "int8_from_fp32"]
 
 _EQUALITY = 1e-4
 
@@ -62,7 +62,8 @@ class Int8Result:
         quantized_convolutions: Number of convolutions that are quantized.
         details: `float_by_width` (number of convolutions left float because of `Int8Config.min_channels`),
             `float_by_noise` (names of the convolutions left float because of their noise, separated by blanks),
-            `noise_measured` (False where `Int8Config.max_probe_macs` or a `max_float_share` of 0 forbade it),
+            `float_by_choice` (names in `Int8Config.float_convolutions`, separated by blanks), `noise_measured` (False
+            where `Int8Config.max_probe_macs`, a `max_float_share` of 0 or chosen convolutions forbade it),
             `float_share` (share of those in the arithmetic of the convolutions that are wide enough),
             `equalized_groups` (number of groups of channels), `ranges`, `bias_correction` and `rounding` (as
             configured) and `probe_snr_db` (SNR in dB against FP32 over the probe runs; None when the outputs are
@@ -107,53 +108,147 @@ def int8_from_fp32(
         GraphEditError: A pass refused the graph or broke its promise.
     """
     config = config or Int8Config()
-    if not feeds:
-        raise InputError("calibration needs at least one run, got none; give recordings")
-    possible = _quantizable(model, float_parts)
-    names = _wide(model, possible, config.min_channels) or possible
-    probes = [feeds[i * len(feeds) // config.probe_runs] for i in range(min(config.probe_runs, len(feeds)))]
-    groups = channel_groups(model)
-    progress("equalizing channels", 0, 0)
-    equalized = equalize(model, groups, feeds, config.equalization_exponent)
-    reference = run_all(model, probes)
-    _require_equal(reference, run_all(equalized, probes))
-    progress("measuring ranges", 0, 0)
-    scales = _scales(equalized, names, feeds, target, config.ranges)
-    learned = config.rounding == "learned"
-    integers = learned_weights(equalized, names, scales.inputs, feeds, target, progress) if learned else {}
-    if config.bias_correction:
-        progress("correcting biases", 0, 0)
-        to_quantize = correct_biases(equalized, names, scales.inputs, feeds, target, integers)
+    recipe = Int8Recipe.measured(model, feeds, target, float_parts, config, progress)
+    names, costs, probes = recipe.names, recipe.costs, recipe.probes
+    if config.float_convolutions is None:
+        affordable = sum(costs.values()) * len(names) * len(probes) <= config.max_probe_macs
+        measured = bool(config.max_float_share) and affordable
+        noise = noise_of_each(recipe.unfinished_graph, names, probes, progress) if measured else {}
+        left_float = costliest_noise(noise, costs, config.max_float_share)
     else:
-        to_quantize = equalized
-
-    for_cpu = target == "cpu"
-    gates = [IntegerGatesPass()] if for_cpu else []
-    finish = [LengthInvariantSumsPass(None), HalfStoredWeightsPass()] if for_cpu else []
-
-    def quantize(chosen: frozenset[str]) -> onnx.ModelProto:
-        return run_passes(to_quantize, [QdqFromFp32Pass(chosen, scales, target, integers), *gates])
-
-    costs = multiply_accumulates(equalized, names, probes[0])
-    affordable = sum(costs.values()) * len(names) * len(probes) <= config.max_probe_macs
-    measured = bool(config.max_float_share) and affordable
-    noise = noise_of_each(quantize, names, probes, progress) if measured else {}
-    left_float = costliest_noise(noise, costs, config.max_float_share)
-    quantized = frozenset(names) - frozenset(left_float)
-    result = run_passes(to_quantize, [QdqFromFp32Pass(quantized, scales, target, integers), *gates, *finish])
-    quality_db = snr_db(_samples(reference), _samples(run_all(result, probes)))
+        measured = False
+        left_float = list(config.float_convolutions)
+    result = recipe.graph(left_float)
+    quality_db = snr_db(_samples(recipe.reference), _samples(run_all(result, probes)))
+    chosen = config.float_convolutions is not None
     details: Figures = {
-        "float_by_width": len(possible) - len(names),
-        "float_by_noise": " ".join(left_float),
+        "float_by_width": recipe.float_by_width,
+        "float_by_noise": "" if chosen else " ".join(left_float),
+        "float_by_choice": " ".join(left_float) if chosen else "",
         "noise_measured": measured,
         "float_share": sum(costs[name] for name in left_float) / sum(costs.values()),
-        "equalized_groups": len(groups) if config.equalization_exponent else 0,
+        "equalized_groups": recipe.equalized_groups,
         "ranges": config.ranges,
         "bias_correction": config.bias_correction,
         "rounding": config.rounding,
         "probe_snr_db": quality_db if np.isfinite(quality_db) else None,
     }
     return Int8Result(result, len(names) - len(left_float), details)
+
+
+@dataclass(frozen=True, eq=False)
+class Int8Recipe:
+    """What is measured once of a graph, from which INT8 graphs are made that leave any convolutions float.
+
+    Attributes:
+        names: Names of the convolutions that can be quantized, in the order of the graph.
+        costs: Multiply-accumulates of each of these convolutions in one probe run, by name.
+        probes: Inputs of the runs that noise is measured on.
+        reference: Outputs of the FP32 graph on the probe runs.
+        float_by_width: Number of convolutions that stay float because of `Int8Config.min_channels`.
+        equalized_groups: Number of groups of channels that were equalized.
+    """
+
+    names: tuple[str, ...]
+    costs: Mapping[str, int]
+    probes: Sequence[Feed]
+    reference: Outputs
+    float_by_width: int
+    equalized_groups: int
+    _model: onnx.ModelProto
+    _scales: Scales
+    _integers: Mapping[str, NDArray[np.int8]]
+    _target: Target
+
+    @classmethod
+    def measured(
+        cls,
+        model: onnx.ModelProto,
+        feeds: Sequence[Feed],
+        target: Target,
+        float_parts: Sequence[str],
+        config: Int8Config,
+        progress: Progress = silent,
+    ) -> Int8Recipe:
+        """Equalize channels and measure ranges; learn weights and biases where `config` says so.
+
+        Args:
+            model: Flat FP32 graph with named nodes, opset 13 or later; it is not changed.
+            feeds: Inputs of the runs that ranges are measured on.
+            target: Kind of backend that graphs are made for.
+            float_parts: Shell-style patterns of nodes that stay float.
+            config: Parameters of the quantization; `max_float_share` and `float_convolutions` have no effect.
+            progress: Receives the current task, the number of its parts that are done, and the number of parts.
+
+        Raises:
+            InputError: There are no feeds, one does not fit the graph or makes it overflow, a pattern matches no node,
+                or there is nothing to quantize.
+            GraphEditError: A pass refused the graph or broke its promise.
+        """
+        if not feeds:
+            raise InputError("calibration needs at least one run, got none; give recordings")
+        possible = _quantizable(model, float_parts)
+        names = _wide(model, possible, config.min_channels) or possible
+        probes = [
+            feeds[i * len(feeds) // config.probe_runs] for i in range(min(config.probe_runs, len(feeds)))
+        ]
+        groups = channel_groups(model)
+        progress("equalizing channels", 0, 0)
+        equalized = equalize(model, groups, feeds, config.equalization_exponent)
+        reference = run_all(model, probes)
+        _require_equal(reference, run_all(equalized, probes))
+        progress("measuring ranges", 0, 0)
+        scales = _scales(equalized, names, feeds, target, config.ranges)
+        learned = config.rounding == "learned"
+        integers = (
+            learned_weights(equalized, names, scales.inputs, feeds, target, progress) if learned else {}
+        )
+        if config.bias_correction:
+            progress("correcting biases", 0, 0)
+            to_quantize = correct_biases(equalized, names, scales.inputs, feeds, target, integers)
+        else:
+            to_quantize = equalized
+        return cls(
+            names=tuple(names),
+            costs=multiply_accumulates(equalized, names, probes[0]),
+            probes=probes,
+            reference=reference,
+            float_by_width=len(possible) - len(names),
+            equalized_groups=len(groups) if config.equalization_exponent else 0,
+            _model=to_quantize,
+            _scales=scales,
+            _integers=integers,
+            _target=target,
+        )
+
+    def graph(self, float_convolutions: Collection[str]) -> onnx.ModelProto:
+        """The INT8 graph in its final form.
+
+        Args:
+            float_convolutions: Names of the convolutions that stay float, of `names`.
+
+        Raises:
+            InputError: A name is none of `names`.
+            GraphEditError: A pass refused the graph or broke its promise.
+        """
+        unknown = sorted(frozenset(float_convolutions) - frozenset(self.names))
+        if unknown:
+            raise InputError(
+                f"only a convolution that can be quantized can be chosen to stay float, got {unknown[0]!r}; choose "
+                f"among {', '.join(self.names[:3])} and the others that `Int8Recipe.names` lists"
+            )
+        for_cpu = self._target == "cpu"
+        finish = [LengthInvariantSumsPass(None), HalfStoredWeightsPass()] if for_cpu else []
+        return self._made(frozenset(self.names) - frozenset(float_convolutions), finish)
+
+    def unfinished_graph(self, quantized: frozenset[str]) -> onnx.ModelProto:
+        """The graph in which exactly the named convolutions are quantized, without the edits that change no value."""
+        return self._made(quantized, [])
+
+    def _made(self, quantized: frozenset[str], finish: Sequence[ir.passes.InPlacePass]) -> onnx.ModelProto:
+        gates = [IntegerGatesPass()] if self._target == "cpu" else []
+        quantize = QdqFromFp32Pass(quantized, self._scales, self._target, self._integers)
+        return run_passes(self._model, [quantize, *gates, *finish])
 
 
 def _quantizable(model: onnx.ModelProto, float_parts: Sequence[str]) -> list[str]:

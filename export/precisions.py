@@ -5,6 +5,7 @@ Importable without torch and onnx: what makes and judges graphs is imported when
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,10 +57,13 @@ class MakeOptions:
     Attributes:
         targets: Kinds of backends to make graphs for; None makes a graph for every target of the precision.
         int8: How INT8 graphs are quantized; None takes the defaults of `Int8Config`.
+        float_convolutions: Role of a graph to the names of the convolutions that stay float in INT8, as in
+            `Int8Config.float_convolutions`; a graph of another role is quantized as `int8` says. None searches.
     """
 
     targets: tuple[Target, ...] | None = None
     int8: Int8Config | None = None
+    float_convolutions: Mapping[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,7 @@ def _has_weights(model: onnx.ModelProto, element_type: int) -> bool:
 def _int8(
     fp32: BuiltGraph, feeds: Sequence[Feed], options: MakeOptions, progress: Progress
 ) -> list[BuiltGraph]:
+    from voirs_vocoder.calibration.config import Int8Config
     from voirs_vocoder.export.graphs.reduced import int8_graphs
 
     known = [target for target in get_precision("int8").targets if target is not None]
@@ -227,7 +232,11 @@ def _int8(
     unknown = [target for target in targets if target not in known]
     if unknown:
         raise InputError(f"targets of INT8 must be among {', '.join(known)}, got {unknown[0]!r}")
-    return int8_graphs(fp32, feeds, progress, targets, options.int8)
+    config = options.int8 or Int8Config()
+    names = (options.float_convolutions or {}).get(fp32.entry.role)
+    if names is not None:
+        config = dataclasses.replace(config, float_convolutions=names)
+    return int8_graphs(fp32, feeds, progress, targets, config)
 
 
 def _has_quantizers(model: onnx.ModelProto) -> bool:

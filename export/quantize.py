@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from voirs_vocoder.calibration.dataset import calibration_set_from_folder
+from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.derive import DerivationPlan, calibration_record, derive_graphs
 from voirs_vocoder.export.graphs.built import BuiltGraph, open_graph
@@ -19,6 +20,7 @@ from voirs_vocoder.runtime.artifact.manifest import (
     EXTRAPOLATOR_ROLE,
     STREAM_ROLES,
     GraphEntry,
+    Manifest,
     Precision,
 )
 from voirs_vocoder.runtime.artifact.reading import Artifact
@@ -30,7 +32,7 @@ from voirs_vocoder.runtime.progress import Progress, silent
 from voirs_vocoder.runtime.providers import Session, open_session
 from voirs_vocoder.runtime.providers.checked import CheckedSession
 
-__all__ = ["quantize_artifact"]
+__all__ = ["fp32_source", "open_fp32", "quantization", "quantize_artifact"]
 
 _TRIAL_FRAMES = 8
 
@@ -74,44 +76,80 @@ def quantize_artifact(
         if any(graph.precision == precision for graph in manifest.graphs) and not force:
             raise InputError(f"{root}: has {precision.upper()} graphs already; replace them with force=True")
         calibration = calibration_set_from_folder(folder, manifest.mel, progress=progress)
-        roles = {graph.role for graph in manifest.graphs}
-        kept = msgspec.structs.replace(
-            manifest,
-            # Extrapolators are fitted on the new recordings too.
-            graphs=tuple(
-                graph
-                for graph in manifest.graphs
-                if graph.precision != precision and graph.role != EXTRAPOLATOR_ROLE
-            ),
-            engines=tuple(engine for engine in manifest.engines if engine.precision != precision),
-            calibration=calibration_record(calibration),
-        )
-        plan = DerivationPlan(
-            precisions=(precision,),
-            mels=list(calibration.segments),
-            calibration=calibration,
-            stream=bool(roles & set(STREAM_ROLES.values())),
-            batch=bool(roles & set(BATCH_ROLES.values())),
-            options=options or MakeOptions(),
-        )
-        sources = [
-            _source(artifact, entry)
-            for entry in kept.graphs
-            if entry.precision == "fp32" and precision in entry.keep_float
-        ]
-
-        def open_fp32(role: str) -> Session:
-            return open_session(artifact, role, "fp32", "cpu", SessionConfig())[0]
-
-        graphs = derive_graphs(kept, sources, plan, open_fp32, progress)
-        changed = msgspec.structs.replace(kept, graphs=(*kept.graphs, *(graph.entry for graph in graphs)))
-        return changed, {graph.entry.file.path: graph.data for graph in graphs}
+        return quantization(artifact, calibration, precision, options or MakeOptions(), progress)
 
     return change_artifact(root, edit)
 
 
-def _source(artifact: Artifact, entry: GraphEntry) -> BuiltGraph:
-    """An FP32 graph of the artifact, after a trial: what fails later is not the fault of its file."""
+def quantization(
+    artifact: Artifact,
+    calibration: CalibrationSet,
+    precision: Precision,
+    options: MakeOptions,
+    progress: Progress,
+) -> Change:
+    """The change that replaces the graphs of a calibrated precision, and what is derived from them.
+
+    Args:
+        artifact: Opened artifact; it is not changed.
+        calibration: What to calibrate on; extrapolators are fitted on it too.
+        precision: Name of the precision.
+        options: Targets, and how to quantize.
+        progress: Called with what is being done, how many parts are done, and how many there are.
+
+    Raises:
+        ArtifactError: The artifact has a graph that ONNX refuses.
+        ProviderError: ONNX Runtime does not run an FP32 graph, or it returns something else than the manifest states.
+        InputError: The calibration does not fit a graph.
+        ExportError: A graph does not compute what it is derived from.
+    """
+    manifest = artifact.manifest
+    roles = {graph.role for graph in manifest.graphs}
+    kept = msgspec.structs.replace(
+        manifest,
+        # Extrapolators are fitted on the new recordings too.
+        graphs=tuple(
+            graph
+            for graph in manifest.graphs
+            if graph.precision != precision and graph.role != EXTRAPOLATOR_ROLE
+        ),
+        engines=tuple(engine for engine in manifest.engines if engine.precision != precision),
+        calibration=calibration_record(calibration),
+    )
+    plan = DerivationPlan(
+        precisions=(precision,),
+        mels=list(calibration.segments),
+        calibration=calibration,
+        stream=bool(roles & set(STREAM_ROLES.values())),
+        batch=bool(roles & set(BATCH_ROLES.values())),
+        options=options,
+    )
+    sources = [fp32_source(artifact, entry) for entry in _sources(kept, precision)]
+    graphs = derive_graphs(kept, sources, plan, partial(open_fp32, artifact), progress)
+    changed = msgspec.structs.replace(kept, graphs=(*kept.graphs, *(graph.entry for graph in graphs)))
+    return changed, {graph.entry.file.path: graph.data for graph in graphs}
+
+
+def open_fp32(artifact: Artifact, role: str) -> Session:
+    """Open the FP32 graph of a role on the CPU."""
+    return open_session(artifact, role, "fp32", "cpu", SessionConfig())[0]
+
+
+def _sources(manifest: Manifest, precision: Precision) -> list[GraphEntry]:
+    return [entry for entry in manifest.graphs if entry.precision == "fp32" and precision in entry.keep_float]
+
+
+def fp32_source(artifact: Artifact, entry: GraphEntry) -> BuiltGraph:
+    """An FP32 graph of an artifact, after a trial: what fails later is not the fault of its file.
+
+    Args:
+        artifact: Opened artifact.
+        entry: Entry of one of its FP32 graphs.
+
+    Raises:
+        ArtifactError: ONNX refuses the graph, or two of its nodes have one name.
+        ProviderError: ONNX Runtime does not run the graph, or it returns something else than the manifest states.
+    """
     manifest = artifact.manifest
     if entry.role in driver_roles(manifest.driver):
         require_tensors(manifest, entry)

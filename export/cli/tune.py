@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ from voirs_vocoder.runtime.printing import remark, say
 from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
+    from voirs_vocoder.export.tuning.int8 import BudgetKind
+    from voirs_vocoder.export.tuning.int8_report import PointName
     from voirs_vocoder.runtime.artifact.manifest import Manifest
 
 __all__ = ["command"]
@@ -29,10 +31,47 @@ __all__ = ["command"]
 SAMPLER = "sampler"
 LOOK_AHEAD = "look-ahead"
 MACHINE = "machine"
+INT8 = "int8"
 GPU = "gpu"
 _BUDGET_S = 300.0
 
+_POINTS = ("fast", "balanced", "faithful")
+
 _Tuner = Callable[[Path, Path, Precision, int | None], msgspec.Struct]
+
+
+def int8_options(function: Callable[..., object]) -> Callable[..., object]:
+    """`--point`, `--snr-db`, `--pesq-lost` and `--time-ratio`: the goal of `--only int8`."""
+    point = option(
+        "--point",
+        type=click.Choice(_POINTS),
+        show_default="balanced",
+        group=options.GRAPHS,
+        help="Mix of --only int8: `fast` has the fewest FP32 layers, `faithful` an SNR of 33 dB, `balanced` lies where "
+        "the curve between the two bends.",
+    )
+    snr = option(
+        "--snr-db",
+        metavar="DB",
+        type=float,
+        group=options.GRAPHS,
+        help="Take the fastest mix of --only int8 with at least so much SNR against FP32.",
+    )
+    pesq = option(
+        "--pesq-lost",
+        metavar="PESQ",
+        type=float,
+        group=options.GRAPHS,
+        help="Take the fastest mix of --only int8 that loses at most so much PESQ against FP32.",
+    )
+    ratio = option(
+        "--time-ratio",
+        metavar="RATIO",
+        type=click.FloatRange(min=0.0, min_open=True),
+        group=options.GRAPHS,
+        help="Take the mix of --only int8 with the best SNR that takes at most so much of the time of FP32.",
+    )
+    return point(snr(pesq(ratio(function))))
 
 
 @click.command(
@@ -43,6 +82,7 @@ _Tuner = Callable[[Path, Path, Precision, int | None], msgspec.Struct]
         "voirs-vocoder tune diffwave --speech speech/held-out",
         "voirs-vocoder tune hifigan-v2 --speech speech/held-out --only machine --budget-s 120",
         "voirs-vocoder tune hifigan-v2 --speech speech/held-out --only look-ahead --threads 1",
+        "voirs-vocoder tune hifigan-v2 --speech speech/held-out --only int8 --calibration speech/train --snr-db 33",
         "voirs-vocoder tune hifigan-v2 --only gpu --precision fp16",
     ),
 )
@@ -54,7 +94,7 @@ _Tuner = Callable[[Path, Path, Precision, int | None], msgspec.Struct]
 @recordings_options
 @option(
     "--only",
-    type=click.Choice((SAMPLER, LOOK_AHEAD, MACHINE, GPU)),
+    type=click.Choice((SAMPLER, LOOK_AHEAD, MACHINE, INT8, GPU)),
     show_default="sampler and look-ahead, as far as the model has them, and machine",
     help="Setting to tune.",
 )
@@ -66,6 +106,8 @@ _Tuner = Callable[[Path, Path, Precision, int | None], msgspec.Struct]
     show_default=True,
     help="Seconds that the tuning of the machine may take.",
 )
+@options.calibration_option(required=False)
+@int8_options
 @options.gpu_tuning_option(
     "File for what --only gpu measures, beside what it holds for other models and GPUs."
 )
@@ -77,6 +119,11 @@ def command(
     speech: Path | None,
     only: str | None,
     budget_s: float,
+    calibration: Path | None,
+    point: PointName | None,
+    snr_db: float | None,
+    pesq_lost: float | None,
+    time_ratio: float | None,
     gpu_tuning: Path | None,
     precision: Precision,
     threads: int | None,
@@ -95,6 +142,11 @@ def command(
     processor, without those whose audio misses the gates of `validate`. The best for each are kept in the artifact for
     processors of this kind, and are used by `vocode` and `stream` with --tuned. Leave the machine idle meanwhile.
 
+    int8: the noise that each convolution adds to the final audio when it is INT8, and the time that it saves then; for
+    a flow model those of each flow. Mixes of INT8 and FP32 follow from both, and some are vocoded and timed. The
+    INT8 graphs of the artifact are made again, calibrated on --calibration, with the mix named by --point, or with the
+    best one within a budget of quality or time. Validate the artifact afterwards, on other recordings.
+
     gpu: how the provider cuda computes every shape fastest on this GPU. The choices are kept in a file of this machine,
     which `vocode` and `stream` use with --gpu-tuning.
 
@@ -111,11 +163,31 @@ def command(
         raise click.UsageError("Missing option '--speech'.")
     if gpu_tuning is not None:
         raise click.UsageError("--gpu-tuning is for --only gpu; leave it out")
+    budgets = {"snr_db": snr_db, "pesq_lost": pesq_lost, "time_ratio": time_ratio}
+    goals = {"point": point, **budgets, "calibration": calibration}
+    given = [name for name, value in goals.items() if value is not None]
+    if only == INT8:
+        if calibration is None:
+            raise click.UsageError("--only int8 needs --calibration DIR with recordings to calibrate on")
+        if len(given) > 2:
+            raise click.UsageError(
+                f"--only int8 takes one goal, got {_flags(given[:-1])}; leave out all but one"
+            )
+        int8_report = _tune_int8(root, speech, calibration, point, budgets, threads)
+        if json_file is not None:
+            write_whole(json_file, indented_json({INT8: int8_report}))
+        return
+    if given:
+        raise click.UsageError(f"{_flags(given)} belongs to --only int8; give it, or leave it out")
     chosen = _applicable(root, Artifact.open(root).manifest, only)
     tuners: dict[str, _Tuner] = {**_TUNERS, MACHINE: partial(_tune_machine, budget_s)}
     reports = {name: tuners[name](root, speech, precision, threads) for name in chosen}
     if json_file is not None:
         write_whole(json_file, indented_json(reports))
+
+
+def _flags(parameters: Sequence[str]) -> str:
+    return " and ".join(f"--{name.replace('_', '-')}" for name in parameters)
 
 
 def _applicable(root: Path, manifest: Manifest, only: str | None) -> list[str]:
@@ -206,6 +278,35 @@ def _tune_machine(
         f"{machine.speech_s:.1f} s. Use the best settings with --tuned {'|'.join(machine.best)}",
     )
     return machine
+
+
+def _tune_int8(
+    root: Path,
+    speech: Path,
+    calibration: Path,
+    point: PointName | None,
+    budgets: Mapping[BudgetKind, float | None],
+    threads: int | None,
+) -> msgspec.Struct:
+    from voirs_vocoder.export.artifact.change import require_changeable
+    from voirs_vocoder.export.tuning.int8 import Budget, record_int8, tune_int8
+    from voirs_vocoder.export.tuning.int8_report import SENSITIVITY_PLOT_PATH, mixed_table
+
+    require_changeable(root, (SENSITIVITY_PLOT_PATH,))
+    limits = [Budget(kind, limit) for kind, limit in budgets.items() if limit is not None]
+    goal = limits[0] if limits else point or "balanced"
+    with ConsoleProgress() as progress:
+        tuned = tune_int8(root, speech, calibration, goal=goal, threads=threads, progress=progress)
+        record_int8(root, tuned, progress)
+    report = tuned.report
+    print_table(mixed_table(report))
+    say(
+        "",
+        f"{len(report.recordings)} recordings, {report.speech_s:.1f} s, {report.processor}, {report.threads} threads. "
+        f"The INT8 graphs now have {report.points[report.chosen].float_layers} of {len(report.layers)} layers in FP32 "
+        f"({report.chosen_for}); plot: {click.format_filename(root / SENSITIVITY_PLOT_PATH)}",
+    )
+    return report
 
 
 def _tune_gpu(root: Path, precision: Precision, file: Path | None) -> msgspec.Struct:

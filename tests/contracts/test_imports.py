@@ -62,7 +62,7 @@ LAYERS = {
         edits.unique_names edits.reading edits.writer edits.run
         activation_ranges
         edits
-        bias_correction equalization extrapolation rounding sensitivity
+        bias_correction equalization extrapolation layer_times rounding sensitivity
         int8
     """,
     "export": """
