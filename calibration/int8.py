@@ -170,7 +170,7 @@ class Int8Recipe:
         config: Int8Config,
         progress: Progress = silent,
     ) -> Int8Recipe:
-        """Equalize channels and measure ranges; learn weights and biases where `config` says so.
+        """Equalize channels and measure ranges; learn weights and biases as `config` requires.
 
         Args:
             model: Flat FP32 graph with named nodes, opset 13 or later; it is not changed.

@@ -20,7 +20,7 @@ TimeModel = Literal["profile", "multiply-accumulates"]
 """How the time that a graph saves is divided among its convolutions: by a `profile` of their kernels, or in proportion
 to their `multiply-accumulates` where the profile does not name them."""
 
-# The fastest run of a node counts: whatever else the machine does only adds time.
+# The fastest run of a node counts: other work of the machine only adds time.
 _RUNS = 7
 _KERNEL = "_kernel_time"
 

@@ -58,7 +58,7 @@ class MakeOptions:
         targets: Kinds of backends to make graphs for; None makes a graph for every target of the precision.
         int8: How INT8 graphs are quantized; None takes the defaults of `Int8Config`.
         float_convolutions: Role of a graph to the names of the convolutions that stay float in INT8, as in
-            `Int8Config.float_convolutions`; a graph of another role is quantized as `int8` says. None searches.
+            `Int8Config.float_convolutions`; a graph of another role is quantized as `int8` states. None searches.
     """
 
     targets: tuple[Target, ...] | None = None

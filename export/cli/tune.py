@@ -163,16 +163,18 @@ def command(
         raise click.UsageError("Missing option '--speech'.")
     if gpu_tuning is not None:
         raise click.UsageError("--gpu-tuning is for --only gpu; leave it out")
-    budgets = {"snr_db": snr_db, "pesq_lost": pesq_lost, "time_ratio": time_ratio}
-    goals = {"point": point, **budgets, "calibration": calibration}
-    given = [name for name, value in goals.items() if value is not None]
+    budgets: dict[BudgetKind, float | None] = {
+        "snr_db": snr_db,
+        "pesq_lost": pesq_lost,
+        "time_ratio": time_ratio,
+    }
+    goals = [name for name, value in (("point", point), *budgets.items()) if value is not None]
+    given = [*goals, *(() if calibration is None else ("calibration",))]
     if only == INT8:
         if calibration is None:
             raise click.UsageError("--only int8 needs --calibration DIR with recordings to calibrate on")
-        if len(given) > 2:
-            raise click.UsageError(
-                f"--only int8 takes one goal, got {_flags(given[:-1])}; leave out all but one"
-            )
+        if len(goals) > 1:
+            raise click.UsageError(f"--only int8 takes one goal, got {_flags(goals)}; leave out all but one")
         int8_report = _tune_int8(root, speech, calibration, point, budgets, threads)
         if json_file is not None:
             write_whole(json_file, indented_json({INT8: int8_report}))

@@ -56,9 +56,10 @@ BudgetKind = Literal["snr_db", "pesq_lost", "time_ratio"]
 
 # Of each recording, in seconds. One-pass models are fast enough for whole sentences.
 _EXCERPT_S = {"direct": 6.0, "flow": 3.0, "diffusion": 3.0}
-# Mixes that are measured, spread evenly over the predicted SNR.
-_GRID = 9
-# Where quantization can no longer be told from FP32 by PESQ on HiFi-GAN V2.
+# Mixes that are measured, spread evenly over the predicted SNR up to that of the most faithful one, or to 40 dB.
+_GRID = 7
+_MOST_DB = 40.0
+# Where HiFi-GAN V2 loses no more PESQ than PESQ resolves.
 _FAITHFUL_DB = 33.0
 _FIGURES = ("pesq_wb", "lsd")
 
@@ -161,6 +162,7 @@ def tune_int8(
     if isinstance(goal, Budget) and goal.kind == "pesq_lost" and search.fp32["pesq_wb"] is None:
         raise InputError(missing_package("judging a budget of PESQ", "pesq", "eval"))
     search.measure(search.grid())
+    search.narrow(Budget("snr_db", _FAITHFUL_DB))
     if isinstance(goal, Budget):
         search.narrow(goal)
     points = search.points()
@@ -253,11 +255,11 @@ class _Search:
         return snr_of(np.sum([self._noise[part].shares for part in self._order[float_layers:]], axis=0))
 
     def grid(self) -> list[int]:
-        """Numbers of FP32 layers, from the fastest mix to the most faithful, in even steps of the predicted SNR."""
+        """Numbers of FP32 layers, from the fastest mix on in even steps of the predicted SNR, and the largest."""
         first = min(self._fastest, self._most)
         numbers = list(range(first, self._most + 1))
         predicted = np.array([self.predicted_db(number) for number in numbers])
-        wanted = np.linspace(predicted[0], predicted[-1], _GRID)
+        wanted = np.linspace(predicted[0], max(predicted[0], min(predicted[-1], _MOST_DB)), _GRID)
         return sorted(
             {numbers[int(np.abs(predicted - value).argmin())] for value in wanted} | {first, self._most}
         )

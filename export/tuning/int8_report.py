@@ -178,9 +178,9 @@ def mixed_table(report: SensitivityReport) -> list[list[str]]:
     header = ["FP32 layers", "SNR dB", "predicted", "PESQ lost", "LSD", "M-STFT", "RTF", "time of FP32", ""]
     rows = [header]
     for place, point in enumerate(report.points):
-        marks = [name for name, index in report.named.items() if index == place]
+        marks: list[str] = [name for name, index in report.named.items() if index == place]
         if place == report.chosen:
-            marks.append("<- INT8 graphs")
+            marks.append("<- INT8")
         rows.append(
             [
                 str(point.float_layers),
