@@ -70,7 +70,8 @@ __all__ = ["command"]
     ".toml file of the fields of MelConvention."
 )
 @options.precisions_option(
-    "Precision of the graphs to make. Repeat it for more. FP32 is always made; INT8 is made for CPUs and for TensorRT."
+    "Precision of the graphs to make. Repeat it for more. FP32 is always made; INT8 is made for CPUs and for TensorRT; "
+    "BF16 runs in OpenVINO on CPUs with BF16 instructions."
 )
 @options.calibration_option(required=False)
 @recordings_options
