@@ -19,6 +19,8 @@ __all__ = ["DIFFWAVE", "DIFFWAVE_UNET", "DiffWaveFamily", "UNetFamily"]
 # Near the last step the noise that a network must return is a hundredth of its input, below the steps of 8 bits. These
 # convolutions pass it on: quantized, they leave a noise floor that no later step removes.
 _DIFFWAVE_FAINT_NOISE = ("network.residual_layers.[012].dilated_conv",)
+# From this depth on they are so small a part that the search for the noisiest convolutions affords them by itself.
+_DEEP_LAYERS = 30
 _UNET_FAINT_NOISE = ("network.down_blocks.0.*.conv2", "network.up_blocks.0.*.conv1")
 
 
@@ -54,7 +56,11 @@ class DiffWaveFamily:
             mel_std=0.2,
             step_keep_float={
                 "fp16": ("network.diffusion_embedding.*", "network.output_projection"),
-                "int8": ("network.input_projection", "network.output_projection", *_DIFFWAVE_FAINT_NOISE),
+                "int8": (
+                    "network.input_projection",
+                    "network.output_projection",
+                    *(_DIFFWAVE_FAINT_NOISE if config.residual_layers < _DEEP_LAYERS else ()),
+                ),
             },
         )
 

@@ -148,3 +148,10 @@ def test_a_checkpoint_of_another_family_is_refused(folder, data_dir):
     other = data_dir / "waveglow" / "tiny" / "pickled_module.pt"
     with pytest.raises(CheckpointError, match="this is WaveGlow by NVIDIA"):
         get_family("diffwave").load(other, folder / "params.json")
+
+
+@pytest.mark.parametrize(("layers", "kept"), [(12, True), (30, False)])
+def test_int8_keeps_the_first_dilated_convolutions_float_where_the_search_cannot_afford_them(layers, kept):
+    values = {**BASE, "residual_layers": layers, "residual_channels": 2}
+    _, step = get_family("diffwave").graphs(DiffWave(DiffWaveConfig.from_mapping(values)))
+    assert ("network.residual_layers.[012].dilated_conv" in step.keep_float["int8"]) == kept
