@@ -1,7 +1,8 @@
 """Snake and SnakeBeta (Ziyin et al. 2020, arXiv 2006.08195) at twice the rate, so that they fold no frequency back.
 
 The official code raises the rate by a transposed convolution, and scales and squares in steps of their own. Here one
-grouped convolution makes the odd and the even half-steps with 6 taps each, and both filters carry the scales.
+grouped convolution makes the odd and the even half-steps with 6 taps each, both filters carry the scales, and a cosine
+takes the place of a squared sine.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ __all__ = ["AntiAliasedSnake"]
 _DIVISOR_OFFSET = 1e-9
 # Stands for a frequency of 0, so that one can divide by it: the sine of so little is nothing.
 _LEAST_FREQUENCY = 1e-12
+# The rounding of a cosine, 6e-8, is divided by twice the divisor; a square of a sine rounds relative to itself.
+_LEAST_DIVISOR_OF_COSINES = 0.01
 
 
-_PHASES = torch.stack((HALF_BAND_FILTER[0::2], HALF_BAND_FILTER[1::2])).flip(1)
-"""The filter for half a step before a step, and for the step itself, [2, 6]: both read from 3 before to 2 after."""
+_PHASES = torch.stack((HALF_BAND_FILTER[1::2], HALF_BAND_FILTER[0::2])).flip(1)
+"""The filter for a step itself, and for half a step before it, [2, 6]: both read from 3 steps before to 2 after."""
 
 
 class _Parameters(nn.Module):
@@ -46,24 +49,40 @@ class AntiAliasedSnake(nn.Module):
         super().__init__()
         self.act = _Parameters(channels, has_beta=has_beta)
         self._log_scale = log_scale
+        self._by_cosine = False
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Compute by cosines from here on, where the parameters as they are now allow it without loss of precision."""
+        frequency, share = self.frequency_and_share()
+        divisor = frequency / share.reshape(-1, 1)
+        self._by_cosine = bool((divisor >= _LEAST_DIVISOR_OF_COSINES).all())
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: [batch, channels, steps] -> the same."""
         channels = x.shape[1]
         frequency, share = self.frequency_and_share()
-        # What is constant here is folded at export: the sine of FP32 needs no other multiplication.
-        raising = 2.0 * frequency.unsqueeze(1) * _PHASES.to(x)
-        x = functional.pad(x, (3, 3), "replicate")
-        x = functional.conv1d(x, raising.reshape(2 * channels, 1, -1), groups=channels)
-        # Four axes, since ONNX Runtime has a fast kernel for the second filter in two dimensions only.
-        x = x.reshape(x.shape[0], channels, 2, -1).transpose(2, 3).reshape(x.shape[0], channels, 1, -1)
+        # sin(p)^2 = (1 - cos(2 p)) / 2: twice the phase, of twice the result.
+        scale = 2.0 if self._by_cosine else 1.0
+        # What is constant here is folded at export.
+        raising = 2.0 * scale * frequency.reshape(-1, 1, 1, 1) * _PHASES.to(x)
+        # The half-steps of a step are rows, since ONNX Runtime has a fast kernel for one filter per channel in two
+        # dimensions only. Between rows of zeros, the first row of the result meets the second one of the filter.
+        x = functional.pad(x.unsqueeze(2), (3, 3, 0, 0), "replicate")
+        x = functional.conv2d(x, raising, padding=(1, 0), groups=channels)
+        x = x.transpose(2, 3).reshape(x.shape[0], channels, 1, -1)
         # The first lies before the signal, the last behind it.
         x = x[..., 1:-1]
-        sine = torch.sin(x)
-        x = x + share * (sine * sine)
+        if self._by_cosine:
+            x = x - share * torch.cos(x)
+        else:
+            sine = torch.sin(x)
+            x = x + share * (sine * sine)
         x = functional.pad(x, (5, 6, 0, 0), "replicate")
-        lowering = (HALF_BAND_FILTER.to(x) / frequency).reshape(channels, 1, 1, -1)
-        return functional.conv2d(x, lowering, stride=(1, 2), groups=channels).squeeze(2)
+        lowering = (HALF_BAND_FILTER.to(x) / (scale * frequency)).reshape(channels, 1, 1, -1)
+        # What is constant passes a filter as it is.
+        constant = share.reshape(-1) * lowering.sum((1, 2, 3)) if self._by_cosine else None
+        return functional.conv2d(x, lowering, constant, stride=(1, 2), groups=channels).squeeze(2)
 
     def frequency_and_share(self) -> tuple[Tensor, Tensor]:
         """The frequency a of each channel, float32 [channels, 1], and a / b, float32 [channels, 1, 1]."""

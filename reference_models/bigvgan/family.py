@@ -14,8 +14,9 @@ from voirs_vocoder.reference_models.layouts.table import read_model
 __all__ = ["BIGVGAN", "BigVganFamily"]
 
 # Everything but the convolutions with trained weights: the phase of a sine, the reciprocals in the filters and the
-# magnitude of the activations need the precision and the range of FP32.
-_ACTIVATIONS = ("Pad.*", "Conv.*", "Sin.*", "Mul.*", "Add.*")
+# magnitude of the activations need the precision and the range of FP32. Of Cos, Mul, Sin and Sub, a graph has those
+# that the parameters of its activations need.
+_ACTIVATIONS = ("Pad.*", "Conv.*", "[CMS][iou][blns].*", "Add.*")
 
 
 class BigVganFamily:
@@ -28,7 +29,9 @@ class BigVganFamily:
     def model_of(self, read: ReadModel) -> BigVgan:
         """Make the generator that a layout read; see `LayoutFamily.model_of`."""
         values = read.family_config(BigVganConfig)
-        return read.module(lambda: BigVgan(values))
+        model = read.module(lambda: BigVgan(values))
+        model.fold()
+        return model
 
     def graphs(self, module: VocoderModule) -> list[GraphSpec]:
         """Describe the one graph, mel to audio."""

@@ -133,11 +133,11 @@ def test_the_activations_stay_in_fp32(root):
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     made = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
-    sines = [node for node in model.graph.node if node.op_type == "Sin"]
+    waves = [node for node in model.graph.node if node.op_type in ("Cos", "Sin")]
     filters = [node for node in model.graph.node if node.op_type == "Conv" and node.name.startswith("Conv.")]
-    assert len(sines) == 2 * 2 * 4 + 1
-    assert len(filters) == 2 * len(sines)
-    assert {made[node.input[0]] for node in (*sines, *filters)} == {onnx.TensorProto.FLOAT}
+    assert len(waves) == 2 * 2 * 4 + 1
+    assert len(filters) == 2 * len(waves)
+    assert {made[node.input[0]] for node in (*waves, *filters)} == {onnx.TensorProto.FLOAT}
     assert {types[node.input[1]] for node in filters} == {onnx.TensorProto.FLOAT}
 
 

@@ -113,7 +113,8 @@ def official_activation(x, alpha, beta):
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 64])
 @pytest.mark.parametrize("log_scale", [False, True])
 @pytest.mark.parametrize("has_beta", [False, True])
-def test_an_activation_equals_the_official_steps_up_to_both_ends(has_beta, log_scale, steps):
+@pytest.mark.parametrize("folded", [False, True])
+def test_an_activation_equals_the_official_steps_up_to_both_ends(folded, has_beta, log_scale, steps):
     generator = torch.Generator().manual_seed(steps)
     layer = AntiAliasedSnake(16, has_beta=has_beta, log_scale=log_scale).requires_grad_(False)
     alpha = torch.rand(16, generator=generator) * 4.0 - (2.0 if log_scale else -0.05)
@@ -123,13 +124,28 @@ def test_an_activation_equals_the_official_steps_up_to_both_ends(has_beta, log_s
         layer.act.beta.copy_(beta)
     if log_scale:
         alpha, beta = alpha.exp(), beta.exp()
+    if folded:
+        layer.fold()
     x = 3.0 * torch.randn(2, 16, steps, generator=generator)
     expected = official_activation(x, alpha[:, None], beta[:, None])
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("divisor", [1e-4, 0.009, 0.02, 1.0])
+def test_a_small_divisor_costs_no_precision(divisor):
+    layer = AntiAliasedSnake(2, has_beta=True, log_scale=False).requires_grad_(False)
+    alpha, beta = torch.tensor([0.7, 2.0]), torch.full((2,), divisor)
+    layer.act.alpha.copy_(alpha)
+    layer.act.beta.copy_(beta)
+    layer.fold()
+    x = 1e-3 * torch.randn(1, 2, 64, generator=torch.Generator().manual_seed(0))
+    expected = official_activation(x, alpha[:, None], beta[:, None])
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=5e-6)
+
+
 def test_a_frequency_of_zero_leaves_the_signal_to_the_filters():
     layer = AntiAliasedSnake(2, has_beta=False, log_scale=False).requires_grad_(False)
+    layer.fold()
     x = torch.randn(1, 2, 20)
     expected = official_activation(x, torch.zeros(2, 1), torch.ones(2, 1))
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-6)
