@@ -20,7 +20,7 @@ _DIVISOR_OFFSET = 1e-9
 # Stands for a frequency of 0, so that one can divide by it: the sine of so little is nothing.
 _LEAST_FREQUENCY = 1e-12
 # The rounding of a cosine, 6e-8, is divided by twice the divisor; a square of a sine rounds relative to itself.
-_LEAST_DIVISOR_OF_COSINES = 0.01
+_LEAST_DIVISOR_OF_COSINES = 0.05
 
 
 _PHASES = torch.stack((HALF_BAND_FILTER[1::2], HALF_BAND_FILTER[0::2])).flip(1)
