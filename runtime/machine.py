@@ -14,8 +14,8 @@ __all__ = ["Machine", "Processor", "read_processor", "this_machine"]
 
 # Instructions that multiply 8-bit integers and add up in 32 bits, as Linux names them.
 _INT8_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm")
-# Instructions that multiply BF16 numbers and add up in FP32, as Linux names them.
-_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "svebf16")
+# Instructions that multiply BF16 numbers and add up in FP32, as Linux names them; those of Arm are used by no provider.
+_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 _CPUINFO = Path("/proc/cpuinfo")
 
 

@@ -17,7 +17,7 @@ from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.optional import import_optional
 from voirs_vocoder.runtime.providers.ort_errors import provider_error
 from voirs_vocoder.runtime.providers.prepared_shapes import PreparedShapes, Shapes, shapes_of
-from voirs_vocoder.runtime.providers.provider import Provider
+from voirs_vocoder.runtime.providers.provider import BF16, Provider
 from voirs_vocoder.runtime.providers.session import Session, bound_by_copying
 
 __all__ = ["OPENVINO", "OpenVinoSession"]
@@ -97,6 +97,7 @@ class OpenVinoSession:
         )
         try:
             self._core = openvino.Core()
+            _require_bf16(self._core, entry)
             self._model = self._core.read_model(graph, b"")
             _state_least_sizes(openvino, self._model, entry, hop_length)
             if not self._by_shape:
@@ -140,6 +141,16 @@ class OpenVinoSession:
             model = self._model.clone()
             model.reshape(dict(shapes))
         return _Compiled(self._core.compile_model(model, "CPU", self._properties), self._runs)
+
+
+def _require_bf16(core: Any, entry: GraphEntry) -> None:
+    """Check that a BF16 graph is computed in BF16: OpenVINO would compute it in FP32 elsewhere."""
+    offered = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if entry.precision == BF16 and BF16.upper() not in offered:
+        raise ProviderError(
+            f"BF16 graphs must run where OpenVINO computes in BF16, on this CPU it offers {', '.join(offered)}; use "
+            "precision fp32 or int8"
+        )
 
 
 def _state_least_sizes(openvino: Any, model: Any, entry: GraphEntry, hop_length: int) -> None:

@@ -112,7 +112,7 @@ class Provider:
         processor = read_processor()
         if not processor.bf16_instructions:
             return (
-                f"BF16 graphs must run on a CPU with BF16 instructions (avx512_bf16, amx_bf16 or those of Arm), got "
+                f"BF16 graphs must run on a CPU with BF16 instructions (avx512_bf16 or amx_bf16), got "
                 f"{processor.name}, which has none; use precision fp32 or int8"
             )
         return None

@@ -242,6 +242,17 @@ def test_a_cpu_without_bf16_instructions_is_refused_with_the_reason(hifigan, mon
     assert not (tmp_path / "out.wav").exists()
 
 
+@needs_bf16
+def test_a_graph_that_openvino_would_compute_in_fp32_is_refused(hifigan, monkeypatch):
+    import openvino
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(ProviderError, match="on this CPU it offers FP32, INT8; use precision fp32 or int8"):
+        Vocoder.load(hifigan, provider="openvino", precision="bf16")
+    with Vocoder.load(hifigan, provider="openvino", precision="fp32") as vocoder:
+        assert vocoder.metadata.precision == "fp32"
+
+
 @pytest.mark.parametrize("instructions", [(), ("avx512_bf16",)])
 def test_tune_tries_bf16_where_the_cpu_runs_it(hifigan, monkeypatch, instructions):
     pytest.importorskip("openvino")
