@@ -20,18 +20,21 @@ class Sizes:
     """Length of the runs.
 
     Attributes:
-        frames: Mel frames of an utterance, in the modes `offline` and `batch` and where quality is measured.
+        frames: Mel frames of an utterance, in the modes `offline` and `batch`.
         chunks: Chunks of a live utterance.
+        quality_frames: Mel frames of the excerpts that quality is measured on.
         recordings: Most recordings that quality is measured on.
     """
 
     frames: int
     chunks: int
+    quality_frames: int
     recordings: int
 
 
-FULL = Sizes(frames=200, chunks=12, recordings=16)
-QUICK = Sizes(frames=96, chunks=4, recordings=3)
+# Four seconds, since PESQ scatters on shorter excerpts.
+FULL = Sizes(frames=200, chunks=12, quality_frames=344, recordings=16)
+QUICK = Sizes(frames=96, chunks=4, quality_frames=172, recordings=3)
 
 
 def mode_mels(manifest: Manifest, mode: Mode, sizes: Sizes) -> NDArray[np.float32]:
@@ -99,5 +102,5 @@ def quality_inputs(folder: Path) -> list[NDArray[np.float32]]:
     """
     with np.load(folder / "quality.npz") as arrays:
         mels = arrays["mels"]
-    # Slices have the strides of the mels that are timed, which torch.compile compiles for.
+    # All have the same strides, which torch.compile compiles for.
     return [mels[row : row + 1] for row in range(len(mels))]

@@ -200,7 +200,7 @@ def _gflop_per_s(specs: Mapping[str, GraphSpec], manifest: Manifest) -> float:
 
 def _write_quality(request: OpenRequest, speech: Path, sizes: Sizes) -> None:
     """Excerpts of one length, the FP32 audio of PyTorch, and the recordings; noise for random weights."""
-    manifest, frames = request.manifest, sizes.frames
+    manifest, frames = request.manifest, sizes.quality_frames
     if request.facts.trained:
         excerpts = [
             (utterance.mel.values[:, :frames], utterance.samples[: frames * manifest.hop_length])

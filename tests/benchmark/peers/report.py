@@ -16,7 +16,8 @@ _FULL_DB = 100.0
 
 HOW = (
     "Each peer runs in a process of its own, one after the other within each round, in another order every round; "
-    "times are medians with the quartiles of the rounds. RTF is seconds of compute per second of audio. `faster` is "
+    "times are medians with the quartiles of the rounds, after an untimed run where one takes under half a second. RTF "
+    "is seconds of compute per second of audio. `faster` is "
     "the time of the stock export in ONNX Runtime in the same rounds divided by the peer's. Streams run 8 frames at a "
     "time: ours through the stream graph, peers through windows with the context that the model needs, so that the "
     "audio is the same. `first` is the time from importing the library in a fresh process to the first audio, "

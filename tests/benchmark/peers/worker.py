@@ -23,6 +23,9 @@ from voirs_vocoder.runtime import Artifact
 
 __all__ = ["WorkerJob", "WorkerReply", "main"]
 
+# The peers that ran in between have emptied the caches, which decides the time of a short run.
+_SHORT_S = 0.5
+
 
 class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker runs.
@@ -81,12 +84,16 @@ def main(encoded: str, commands: IO[str], replies: IO[bytes]) -> None:
     reply(time.perf_counter() - started_s)
     # Untimed: a live utterance has other shapes after its first chunk.
     run_mode(contender, job.mode, mels, sizes)
+    last_s = 0.0
     for line in commands:
         command, _, path = line.strip().partition(" ")
+        if command == "run" and last_s < _SHORT_S:
+            run_mode(contender, job.mode, mels, sizes)
         started_s = time.perf_counter()
         if command == "run":
             run_mode(contender, job.mode, mels, sizes)
-            reply(time.perf_counter() - started_s)
+            last_s = time.perf_counter() - started_s
+            reply(last_s)
         else:
             np.save(path, np.stack([contender.vocode(mel)[0] for mel in quality_inputs(folder)]))
             reply(time.perf_counter() - started_s)
