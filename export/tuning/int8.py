@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,6 @@ from voirs_vocoder.export.tuning.int8_report import (
 )
 from voirs_vocoder.export.tuning.int8_trials import (
     MixedTrials,
-    Noise,
     Part,
     excerpt,
     noise_of,
@@ -230,7 +229,7 @@ class _Search:
     ) -> None:
         self._trials, self._utterances, self._manifest = trials, utterances, manifest
         self._progress = progress
-        self._noise: Mapping[Part, Noise] = trials.noise_of_each(progress)
+        self._noise, self._unavoidable = trials.noise_of_each(progress)
         self._saved_s, self.time_model = trials.saved_s(progress)
         self._order = sorted(trials.parts, key=self._worth)
         self.fp32 = self._figures(trials.reference)
@@ -252,7 +251,10 @@ class _Search:
 
     def predicted_db(self, float_layers: int) -> float:
         """Mean SNR in dB that follows from the noise of single layers."""
-        return snr_of(np.sum([self._noise[part].shares for part in self._order[float_layers:]], axis=0))
+        return snr_of(
+            np.sum([self._noise[part].shares for part in self._order[float_layers:]], axis=0)
+            + self._unavoidable
+        )
 
     def grid(self) -> list[int]:
         """Numbers of FP32 layers, from the fastest mix on in even steps of the predicted SNR, and the largest."""

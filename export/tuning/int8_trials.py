@@ -193,11 +193,17 @@ class MixedTrials:
             self._fp32[role], model, "int8", _TARGET, {}, len(recipe.names) - len(left_float)
         )
 
-    def noise_of_each(self, progress: Progress) -> dict[Part, Noise]:
+    def noise_of_each(self, progress: Progress) -> tuple[dict[Part, Noise], NDArray[np.float64]]:
         """The noise of the final audio where one part is INT8 and the others are FP32, for each part.
 
         It is measured on the middle 1.5 s of every recording. What the graph without any INT8 layer adds, such as the
         weights that it stores in half precision, is taken off.
+
+        Args:
+            progress: Receives the part, the number of parts that are done, and the number of parts.
+
+        Returns:
+            Noise of each part, and the shares of noise that were taken off, float64 [recordings].
         """
         with self.opened(self.parts) as vocoder:
             unavoidable = noise_of(self._short_reference, vocode(vocoder, self._short)).shares
@@ -208,7 +214,7 @@ class MixedTrials:
                 noise = noise_of(self._short_reference, vocode(vocoder, self._short))
             shares = np.maximum(noise.shares - unavoidable, 0.0)
             found[part] = Noise(shares, noise.multi_resolution_stft)
-        return found
+        return found, unavoidable
 
     def saved_s(self, progress: Progress) -> tuple[dict[Part, float], TimeModel]:
         """Seconds per second of audio that INT8 saves in each part, and how the time was divided among parts."""
