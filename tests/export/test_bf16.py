@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter, defaultdict
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto
 
+from voirs_vocoder.export.artifact.change import change_artifact
 from voirs_vocoder.export.cli import main
+from voirs_vocoder.export.derive import DerivationPlan, derive_graphs
 from voirs_vocoder.export.engines import build_engines
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.bf16 import bf16_graph
@@ -19,6 +23,7 @@ from voirs_vocoder.export.graphs.built import BuiltGraph
 from voirs_vocoder.export.passes import NameNodesPass, run_passes
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
 from voirs_vocoder.export.precisions import get_precision, precision_of_model
+from voirs_vocoder.export.quantize import fp32_source, open_fp32
 from voirs_vocoder.export.tensorrt import EngineConfig
 from voirs_vocoder.export.tuning.machine import candidate_settings
 from voirs_vocoder.export.validation.candidates import cpu_candidates
@@ -26,6 +31,7 @@ from voirs_vocoder.runtime import Artifact, InputError, ProviderError, SessionCo
 from voirs_vocoder.runtime.artifact.axes import axis_size
 from voirs_vocoder.runtime.machine import Processor, read_processor
 from voirs_vocoder.runtime.metrics import snr_db
+from voirs_vocoder.runtime.progress import silent
 from voirs_vocoder.runtime.providers import get_provider, provider
 
 ROW = get_precision("bf16")
@@ -45,31 +51,30 @@ def hifigan(tiny_checkpoint, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def waveglow(data_dir, tmp_path_factory):
-    folder = data_dir / "waveglow"
-    root = tmp_path_factory.mktemp("bf16") / "artifact"
-    export_artifact(
-        ExportRequest(
-            "waveglow", folder / "tiny" / "pickled_module.pt", folder / "config.json", root, ("fp32", "bf16")
-        )
-    )
-    return root
+def waveglow(tiny_waveglow, tmp_path_factory):
+    return with_bf16(tiny_waveglow, tmp_path_factory.mktemp("bf16") / "artifact")
 
 
 @pytest.fixture(scope="module")
-def diffwave(data_dir, tmp_path_factory):
-    folder = data_dir / "diffwave" / "tiny"
-    root = tmp_path_factory.mktemp("bf16") / "artifact"
-    export_artifact(
-        ExportRequest(
-            "diffwave",
-            folder / "weights.pt",
-            folder / "params.json",
-            root,
-            ("fp32", "bf16"),
-            sampler_graph=True,
-        )
-    )
+def diffwave(tiny_diffwave, tmp_path_factory):
+    return with_bf16(tiny_diffwave, tmp_path_factory.mktemp("bf16") / "artifact")
+
+
+def with_bf16(source, root):
+    """A copy of an FP32 artifact, with the BF16 graphs that its export would make."""
+    shutil.copytree(source, root)
+
+    def edit(artifact):
+        manifest = artifact.manifest
+        mel = np.random.default_rng(0).uniform(0, 1, (manifest.mel.n_mels, 8)).astype(np.float32)
+        fp32 = [fp32_source(artifact, graph) for graph in manifest.graphs if "bf16" in graph.keep_float]
+        plan = DerivationPlan(("bf16",), [mel], None, stream=True, batch=True)
+        graphs = derive_graphs(manifest, fp32, plan, partial(open_fp32, artifact), silent)
+        entries = (*manifest.graphs, *(graph.entry for graph in graphs))
+        changed = msgspec.structs.replace(manifest, graphs=entries)
+        return changed, {graph.entry.file.path: graph.data for graph in graphs}
+
+    change_artifact(root, edit)
     return root
 
 

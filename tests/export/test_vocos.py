@@ -80,7 +80,7 @@ def made(request, tmp_path_factory):
         folder / "weights.pt",
         None,
         folder / "artifact",
-        ("fp32", "fp16", "int8"),
+        ("fp32", "fp16", "bf16", "int8"),
         folder / "mels",
     )
     export_artifact(request_)
@@ -163,7 +163,7 @@ def test_reduced_precisions_reach_the_gates_of_their_snr(made):
                     audio = vocoder.vocode(mel).samples[0]
                 assert snr_db(expected, audio) > gate.limit, candidate.graph
                 judged.add(candidate.graph)
-    assert judged == {"fp16", "int8.cpu", "int8.tensorrt"}
+    assert judged == {"fp16", "bf16", "int8.cpu", "int8.tensorrt"}
 
 
 def test_only_the_layers_within_a_frame_are_quantized(made):
@@ -182,6 +182,8 @@ def test_an_int8_stream_follows_its_offline_pass(made, size):
 def test_a_gpu_takes_every_graph_whole(made):
     manifest = Artifact.open(made.root).manifest
     for entry in manifest.graphs:
+        if not get_precision(entry.precision).for_gpus:
+            continue
         model = onnx.load(made.root / entry.file.path)
         sizes = fixed_sizes(model, batch=3, frames=16, hop_length=manifest.hop_length)
         assert cpu_nodes(model, sizes) == (), entry.name
