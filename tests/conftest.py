@@ -31,6 +31,10 @@ _TINY_HIFIGAN_CONFIG: dict[str, object] = {
 }
 
 
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
 # Each takes seconds to export, and nothing else needs them.
 _SLOW_FIXTURES = {"tiny_waveglow", "tiny_diffwave", "tiny_unet"}
 
