@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from voirs_vocoder.runtime.providers.session import Session, bound_by_copying
 __all__ = ["OPENVINO", "OpenVinoSession"]
 
 _KEPT_SHAPES = 16
+_FIRST_USE = threading.Lock()
 _ANY_SHAPES: Shapes = ()
 
 
@@ -179,7 +181,12 @@ def _open_artifact(artifact: Artifact, entry: GraphEntry, config: SessionConfig)
 
 
 def _import_openvino() -> Any:
-    return import_optional("openvino", purpose="provider 'openvino'", extra="openvino")
+    openvino = import_optional("openvino", purpose="provider 'openvino'", extra="openvino")
+    # The binding makes its table of NumPy's types at its first use. Of two threads that use it first, one would make it
+    # and wait for the interpreter's lock, the other hold that lock and wait for the table, forever.
+    with _FIRST_USE:
+        openvino.Type.f32.to_dtype()
+    return openvino
 
 
 def _version(openvino: Any) -> str:

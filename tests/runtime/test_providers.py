@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from voirs_vocoder.runtime import Artifact, ProviderError, SessionConfig
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, GraphFacts, TensorInfo
 from voirs_vocoder.runtime.config import default_threads
 from voirs_vocoder.runtime.providers import PROVIDERS, get_provider, int8_target, open_session
+from voirs_vocoder.runtime.providers import openvino as openvino_provider
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 from voirs_vocoder.runtime.providers.openvino import OpenVinoSession
 
@@ -174,3 +176,13 @@ def test_the_default_number_of_threads_is_that_of_the_environment(value, threads
     if value is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert default_threads() == threads
+
+
+def test_openvino_makes_its_table_of_types_before_threads_share_it(monkeypatch):
+    made = []
+    binding = SimpleNamespace(
+        Type=SimpleNamespace(f32=SimpleNamespace(to_dtype=lambda: made.append("table")))
+    )
+    monkeypatch.setattr(openvino_provider, "import_optional", lambda name, **texts: binding)
+    assert openvino_provider._import_openvino() is binding
+    assert made == ["table"]
