@@ -1,5 +1,6 @@
 """Engines of an artifact: really built for every precision, listed with all that decides where they may be loaded."""
 
+import json
 import shutil
 
 import pytest
@@ -95,5 +96,18 @@ def test_an_engine_without_a_gpu_is_refused_and_nothing_runs_instead(artifact_co
 def test_a_precision_that_the_artifact_lacks_is_refused(tiny_artifact, tmp_path):
     config = EngineConfig(backend="tensorrt-rtx", compute_capabilities=(86,))
     root = shutil.copytree(tiny_artifact, tmp_path / "artifact")
+    path = root / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    manifest["graphs"] = [graph for graph in manifest["graphs"] if graph["precision"] != "fp16"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(ProviderError, match="no graph"):
-        build_engines(root, config, ("fp64",))
+        build_engines(root, config, ("fp16",))
+
+
+@pytest.mark.parametrize(
+    ("precision", "reason"), [("fp64", "must be one that export makes"), ("bf16", "that GPUs compute")]
+)
+def test_a_precision_that_no_engine_has_is_refused(precision, reason, tiny_artifact):
+    config = EngineConfig(backend="tensorrt-rtx", compute_capabilities=(86,))
+    with pytest.raises(InputError, match=reason):
+        build_engines(tiny_artifact, config, (precision,))

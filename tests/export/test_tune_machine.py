@@ -140,7 +140,7 @@ def test_a_spent_budget_leaves_out_what_has_not_begun(tiny_artifact, speech):
         speech,
         budget_s=1.0,
         clock=lambda: float(next(ticks)),
-        processor=Processor("CPU", 1, ()),
+        processor=Processor("CPU", 1, (), ()),
     )
     first, *others = machine.settings
     assert first.latency_ms is not None
@@ -151,7 +151,7 @@ def test_a_spent_budget_leaves_out_what_has_not_begun(tiny_artifact, speech):
 @pytest.mark.slow
 def test_audio_that_misses_its_gate_is_refused_by_its_figures(tiny_artifact, speech, monkeypatch):
     monkeypatch.setattr(trials, "snr_db", lambda reference, audio: 3.0)
-    machine = tune_machine(tiny_artifact, speech, budget_s=0.01, processor=Processor("CPU", 1, ()))
+    machine = tune_machine(tiny_artifact, speech, budget_s=0.01, processor=Processor("CPU", 1, (), ()))
     monkeypatch.undo()
     int8 = [each for each in machine.settings if each.setting.precision == "int8" and each.latency_ms is None]
     assert int8

@@ -178,7 +178,7 @@ def test_the_least_look_ahead_that_is_good_enough_is_measured_and_becomes_the_de
         pytest.raises(InputError, match="tune DIR --speech S --only look-ahead"),
     ):
         vocoder.open_stream(streaming=StreamingConfig(low_latency=True))
-    result = CliRunner().invoke(main, ["tune", str(root), "--speech", str(speech)])
+    result = CliRunner().invoke(main, ["tune", str(root), "--speech", str(speech), "--budget-s", "1"])
     assert result.exit_code == 0, result.output
     artifact = Artifact.open(root)
     assert all(problem is None for _, problem in artifact.verify())

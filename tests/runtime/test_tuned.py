@@ -72,14 +72,19 @@ def test_a_vocoder_is_loaded_with_the_setting_that_was_best(tuned_root):
 
 def test_another_processor_is_refused_with_those_that_were_tuned(tuned_root):
     artifact = Artifact.open(tuned_root)
-    for other in (Processor("Other CPU", HERE.threads, ()), Processor(HERE.name, HERE.threads + 1, ())):
+    for other in (
+        Processor("Other CPU", HERE.threads, (), ()),
+        Processor(HERE.name, HERE.threads + 1, (), ()),
+    ):
         with pytest.raises(
             InputError, match=r"must have been tuned on this processor, .*run voirs-vocoder tune"
         ):
             tuned_setting(artifact, "latency", other)
-    record_machine(tuned_root, machine([measured(artifact)], {"latency": 0}, Processor("Other CPU", 8, ())))
+    record_machine(
+        tuned_root, machine([measured(artifact)], {"latency": 0}, Processor("Other CPU", 8, (), ()))
+    )
     again = Artifact.open(tuned_root)
-    assert tuned_setting(again, "latency", Processor("Other CPU", 8, ())).precision == "fp32"
+    assert tuned_setting(again, "latency", Processor("Other CPU", 8, (), ())).precision == "fp32"
     assert tuned_setting(again, "latency").precision == "int8"
     assert len(read_tuned(again).machines) == 2
 
