@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from voirs_vocoder.calibration.activation_ranges import TensorScale
 from voirs_vocoder.calibration.edits.qdq import nearest_integers, rounded_input, weight_scales
 from voirs_vocoder.calibration.edits.reading import (
+    attribute,
     graph_of,
     initializer,
     input_at,
+    integers,
     name_of,
     nodes_by_name,
 )
@@ -231,21 +233,15 @@ class _Convolution:
         weight = initializer(input_at(node, 1))
         assert weight is not None  # noqa: S101 - quantizable convolutions have constant weights
         axes = weight.ndim - 2
-
-        def integers(name: str, default: list[int]) -> Sequence[int]:
-            found = node.attributes.get(name)
-            return default if found is None else list(found.as_ints())
-
-        group = node.attributes.get("group")
         return cls(
             name=name_of(node),
             source=name_of(node.inputs[0]),
             weight=weight.astype(np.float32, copy=False),
             bias=initializer(input_at(node, 2)),
-            groups=1 if group is None else group.as_int(),
-            strides=integers("strides", [1] * axes),
-            dilations=integers("dilations", [1] * axes),
-            pads=integers("pads", [0] * (2 * axes)),
+            groups=int(attribute(node, "group", 1)),
+            strides=integers(node, "strides", [1] * axes),
+            dilations=integers(node, "dilations", [1] * axes),
+            pads=integers(node, "pads", [0] * (2 * axes)),
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import onnx
@@ -16,6 +16,7 @@ __all__ = [
     "graph_of",
     "initializer",
     "input_at",
+    "integers",
     "is_boundary",
     "name_of",
     "nodes_by_name",
@@ -28,6 +29,12 @@ def attribute(node: ir.Node, name: str, default: float) -> float:
     """A numeric attribute of a node, or ONNX's default for it."""
     found = node.attributes.get(name)
     return default if found is None else float(found.value)
+
+
+def integers(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
+    """A node's attribute of several integers, or ONNX's default for it."""
+    found = node.attributes.get(name)
+    return list(default if found is None else found.as_ints())
 
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:

@@ -14,6 +14,7 @@ from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.console import print_table
 from voirs_vocoder.export.cli.recordings_options import recordings_options
+from voirs_vocoder.export.tuning.points import POINT_NAMES, PointName
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import InputError
@@ -23,7 +24,6 @@ from voirs_vocoder.runtime.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from voirs_vocoder.export.tuning.int8 import BudgetKind
-    from voirs_vocoder.export.tuning.int8_report import PointName
     from voirs_vocoder.runtime.artifact.manifest import Manifest
 
 __all__ = ["command"]
@@ -35,8 +35,6 @@ INT8 = "int8"
 GPU = "gpu"
 _BUDGET_S = 300.0
 
-_POINTS = ("fast", "balanced", "faithful")
-
 _Tuner = Callable[[Path, Path, Precision, int | None], msgspec.Struct]
 
 
@@ -44,7 +42,7 @@ def int8_options(function: Callable[..., object]) -> Callable[..., object]:
     """`--point`, `--snr-db`, `--pesq-lost` and `--time-ratio`: the goal of `--only int8`."""
     point = option(
         "--point",
-        type=click.Choice(_POINTS),
+        type=click.Choice(POINT_NAMES),
         show_default="balanced",
         group=options.GRAPHS,
         help="Mix of --only int8: `fast` has the fewest FP32 layers, `faithful` an SNR of 33 dB, `balanced` lies where "

@@ -103,9 +103,9 @@ def _followed(
                 "step": np.array([step.step], np.float32),
                 "conditioner": conditioning,
             }
-            followed.insert(0, feed)
+            followed.append(feed)
             eps = network.run(feed)["predicted_noise"].reshape(-1)
             z = noise(seed, number + 1, 0, samples) if step.d else None
             x, clean = step.apply(x, eps, clean, z), step.clean_estimate(x, eps)
-        feeds.extend(followed)
+        feeds.extend(reversed(followed))
     return feeds

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
-from voirs_vocoder.calibration.edits.reading import constant, input_at, name_of
+from voirs_vocoder.calibration.edits.reading import attribute, constant, input_at, integers, name_of
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 from voirs_vocoder.export.passes.precision_checks import refuse_unless_plain
 
@@ -109,19 +109,14 @@ def _kernel(node: ir.Node) -> _Kernel | None:
     if values is None or values.ndim != 3 or (bias is None and input_at(node, 2) is not None):
         return None
     (dilation,), (stride,), (longer,) = (
-        _integers(node, name, [default])
+        integers(node, name, [default])
         for name, default in (("dilations", 1), ("strides", 1), ("output_padding", 0))
     )
-    before, after = _integers(node, "pads", [0, 0])
-    (group,) = [node.attributes["group"].as_int()] if "group" in node.attributes else [1]
+    before, after = integers(node, "pads", [0, 0])
     whole = values.shape[2] - before - after + longer == stride
-    if "output_shape" in node.attributes or dilation != 1 or group != 1 or not whole:
+    if "output_shape" in node.attributes or dilation != 1 or attribute(node, "group", 1) != 1 or not whole:
         return None
     return _Kernel(values, bias, stride, before)
-
-
-def _integers(node: ir.Node, name: str, default: list[int]) -> list[int]:
-    return list(node.attributes[name].as_ints()) if name in node.attributes else default
 
 
 def _rewrite(graph: ir.Graph, node: ir.Node, kernel: _Kernel, writer: NodeWriter) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
-from voirs_vocoder.calibration.edits.reading import constant
+from voirs_vocoder.calibration.edits.reading import constant, integers
 from voirs_vocoder.calibration.edits.writer import NodeWriter
 from voirs_vocoder.export.passes.precision_checks import refuse_unless_plain
 
@@ -75,9 +75,9 @@ def _dilated(node: ir.Node) -> _Dilated | None:
     kernel = constant(node.inputs[1])
     if kernel is None or kernel.ndim != 4 or kernel.shape[2] != 1:
         return None
-    dilation = list(node.attributes["dilations"].as_ints())
-    strides = list(node.attributes["strides"].as_ints()) if "strides" in node.attributes else [1, 1]
-    pads = list(node.attributes["pads"].as_ints()) if "pads" in node.attributes else [0, 0, 0, 0]
+    dilation = integers(node, "dilations", [1, 1])
+    strides = integers(node, "strides", [1, 1])
+    pads = integers(node, "pads", [0, 0, 0, 0])
     if dilation[1] == 1 or strides != [1, 1] or pads[0] or pads[2]:
         return None
     return _Dilated(kernel.shape[3], dilation[1], pads[1], pads[3])

@@ -23,7 +23,6 @@ from voirs_vocoder.export.tuning.int8_report import (
     SENSITIVITY_PLOT_PATH,
     Layer,
     MixedPoint,
-    PointName,
     SensitivityReport,
     sensitivity_png,
 )
@@ -35,6 +34,7 @@ from voirs_vocoder.export.tuning.int8_trials import (
     snr_of,
     vocode,
 )
+from voirs_vocoder.export.tuning.points import PointName
 from voirs_vocoder.export.validation.means import mean_figures
 from voirs_vocoder.export.validation.speech import Speech, load_speech
 from voirs_vocoder.runtime import Artifact

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from voirs_vocoder.calibration.layer_times import TimeModel
 from voirs_vocoder.export.tuning.pictures import new_figure, png_of
+from voirs_vocoder.export.tuning.points import PointName
 from voirs_vocoder.runtime.artifact.manifest import Precision, Recording
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.structured import decode_json
 
 __all__ = [
-    "POINT_NAMES",
     "SENSITIVITY_PATH",
     "SENSITIVITY_PLOT_PATH",
     "Layer",
     "MixedPoint",
-    "PointName",
     "SensitivityReport",
     "mixed_table",
     "read_sensitivity",
@@ -31,12 +30,6 @@ SENSITIVITY_PATH = "validation/sensitivity.json"
 """Path of the report inside an artifact."""
 SENSITIVITY_PLOT_PATH = "validation/sensitivity.png"
 """Path of the plot inside an artifact."""
-
-PointName = Literal["fast", "balanced", "faithful"]
-"""Name of a mix: `fast` has the least predicted time, `faithful` is the first with an SNR of 33 dB, and `balanced` lies
-where the curve between the two bends."""
-POINT_NAMES: tuple[PointName, ...] = ("fast", "balanced", "faithful")
-"""All names of mixes, the fastest first."""
 
 _MAX_LAYERS, _MAX_POINTS, _MAX_NAME = 4096, 64, 1024
 _SIZE_INCHES = (13.0, 9.0)

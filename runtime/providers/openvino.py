@@ -147,8 +147,10 @@ class OpenVinoSession:
 
 def _require_bf16(core: Any, entry: GraphEntry) -> None:
     """Check that a BF16 graph is computed in BF16: OpenVINO would compute it in FP32 elsewhere."""
+    if entry.precision != BF16:
+        return
     offered = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if entry.precision == BF16 and BF16.upper() not in offered:
+    if BF16.upper() not in offered:
         raise ProviderError(
             f"BF16 graphs must run where OpenVINO computes in BF16, on this CPU it offers {', '.join(offered)}; use "
             "precision fp32 or int8"
