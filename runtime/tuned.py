@@ -8,13 +8,13 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from voirs_vocoder.runtime.artifact.manifest import Precision
+from voirs_vocoder.runtime.artifact.measurements import read_measurements
 from voirs_vocoder.runtime.artifact.reading import Artifact
 from voirs_vocoder.runtime.config import SessionConfig
 from voirs_vocoder.runtime.drivers.registry import driver_roles
-from voirs_vocoder.runtime.errors import ArtifactError, InputError
+from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.machine import Processor, read_processor
 from voirs_vocoder.runtime.providers import target_of
-from voirs_vocoder.runtime.structured import decode_json
 
 __all__ = [
     "OBJECTIVES",
@@ -147,22 +147,15 @@ def read_tuned(artifact: Artifact) -> TunedMachines:
     Raises:
         ArtifactError: The file is damaged.
     """
-    entry = next((entry for entry in artifact.manifest.files if entry.path == TUNED_PATH), None)
-    if entry is None:
-        return TunedMachines()
-    try:
-        tuned = decode_json(artifact.read(entry), TunedMachines)
-        for machine in tuned.machines:
-            for place in machine.best.values():
-                if not 0 <= place < len(machine.settings):
-                    count = len(machine.settings)
-                    raise InputError(f"best must be an index of one of {count} settings, got {place}")
-        return tuned
-    except InputError as error:
-        raise ArtifactError(
-            f"{artifact.root / TUNED_PATH}: no tuned settings ({error}); run voirs-vocoder tune DIR --only machine "
-            "again"
-        ) from error
+    found = read_measurements(
+        artifact,
+        TUNED_PATH,
+        TunedMachines,
+        refusal="no tuned settings",
+        tuner="machine",
+        check=_require_settings,
+    )
+    return TunedMachines() if found is None else found
 
 
 def tuned_setting(artifact: Artifact, objective: str, processor: Processor | None = None) -> Setting:
@@ -220,6 +213,15 @@ def tuned_graphs(artifact: Artifact, precision: Precision, provider: str) -> tup
     return tuple(
         artifact.graph(role, precision, target).file.sha256 for role in driver_roles(artifact.manifest.driver)
     )
+
+
+def _require_settings(tuned: TunedMachines) -> None:
+    for machine in tuned.machines:
+        for place in machine.best.values():
+            if not 0 <= place < len(machine.settings):
+                raise InputError(
+                    f"best must be an index of one of {len(machine.settings)} settings, got {place}"
+                )
 
 
 def _key(machine: TunedMachine) -> tuple[str, int]:

@@ -8,12 +8,11 @@ import msgspec
 from msgspec import Meta
 
 from voirs_vocoder.calibration.layer_times import TimeModel
-from voirs_vocoder.export.tuning.pictures import new_figure, png_of
+from voirs_vocoder.export.tuning.pictures import circle_point, new_figure, png_of
 from voirs_vocoder.export.tuning.points import PointName
 from voirs_vocoder.runtime.artifact.manifest import Precision, Recording
+from voirs_vocoder.runtime.artifact.measurements import read_measurements
 from voirs_vocoder.runtime.artifact.reading import Artifact
-from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.structured import decode_json
 
 __all__ = [
     "SENSITIVITY_PATH",
@@ -154,16 +153,9 @@ def read_sensitivity(artifact: Artifact) -> SensitivityReport | None:
     Raises:
         ArtifactError: The file of the report is damaged.
     """
-    entry = next((entry for entry in artifact.manifest.files if entry.path == SENSITIVITY_PATH), None)
-    if entry is None:
-        return None
-    try:
-        return decode_json(artifact.read(entry), SensitivityReport)
-    except InputError as error:
-        raise ArtifactError(
-            f"{artifact.root / SENSITIVITY_PATH}: not a report of sensitivities ({error}); run voirs-vocoder tune DIR "
-            "--only int8 again"
-        ) from error
+    return read_measurements(
+        artifact, SENSITIVITY_PATH, SensitivityReport, refusal="not a report of sensitivities", tuner="int8"
+    )
 
 
 def mixed_table(report: SensitivityReport) -> list[list[str]]:
@@ -240,16 +232,7 @@ def _draw_points(axes: Any, report: SensitivityReport) -> None:
         where = (points[place].time_ratio, points[place].snr_db)
         plot.annotate(name, where, xytext=(6, -12), textcoords="offset points")
     chosen = points[report.chosen]
-    plot.plot(
-        [chosen.time_ratio],
-        [chosen.snr_db],
-        marker="o",
-        markersize=13,
-        markerfacecolor="none",
-        markeredgecolor="black",
-        linestyle="none",
-        label=f"chosen: {report.chosen_for}",
-    )
+    circle_point(plot, chosen.time_ratio, chosen.snr_db, f"chosen: {report.chosen_for}")
     plot.set_xlabel("computing time, that of FP32 being 1; bars: quartiles")
     plot.set_ylabel("SNR against FP32, dB")
     plot.grid(visible=True, alpha=0.25)

@@ -8,7 +8,7 @@ from typing import Any
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.optional import import_optional
 
-__all__ = ["new_figure", "png_of"]
+__all__ = ["circle_point", "new_figure", "png_of"]
 
 _DPI = 110
 
@@ -26,6 +26,20 @@ def new_figure(width_inches: float, height_inches: float) -> Any:
     figure = figures.Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
     agg.FigureCanvasAgg(figure)
     return figure
+
+
+def circle_point(axes: Any, x: float, y: float, label: str) -> None:
+    """Draw a black circle around the point that was chosen."""
+    axes.plot(
+        [x],
+        [y],
+        marker="o",
+        markersize=13,
+        markerfacecolor="none",
+        markeredgecolor="black",
+        linestyle="none",
+        label=label,
+    )
 
 
 def png_of(figure: Any) -> bytes:

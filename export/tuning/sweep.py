@@ -11,7 +11,7 @@ import numpy as np
 
 from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.artifact.writer import with_files
-from voirs_vocoder.export.tuning.pictures import new_figure, png_of
+from voirs_vocoder.export.tuning.pictures import circle_point, new_figure, png_of
 from voirs_vocoder.export.validation.means import mean_figures
 from voirs_vocoder.export.validation.speech import Speech, load_speech
 from voirs_vocoder.runtime import Artifact, SessionConfig, Vocoder, VocodingConfig
@@ -213,16 +213,8 @@ def sweep_png(report: SweepReport) -> bytes:
                     color=line[0].get_color(),
                 )
         if getattr(knee, figure_name) is not None:
-            axes.plot(
-                [knee.rtf],
-                [getattr(knee, figure_name)],
-                marker="o",
-                markersize=13,
-                markerfacecolor="none",
-                markeredgecolor="black",
-                linestyle="none",
-                label=f"knee: {knee.sampler} {_steps(knee)}".strip(),
-            )
+            label = f"knee: {knee.sampler} {_steps(knee)}".strip()
+            circle_point(axes, knee.rtf, getattr(knee, figure_name), label)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")

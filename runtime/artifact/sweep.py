@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from voirs_vocoder.runtime.artifact.manifest import Precision
+from voirs_vocoder.runtime.artifact.measurements import read_measurements
 from voirs_vocoder.runtime.artifact.reading import Artifact
-from voirs_vocoder.runtime.errors import ArtifactError, InputError
-from voirs_vocoder.runtime.structured import decode_json
+from voirs_vocoder.runtime.errors import InputError
 
 __all__ = ["SWEEP_PATH", "SweepPoint", "SweepReport", "read_sweep"]
 
@@ -68,15 +68,11 @@ def read_sweep(artifact: Artifact) -> SweepReport | None:
     Raises:
         ArtifactError: The file of the sweep is damaged.
     """
-    entry = next((entry for entry in artifact.manifest.files if entry.path == SWEEP_PATH), None)
-    if entry is None:
-        return None
-    try:
-        sweep = decode_json(artifact.read(entry), SweepReport)
-        if not 0 <= sweep.knee < len(sweep.points):
-            raise InputError(f"knee must be the index of one of {len(sweep.points)} points, got {sweep.knee}")
-        return sweep
-    except InputError as error:
-        raise ArtifactError(
-            f"{artifact.root / SWEEP_PATH}: not a sweep ({error}); run voirs-vocoder tune DIR --only sampler again"
-        ) from error
+    return read_measurements(
+        artifact, SWEEP_PATH, SweepReport, refusal="not a sweep", tuner="sampler", check=_require_knee
+    )
+
+
+def _require_knee(sweep: SweepReport) -> None:
+    if not 0 <= sweep.knee < len(sweep.points):
+        raise InputError(f"knee must be the index of one of {len(sweep.points)} points, got {sweep.knee}")
