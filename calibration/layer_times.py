@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 import onnx
-import onnxruntime
 
-from voirs_vocoder.calibration.runs import Feed
-from voirs_vocoder.runtime.errors import InputError
+from voirs_vocoder.calibration.runs import Feed, profiled
 
 __all__ = ["TimeModel", "saved_seconds"]
 
@@ -75,30 +71,9 @@ def _of_convolution(times: Mapping[str, float], name: str) -> float:
 
 def _node_seconds(model: onnx.ModelProto, feed: Feed, threads: int) -> dict[str, float]:
     """Least time of each node of the optimized graph over several runs, in seconds, by name."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        try:
-            for _ in range(_RUNS):
-                session.run(None, dict(feed))
-        except MemoryError:
-            raise
-        except Exception as error:  # pybind11 raises classes of its own below Exception
-            raise InputError(
-                f"the profiled run does not fit the graph ({' '.join(str(error).split())}); check names, types and "
-                "shapes of the inputs"
-            ) from error
-        finally:
-            profile = Path(session.end_profiling())
-        events = msgspec.json.decode(profile.read_bytes(), type=list[_Event])
+    profile = profiled(model, feed, runs=_RUNS, threads=threads)
     least: dict[str, float] = {}
-    for event in events:
+    for event in msgspec.json.decode(profile, type=list[_Event]):
         if event.cat == "Node" and event.name.endswith(_KERNEL):
             name = event.name.removesuffix(_KERNEL)
             least[name] = min(least.get(name, event.dur), event.dur)

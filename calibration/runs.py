@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from voirs_vocoder.runtime.config import default_threads
 from voirs_vocoder.runtime.errors import InputError
 
-__all__ = ["Feed", "Outputs", "observe", "run_all"]
+__all__ = ["Feed", "Outputs", "observe", "profiled", "run_all"]
 
 Feed = Mapping[str, NDArray[np.generic]]
 """A graph's inputs for one run, by name."""
@@ -64,6 +66,28 @@ def run_all(model: onnx.ModelProto, feeds: Sequence[Feed]) -> Outputs:
     return [_run(runner, None, feed, number) for number, feed in enumerate(feeds)]
 
 
+def profiled(model: onnx.ModelProto, feed: Feed, *, runs: int, threads: int) -> bytes:
+    """The profile that ONNX Runtime writes of several runs of the optimized graph, JSON.
+
+    Args:
+        model: Graph to run; it is not changed.
+        feed: Inputs of every run.
+        runs: Number of runs.
+        threads: Worker threads of the session.
+
+    Raises:
+        InputError: The feed does not fit the graph, or ONNX Runtime does not take the graph.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        runner = _session(model, optimize=True, threads=threads, profile=Path(folder) / "profile")
+        try:
+            for number in range(runs):
+                _run(runner, None, feed, number)
+        finally:
+            path = Path(runner.end_profiling())
+        return path.read_bytes()
+
+
 def _run(
     runner: onnxruntime.InferenceSession, names: list[str] | None, feed: Feed, number: int
 ) -> list[NDArray[np.float32]]:
@@ -79,10 +103,15 @@ def _run(
     return values
 
 
-def _session(model: onnx.ModelProto, *, optimize: bool) -> onnxruntime.InferenceSession:
+def _session(
+    model: onnx.ModelProto, *, optimize: bool, threads: int | None = None, profile: Path | None = None
+) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = default_threads() or 0
+    options.intra_op_num_threads = threads or default_threads() or 0
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from voirs_vocoder.export.streaming.masks import Masks
+from voirs_vocoder.export.streaming.positions import flat, gathered, unflat
 from voirs_vocoder.export.streaming.reading import StreamingError, TimeAxis
 from voirs_vocoder.export.streaming.writer import GraphWriter
 
@@ -48,17 +49,9 @@ class Edges:
                 f"tensor {name!r} is padded by its ends, so it must hold numbers with time last"
             )
         writer = self._writer
-        if axis.rank != 3:
-            part = writer.reshape(part, 0, axis.channels, -1, name=f"{name}.flat")
-        places = self._masks.ends(axis.rate, late, lag)
-        (places,) = writer.add(
-            "Expand", [places, writer.integers(1, axis.channels, 1)], name=f"{name}.places"
-        )
-        (ends,) = writer.add("GatherElements", [part, places], {"axis": 2}, name=f"{name}.ends")
+        part = flat(writer, part, axis, name)
+        ends = gathered(writer, part, self._masks.ends(axis.rate, late, lag), axis, name, "ends")
         outside = self._masks.outside(axis.rate, late, lag, dtype)
         (added,) = writer.add("MatMul", [ends, outside], name=f"{name}.repeated")
         (filled,) = writer.add("Add", [part, added], name=f"{name}.filled")
-        if axis.rank != 3:
-            shape = [size or 0 for size in axis.shape[:-1]]
-            filled = writer.reshape(filled, *shape, -1, name=f"{name}.filled.shaped")
-        return filled
+        return unflat(writer, filled, axis, f"{name}.filled")

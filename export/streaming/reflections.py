@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from voirs_vocoder.export.streaming.masks import Masks
+from voirs_vocoder.export.streaming.positions import flat, gathered, unflat
 from voirs_vocoder.export.streaming.reading import StreamingError, TimeAxis
 from voirs_vocoder.export.streaming.writer import GraphWriter
 
@@ -51,16 +52,10 @@ class Reflections:
         if axis.axis != axis.rank - 1 or axis.shape[0] is not None:
             raise StreamingError(f"tensor {name!r} is padded by reflection, so time must be its last axis")
         writer = self._writer
-        if axis.rank != 3:
-            part = writer.reshape(part, 0, axis.channels, -1, name=f"{name}.flat")
+        part = flat(writer, part, axis, name)
         places = self._masks.mirrors(axis.rate, late, lag, padding)
-        shape = writer.integers(1, axis.channels, 1)
-        (places,) = writer.add("Expand", [places, shape], name=f"{name}.places")
-        (filled,) = writer.add("GatherElements", [part, places], {"axis": 2}, name=f"{name}.mirrored")
-        if axis.rank != 3:
-            sizes = [size or 0 for size in axis.shape[:-1]]
-            filled = writer.reshape(filled, *sizes, -1, name=f"{name}.mirrored.shaped")
-        return filled
+        filled = gathered(writer, part, places, axis, name, "mirrored")
+        return unflat(writer, filled, axis, f"{name}.mirrored")
 
 
 def pads_from_gathers(graph: ir.Graph) -> None:
