@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import shape_inference
 
-from voirs_vocoder.calibration.edits.reading import graph_of, initializer, input_at, name_of, nodes_by_name
-from voirs_vocoder.calibration.runs import Feed, Outputs, observe, run_all
+from voirs_vocoder.calibration.runs import Feed, Outputs, run_all
 
 __all__ = ["costliest_noise", "multiply_accumulates", "noise_of_each", "relative_noise"]
 
@@ -67,17 +68,32 @@ def costliest_noise(noise: Mapping[str, float], costs: Mapping[str, int], max_sh
     return chosen
 
 
-def multiply_accumulates(model: onnx.ModelProto, names: Sequence[str], feed: Feed) -> dict[str, int]:
-    """The multiply-accumulates of each convolution in one run: output elements times the weights that each takes."""
-    nodes = nodes_by_name(graph_of(model), names)
-    outputs = [name_of(node.outputs[0]) for node in nodes]
-    observed = next(iter(observe(model, outputs, [feed])))
-    costs = {}
-    for node, output in zip(nodes, outputs, strict=True):
-        weight = initializer(input_at(node, 1))
-        assert weight is not None  # noqa: S101 - quantizable convolutions have constant weights
-        costs[name_of(node)] = observed[output].size * weight[0].size
-    return costs
+def multiply_accumulates(model: onnx.ModelProto, names: Collection[str], feed: Feed) -> dict[str, int]:
+    """The multiply-accumulates of convolutions and matrix products in one run.
+
+    Args:
+        model: Graph of standard operators; it is not changed.
+        names: Names of nodes, each a Conv, ConvTranspose, Gemm or MatMul.
+        feed: Inputs of the run, which decide all sizes.
+
+    Returns:
+        Number by name, in the order of the graph.
+    """
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    del fixed.graph.value_info[:]
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    for value in fixed.graph.input:
+        for size in feed[value.name].shape:
+            value.type.tensor_type.shape.dim.add().dim_value = size
+    inferred = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
+    sizes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer} | {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+    }
+    chosen = frozenset(names)
+    return {node.name: _products_of(node, sizes) for node in model.graph.node if node.name in chosen}
 
 
 def relative_noise(reference: Outputs, outputs: Outputs) -> float:
@@ -107,3 +123,13 @@ def _block_energies(values: NDArray[np.float32]) -> NDArray[np.float64]:
     starts = np.arange(0, values.shape[-1], _BLOCK)
     energies: NDArray[np.float64] = np.add.reduceat(np.square(values, dtype=np.float64), starts, axis=-1)
     return energies.reshape(-1)
+
+
+def _products_of(node: onnx.NodeProto, sizes: Mapping[str, tuple[int, ...]]) -> int:
+    first, second, result = (sizes[name] for name in (*node.input[:2], node.output[0]))
+    if node.op_type == "Conv":
+        return math.prod(result) * math.prod(second[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(first) * math.prod(second[1:])
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(result) * (first[0] if transposed else first[-1])

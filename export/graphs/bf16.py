@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
 import onnx
-from onnx import shape_inference
 
 from voirs_vocoder.calibration.runs import run_all
-from voirs_vocoder.calibration.sensitivity import costliest_noise, noise_of_each
+from voirs_vocoder.calibration.sensitivity import costliest_noise, multiply_accumulates, noise_of_each
 from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.graphs.built import BuiltGraph
 from voirs_vocoder.export.graphs.example_inputs import Feed
@@ -76,7 +74,7 @@ def bf16_graph(
             f"graph {role!r}: BF16 makes convolutions and matrix products faster, the graph has none; use FP32"
         )
     feed = feeds[0]
-    costs = _multiply_accumulates(model, free, feed)
+    costs = multiply_accumulates(model, free, feed)
     total = sum(costs.values())
     measured = bool(max_float_share) and total * len(free) <= _MAX_PROBE_MACS
     noise: Mapping[str, float] = {}
@@ -160,32 +158,3 @@ def _in_fp32(model: onnx.ModelProto, products: Collection[str]) -> list[str]:
         elif node.op_type not in CARRIERS:
             kept.append(node.name)
     return kept
-
-
-def _multiply_accumulates(model: onnx.ModelProto, names: Collection[str], feed: Feed) -> dict[str, int]:
-    """The multiply-accumulates of convolutions and matrix products in one run."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    del fixed.graph.value_info[:]
-    for value in (*fixed.graph.input, *fixed.graph.output):
-        value.type.tensor_type.ClearField("shape")
-    for value in fixed.graph.input:
-        for size in feed[value.name].shape:
-            value.type.tensor_type.shape.dim.add().dim_value = size
-    inferred = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
-    sizes = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer} | {
-        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        for value in (*inferred.input, *inferred.value_info, *inferred.output)
-    }
-    chosen = frozenset(names)
-    return {node.name: _products_of(node, sizes) for node in model.graph.node if node.name in chosen}
-
-
-def _products_of(node: onnx.NodeProto, sizes: Mapping[str, tuple[int, ...]]) -> int:
-    first, second, result = (sizes[name] for name in (*node.input[:2], node.output[0]))
-    if node.op_type == "Conv":
-        return math.prod(result) * math.prod(second[1:])
-    if node.op_type == "ConvTranspose":
-        return math.prod(first) * math.prod(second[1:])
-    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return math.prod(result) * (first[0] if transposed else first[-1])

@@ -16,6 +16,7 @@ from tests.benchmark.stock_export import export_stock
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.graphs.onnx_from_torch import example_inputs
 from voirs_vocoder.export.pipeline import ExportRequest, export_artifact
+from voirs_vocoder.export.precisions import MakeOptions
 from voirs_vocoder.reference_models import get_family
 from voirs_vocoder.reference_models.checkpoints.reading import save_safetensors
 from voirs_vocoder.reference_models.family import GraphSpec
@@ -80,8 +81,9 @@ def bench_model(case: BenchCase, folder: Path, *, reuse: bool, progress: Progres
         checkpoint=checkpoint,
         config=None,
         output=root,
-        precisions=("fp32", "int8") if case.int8 else ("fp32",),
-        calibration=_calibration(case, folder) if case.int8 else None,
+        precisions=("fp32",) if case.int8 is None else ("fp32", "int8"),
+        calibration=None if case.int8 is None else _calibration(case, folder),
+        options=MakeOptions(int8=case.int8),
         force=True,
     )
     artifact = export_artifact(request, progress)
