@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
@@ -34,6 +35,20 @@ MACHINE = "machine"
 INT8 = "int8"
 GPU = "gpu"
 _BUDGET_S = 300.0
+
+_TAKEN_BY: Mapping[str, tuple[str, ...]] = {
+    "speech": (SAMPLER, LOOK_AHEAD, MACHINE, INT8),
+    "budget_s": (MACHINE,),
+    "calibration": (INT8,),
+    "point": (INT8,),
+    "snr_db": (INT8,),
+    "pesq_lost": (INT8,),
+    "time_ratio": (INT8,),
+    "gpu_tuning": (GPU,),
+    "precision": (SAMPLER, LOOK_AHEAD, GPU),
+    "threads": (SAMPLER, LOOK_AHEAD, INT8),
+}
+"""Option to the settings whose tuning takes it; the others are taken by all."""
 
 _Tuner = Callable[[Path, Path, Precision, int | None], msgspec.Struct]
 
@@ -150,40 +165,47 @@ def command(
 
     Tables and plots of the others are kept in the artifact, under validation.
     """
+    _refuse_others(click.get_current_context(), (SAMPLER, LOOK_AHEAD, MACHINE) if only is None else (only,))
     if json_file is not None:
         require_writable_file(json_file)
+    reports: dict[str, msgspec.Struct]
     if only == GPU:
-        gpu_report = _tune_gpu(root, precision, gpu_tuning)
-        if json_file is not None:
-            write_whole(json_file, indented_json({GPU: gpu_report}))
-        return
-    if speech is None:
+        reports = {GPU: _tune_gpu(root, precision, gpu_tuning)}
+    elif speech is None:
         raise click.UsageError("Missing option '--speech'.")
-    if gpu_tuning is not None:
-        raise click.UsageError("--gpu-tuning is for --only gpu; leave it out")
-    budgets: dict[BudgetKind, float | None] = {
-        "snr_db": snr_db,
-        "pesq_lost": pesq_lost,
-        "time_ratio": time_ratio,
-    }
-    goals = [name for name, value in (("point", point), *budgets.items()) if value is not None]
-    given = [*goals, *(() if calibration is None else ("calibration",))]
-    if only == INT8:
+    elif only == INT8:
         if calibration is None:
             raise click.UsageError("--only int8 needs --calibration DIR with recordings to calibrate on")
+        budgets: dict[BudgetKind, float | None] = {
+            "snr_db": snr_db,
+            "pesq_lost": pesq_lost,
+            "time_ratio": time_ratio,
+        }
+        goals = [name for name, value in (("point", point), *budgets.items()) if value is not None]
         if len(goals) > 1:
             raise click.UsageError(f"--only int8 takes one goal, got {_flags(goals)}; leave out all but one")
-        int8_report = _tune_int8(root, speech, calibration, point, budgets, threads)
-        if json_file is not None:
-            write_whole(json_file, indented_json({INT8: int8_report}))
-        return
-    if given:
-        raise click.UsageError(f"{_flags(given)} belongs to --only int8; give it, or leave it out")
-    chosen = _applicable(root, Artifact.open(root).manifest, only)
-    tuners: dict[str, _Tuner] = {**_TUNERS, MACHINE: partial(_tune_machine, budget_s)}
-    reports = {name: tuners[name](root, speech, precision, threads) for name in chosen}
+        reports = {INT8: _tune_int8(root, speech, calibration, point, budgets, threads)}
+    else:
+        chosen = _applicable(root, Artifact.open(root).manifest, only)
+        tuners: dict[str, _Tuner] = {**_TUNERS, MACHINE: partial(_tune_machine, budget_s)}
+        reports = {name: tuners[name](root, speech, precision, threads) for name in chosen}
     if json_file is not None:
         write_whole(json_file, indented_json(reports))
+
+
+def _refuse_others(context: click.Context, settings: Collection[str]) -> None:
+    """Refuse options that no tuning of these settings takes.
+
+    Raises:
+        click.UsageError: Such an option was given.
+    """
+    for name, takers in _TAKEN_BY.items():
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE and not set(takers) & set(
+            settings
+        ):
+            raise click.UsageError(
+                f"{_flags([name])} is for --only {'|'.join(takers)}; leave it out, or choose another setting"
+            )
 
 
 def _flags(parameters: Sequence[str]) -> str:

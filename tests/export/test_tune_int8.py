@@ -201,8 +201,15 @@ def test_the_command_keeps_its_budget_and_writes_the_report(
     ("given", "message"),
     [
         (("--only", "int8"), "--only int8 needs --calibration DIR"),
-        (("--snr-db", "30"), "--snr-db belongs to --only int8; give it, or leave it out"),
-        (("--point", "fast", "--calibration", "."), "--point and --calibration belongs to --only int8"),
+        (("--snr-db", "30"), "--snr-db is for --only int8; leave it out, or choose another setting"),
+        (("--point", "fast"), "--point is for --only int8"),
+        (("--only", "look-ahead", "--budget-s", "60"), "--budget-s is for --only machine"),
+        (("--only", "machine", "--threads", "1"), "--threads is for --only sampler|look-ahead|int8"),
+        (("--only", "machine", "--precision", "int8"), "--precision is for --only sampler|look-ahead|gpu"),
+        (
+            ("--only", "int8", "--calibration", ".", "--precision", "int8"),
+            "--precision is for --only sampler|look-ahead|gpu",
+        ),
         (
             ("--only", "int8", "--calibration", ".", "--snr-db", "30", "--time-ratio", "0.5"),
             "--only int8 takes one goal, got --snr-db and --time-ratio; leave out all but one",
