@@ -182,9 +182,9 @@ def _fp16(
 
 
 def _fp16_finished(graph: BuiltGraph) -> BuiltGraph:
-    from voirs_vocoder.export.graphs.reduced import with_2d_convolutions
+    from voirs_vocoder.export.graphs.reduced import with_2d_convolutions, with_cosines
 
-    return with_2d_convolutions(graph)
+    return with_2d_convolutions(with_cosines(graph))
 
 
 def _half_on_cpu(data: bytes) -> bytes:
@@ -239,6 +239,13 @@ def _int8(
     return int8_graphs(fp32, feeds, progress, targets, config)
 
 
+def _int8_finished(graph: BuiltGraph) -> BuiltGraph:
+    from voirs_vocoder.export.graphs.reduced import with_short_cosines
+
+    # OpenVINO fuses polynomials of any degree, and TensorRT computes what it likes.
+    return with_short_cosines(graph) if graph.entry.target == "cpu" else graph
+
+
 def _has_quantizers(model: onnx.ModelProto) -> bool:
     return any(node.op_type == "DequantizeLinear" for node in model.graph.node)
 
@@ -289,6 +296,7 @@ _BUILT_IN = (
         same_graph_snr_db=30.0,
         make=_int8,
         needs_calibration=True,
+        finish=_int8_finished,
         is_precision_of=_has_quantizers,
     ),
 )

@@ -18,6 +18,7 @@ from voirs_vocoder.export.errors import ExportError
 from voirs_vocoder.export.passes import (
     ConstantShapesPass,
     NameNodesPass,
+    PolynomialFromCosPass,
     SetModelMetadataPass,
     StripExporterMetadataPass,
     run_passes,
@@ -82,6 +83,7 @@ def onnx_from_torch(spec: GraphSpec, metadata: Mapping[str, str]) -> onnx.ModelP
     passes = [
         ConstantShapesPass(),
         NameNodesPass(),
+        PolynomialFromCosPass(),
         StripExporterMetadataPass(),
         SetModelMetadataPass(metadata),
     ]

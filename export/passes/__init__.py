@@ -2,6 +2,7 @@
 
 from voirs_vocoder.export.passes.constant_shapes import ConstantShapesPass
 from voirs_vocoder.export.passes.conv2d_from_conv1d import Conv2dFromConv1dPass
+from voirs_vocoder.export.passes.cosine_polynomials import CosFromPolynomialPass, PolynomialFromCosPass
 from voirs_vocoder.export.passes.even_padding import EvenPaddingPass
 from voirs_vocoder.export.passes.half_from_fp32 import HalfFromFp32Pass, bf16_from_fp32, fp16_from_fp32
 from voirs_vocoder.export.passes.half_twin import HalfTwinPass, half_twin
@@ -14,10 +15,12 @@ from voirs_vocoder.export.passes.undilated_conv2d import UndilatedConv2dPass
 __all__ = [
     "ConstantShapesPass",
     "Conv2dFromConv1dPass",
+    "CosFromPolynomialPass",
     "EvenPaddingPass",
     "HalfFromFp32Pass",
     "HalfTwinPass",
     "NameNodesPass",
+    "PolynomialFromCosPass",
     "SetModelMetadataPass",
     "StripExporterMetadataPass",
     "UndilatedConv2dPass",

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from voirs_vocoder.export.streaming.pairs import PAIRS
 from voirs_vocoder.export.streaming.reading import Outside, StreamingError, TimeAxis
 from voirs_vocoder.export.streaming.writer import GraphWriter
 
 __all__ = ["Axes", "Padding"]
 
 # Values of the attribute `mode` of Pad that the passes know.
-_MODES: dict[str, Outside] = {"constant": "zero", "edge": "edge", "reflect": "reflect"}
+_MODES: dict[str, Outside] = {"constant": "zero", "edge": "edge", "reflect": "reflect", PAIRS: "pairs"}
 # They give the same for a repeated or mirrored position as for the position itself, and stand between padding and the
 # convolution in reduced precisions.
 _CARRIERS = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear"})

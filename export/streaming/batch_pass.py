@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from voirs_vocoder.export.passes.precision_checks import all_values, refuse_unless_plain
 from voirs_vocoder.export.streaming.axes import Axes
 from voirs_vocoder.export.streaming.edges import Edges
 from voirs_vocoder.export.streaming.masks import Masks
+from voirs_vocoder.export.streaming.pairs import Pairs, pads_from_pairs
 from voirs_vocoder.export.streaming.reading import TimeAxis
 from voirs_vocoder.export.streaming.reflections import Reflections, pads_from_gathers
 from voirs_vocoder.export.streaming.rules import graph_rules, quantizer_of, zeroed_values
@@ -24,7 +26,8 @@ class BatchPass(ir.passes.InPlacePass):
 
     The offline graph pads a single utterance with zeros at every layer. Beside a longer utterance of the same batch,
     other values would stand in those positions and become audible. Where it pads by the ends, the last value of each
-    utterance is repeated there, and where it pads by reflection, each utterance is mirrored.
+    utterance is repeated there, where it pads pairs of half-steps, its last half-step, and where it pads by reflection,
+    each utterance is mirrored.
 
     Args:
         axes: Time axes by tensor name, as `time_axes` finds them.
@@ -49,6 +52,7 @@ class BatchPass(ir.passes.InPlacePass):
         """Rewrite in place."""
         graph = model.graph
         pads_from_gathers(graph)
+        pads_from_pairs(graph)
         axes = Axes.of_graph(graph, self._found)
         rules = graph_rules(graph, axes, integer_history=self._integer_zeros)
         writer = GraphWriter(
@@ -62,6 +66,8 @@ class BatchPass(ir.passes.InPlacePass):
         for below in axes.padded.values():
             if below.outside == "reflect":
                 needed.setdefault(axes.require(below.value).rate, {0}).update((below.before, -below.after))
+            if below.outside == "pairs":
+                needed.setdefault(axes.require(below.value).rate, {0}).add(-1)
         first = next(value for value in graph.inputs if axes.of(value) is not None)
         masks = Masks(
             writer,
@@ -85,8 +91,11 @@ class BatchPass(ir.passes.InPlacePass):
             _zero(graph, value, mask, zero_point, writer)
         _fill(graph, axes, Edges(writer, masks), writer)
         _mirror(graph, axes, Reflections(writer, masks), writer)
+        _fill_pairs(graph, axes, Pairs(writer, masks), writer)
         for constant in writer.constants.values():
             graph.register_initializer(constant)
+        # Counts of the padding that was replaced.
+        RemoveUnusedNodesPass()(model)
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
@@ -158,4 +167,22 @@ def _mirror(graph: ir.Graph, axes: Axes, reflections: Reflections, writer: Graph
             made[key] = reflections.filled(source, axis, 0, 0, name, (below.before, below.after))
             graph.insert_before(node, writer.nodes[start:])
         ir.convenience.replace_all_uses_with(node.outputs[0], made[key])
+        graph.remove(node, safe=True)
+
+
+def _fill_pairs(graph: ir.Graph, axes: Axes, pairs: Pairs, writer: GraphWriter) -> None:
+    """Repeat the last half-step of each utterance behind it, in place of every Pad that pads pairs."""
+    for node in list(graph):
+        below = axes.padded.get(node.outputs[0]) if node.op_type == "Pad" else None
+        source = node.inputs[0] if node.inputs else None
+        if below is None or below.outside != "pairs" or source is None:
+            continue
+        if below.value.dtype is None:
+            raise ir.passes.PassError(f"{below.value} must have a type")
+        start = len(writer.nodes)
+        axis, name = axes.require(below.value), str(below.value.name)
+        filled = pairs.filled(source, axis, 0, -axis.extra, below.value.dtype, name)
+        made = pairs.padded(filled, below.before, below.after, name)
+        graph.insert_before(node, writer.nodes[start:])
+        ir.convenience.replace_all_uses_with(node.outputs[0], made)
         graph.remove(node, safe=True)

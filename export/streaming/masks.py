@@ -44,6 +44,11 @@ class Masks:
         self._bounds = {} if begin is None else {"begin": begin}
         self._bounds["end"] = end
 
+    @property
+    def has_begin(self) -> bool:
+        """Whether utterances may begin anywhere in a chunk; otherwise all begin with it."""
+        return "begin" in self._bounds
+
     def of(self, axis: TimeAxis, delay: int, dtype: ir.DataType, *, lag: int | None = None) -> ir.Value:
         """The mask of a tensor that is `delay` late, [batch, 1, ..., positions]: 1 (true) inside, 0 (false) outside.
 
@@ -162,7 +167,7 @@ class Masks:
             (place,) = writer.add("Sub", [self._places(rate), writer.integers(most)], name=f"{name}.place")
             (size,) = writer.add("Mul", [self._bounds["end"], writer.integers(rate)], name=f"{name}.end")
             begin = None
-            if "begin" in self._bounds:
+            if self.has_begin:
                 inputs = [self._bounds["begin"], writer.integers(rate)]
                 (begin,) = writer.add("Mul", inputs, name=f"{name}.begin")
                 (size,) = writer.add("Sub", [size, begin], name=f"{name}.size")
@@ -227,7 +232,7 @@ class Masks:
         key = (rate, extra, ir.DataType.BOOL)
         if key not in self._bases:
             inside = self._side(rate, "end", "Less", extra)
-            if "begin" in self._bounds:
+            if self.has_begin:
                 begun = self._side(rate, "begin", "GreaterOrEqual")
                 name = f"mask.{_label(rate, extra)}.inside"
                 (inside,) = self._writer.add("And", [begun, inside], name=name)

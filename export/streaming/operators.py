@@ -17,7 +17,7 @@ __all__ = ["rule_of"]
 _POINTWISE_ZEROS: dict[str, Zeros] = {
     # f(0) = 0
     **dict.fromkeys(("LeakyRelu", "Relu", "Gelu", "Tanh", "Neg", "Identity", "Cast", "Abs"), "all"),
-    **dict.fromkeys(("Sqrt", "Sin"), "all"),
+    **dict.fromkeys(("Sqrt", "Sin", "Round"), "all"),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), "all"),
     **dict.fromkeys(("Add", "Sub"), "all"),
     "Mul": "any",
@@ -77,10 +77,15 @@ def _check(node: ir.Node, axes: Axes, rule: Rule) -> None:
             if result.extra < 0:
                 raise StreamingError(f"{_name(node)}: its output is {-result.extra} positions too short")
         # Its end would be taken for the utterance's.
-        if source is not None and source.extra and reading.beyond and reading.outside != "zero":
+        longer = reading.outside not in ("zero", "pairs")
+        if source is not None and source.extra and reading.beyond and longer:
             raise StreamingError(
                 f"{_name(node)}: a tensor that is {source.extra} positions longer than the utterance must be padded by "
                 "zeros"
+            )
+        if reading.outside == "pairs" and source is not None and source.extra != 1:
+            raise StreamingError(
+                f"{_name(node)}: pairs of half-steps must be one more than steps, got {source.extra} more"
             )
         # Only then every position outside that is read lies in one part with the position that it mirrors.
         symmetric = reading.first == -reading.last and reading.stride == reading.factor == 1

@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 __all__ = ["Outside", "Reading", "Rule", "StreamingError", "TimeAxis", "Zeros"]
 
-Outside = Literal["zero", "edge", "reflect"]
-"""What a node takes for positions outside the utterance: zeros, the first and the last value of the utterance, or the
-utterance mirrored at its first and its last position, again and again."""
+Outside = Literal["zero", "edge", "reflect", "pairs"]
+"""What a node takes for positions outside the utterance: zeros; the first and the last value of the utterance; the
+utterance mirrored at its first and its last position, again and again; or its first and its last half-step, where a
+position holds a pair of them."""
 
 Zeros = Literal["never", "any", "all"]
 """Whether a node's outputs are zero where its inputs are: never, where any input is, or where all are."""

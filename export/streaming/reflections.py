@@ -7,7 +7,7 @@ import onnx_ir as ir
 from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.positions import flat, gathered, unflat
 from voirs_vocoder.export.streaming.reading import StreamingError, TimeAxis
-from voirs_vocoder.export.streaming.writer import GraphWriter
+from voirs_vocoder.export.streaming.writer import GraphWriter, remove_unread
 
 __all__ = ["Reflections", "pads_from_gathers"]
 
@@ -87,7 +87,7 @@ def pads_from_gathers(graph: ir.Graph) -> None:
         output.name = f"{made.name}.gathered"
         graph.insert_before(node, pad)
         ir.convenience.replace_all_uses_with(output, made)
-        _remove(graph, node)
+        remove_unread(graph, node)
 
 
 def _reach(node: ir.Node) -> tuple[int, int] | None:
@@ -130,15 +130,3 @@ def _follows_size(value: ir.Value) -> bool:
         seen.add(node)
         pending.extend(each for each in node.inputs if each is not None)
     return False
-
-
-def _remove(graph: ir.Graph, node: ir.Node) -> None:
-    """Remove a node, and then every node before it that nothing reads any more."""
-    pending = [node]
-    while pending:
-        last = pending.pop()
-        if last.graph is None or any(output.uses() or output.is_graph_output() for output in last.outputs):
-            continue
-        before = [value.producer() for value in last.inputs if value is not None]
-        graph.remove(last, safe=True)
-        pending.extend(each for each in before if each is not None)

@@ -11,6 +11,7 @@ from voirs_vocoder.export.streaming.axes import Axes
 from voirs_vocoder.export.streaming.delays import Window, scheduled
 from voirs_vocoder.export.streaming.edges import Edges
 from voirs_vocoder.export.streaming.masks import Masks
+from voirs_vocoder.export.streaming.pairs import Pairs, pads_from_pairs
 from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, TimeAxis
 from voirs_vocoder.export.streaming.reflections import Reflections, pads_from_gathers
 from voirs_vocoder.export.streaming.rules import graph_rules, parents, quantizer_of, zeroed_values
@@ -41,9 +42,10 @@ class Rewriting:
     """
 
     def __init__(self, graph: ir.Graph, found: Mapping[str, TimeAxis], *, integer_history: bool) -> None:
-        """Decide everything; nothing is changed yet but how reflections are written."""
+        """Decide everything; nothing is changed yet but how reflections and the ends of pairs are written."""
         self._graph = graph
         pads_from_gathers(graph)
+        pads_from_pairs(graph)
         self._axes = Axes.of_graph(graph, found)
         self._rules = graph_rules(graph, self._axes, integer_history=integer_history)
         self._inputs = [value for value in graph.inputs if self._axes.of(value) is not None]
@@ -117,7 +119,10 @@ class Rewriting:
             if _is_filled(reading):
                 delay = delays[reading.value]
                 rate = self._axes.require(reading.value).rate
-                needed.setdefault(rate, set()).update((delay + window.history, delay + window.lag))
+                first, last = delay + window.history, delay + window.lag
+                needed.setdefault(rate, set()).update((first, last))
+                if reading.outside == "pairs":
+                    needed[rate].update((first + 1, last + 1))
         return needed
 
     def _reaches(self) -> dict[ir.Value, int]:
@@ -218,6 +223,9 @@ class Rewriting:
             part, axis, name = self._window(value, window), self._axes.require(value), str(value.name)
             if reading.outside == "reflect":
                 filled = Reflections(self._writer, self._masks).filled(part, axis, late, lag, name)
+            elif reading.outside == "pairs":
+                pairs = Pairs(self._writer, self._masks)
+                filled = pairs.filled(part, axis, late, lag, _dtype(value), name)
             else:
                 edges = Edges(self._writer, self._masks)
                 filled = edges.filled(part, axis, late, lag, _dtype(value), name)

@@ -76,8 +76,8 @@ def zeroed_values(graph: ir.Graph, rules: dict[ir.Node, Rule]) -> set[ir.Value]:
     wanted: set[ir.Value] = set()
     for rule in rules.values():
         for reading in rule.readings:
-            # A mirrored position reads the utterance itself.
-            if reading.beyond and reading.outside != "reflect":
+            # A mirrored position reads the utterance itself, and pairs have masks of their own.
+            if reading.beyond and reading.outside not in ("reflect", "pairs"):
                 value = reading.value
                 while value in before:
                     value = before[value]

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from voirs_vocoder.calibration.edits.unique_names import UniqueNames
 
-__all__ = ["END", "GraphWriter"]
+__all__ = ["END", "GraphWriter", "remove_unread"]
 
 END = (1 << 63) - 1
 """End of a Slice that runs to the last position."""
@@ -90,3 +90,20 @@ class GraphWriter:
     def reshape(self, value: ir.Value, *shape: int, name: str) -> ir.Value:
         """Another shape; 0 keeps an axis, -1 is what is left."""
         return self.add("Reshape", [value, self.integers(*shape)], name=name)[0]
+
+
+def remove_unread(graph: ir.Graph, node: ir.Node) -> None:
+    """Remove a node, and then every node before it that nothing reads any more.
+
+    Args:
+        graph: Graph that the nodes are in.
+        node: The node; it stays where something reads its outputs.
+    """
+    pending = [node]
+    while pending:
+        last = pending.pop()
+        if last.graph is None or any(output.uses() or output.is_graph_output() for output in last.outputs):
+            continue
+        before = [value.producer() for value in last.inputs if value is not None]
+        graph.remove(last, safe=True)
+        pending.extend(each for each in before if each is not None)

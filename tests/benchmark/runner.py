@@ -19,7 +19,7 @@ from tests.benchmark.models import BenchModel, bench_model
 from tests.benchmark.processes import command_line_peak, first_second, peak_beyond_weights, vocode_peak
 from tests.benchmark.report import ProjectReport, Target
 from tests.benchmark.speed import core_rtf, gpu_rtf, loop_finding, speed
-from tests.benchmark.streams import open_streams, stream_costs, streams_per_core
+from tests.benchmark.streams import open_streams, stream_costs, stream_times, streams_per_core
 from tests.benchmark.targets import SPEED_CASE, Measured, diffusion_targets, targets
 from voirs_vocoder.export.bench.paired import Estimate
 from voirs_vocoder.runtime import Artifact, Vocoder, mel_spectrogram, read_audio
@@ -105,6 +105,11 @@ MEASUREMENTS = (
         "streams on one core",
         ("stream_16", "stream_8", "stream_gain_8"),
         lambda m, f, s: stream_costs(m, s.pairs),
+    ),
+    _Measurement(
+        "streams on all threads",
+        ("stream_16_threads", "stream_8_threads"),
+        lambda m, f, s: stream_times(m, s.pairs, s.threads),
     ),
     _Measurement("streams at once", ("streams_per_core",), lambda m, f, s: [streams_per_core(m)]),
     _Measurement("open streams", ("open_streams_mb",), lambda m, f, s: [open_streams(m, f)]),

@@ -51,9 +51,12 @@ RATIOS = {
     "ours/posted": "{} FP32: our time / the export that its users post",
     "ours/pytorch": "{} FP32: our time / PyTorch",
     "ours/openvino": "{} FP32: our time / OpenVINO",
+    "openvino/pytorch": "{} FP32 in OpenVINO: our time / PyTorch",
     "vocode/bare": "{} FP32: Vocoder.vocode / bare session",
     "stock/int8": "{} INT8: times faster than stock FP32",
     "ours/int8": "{} INT8: times faster than FP32",
+    "ours/int8_openvino": "{} INT8 in OpenVINO: times faster than FP32 in ONNX Runtime",
+    "openvino/int8_openvino": "{} INT8 in OpenVINO: times faster than FP32 there",
 }
 """Ratios of the times of two contenders, by figure: the name in reports, in which {} is the model."""
 
@@ -201,8 +204,8 @@ def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict
 
     `stock` is torch.onnx.export alone in ONNX Runtime with its defaults; `posted` what the model's users export, there,
     and what they compute after it; `pytorch` the module; `openvino` our graph in OpenVINO at full precision; `ours` our
-    graph in our session; `int8` our INT8 graph there; `vocode` the whole of `Vocoder.vocode`; `bare` the session of
-    ONNX Runtime inside ours.
+    graph in our session; `int8` our INT8 graph there; `int8_openvino` our other INT8 graph in OpenVINO; `vocode` the
+    whole of `Vocoder.vocode`; `bare` the session of ONNX Runtime inside ours.
     """
     torch.set_num_threads(threads)
     artifact, role = model.artifact, model.case.role
@@ -210,7 +213,7 @@ def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict
     session, entry = session_of(artifact, role, "fp32", threads=threads)
     config = SessionConfig(threads=threads)
 
-    def openvino() -> Contender:
+    def openvino(entry: GraphEntry) -> Contender:
         return partial(OpenVinoSession(artifact.read_graph(entry), entry, config).run, feed)
 
     def vocode() -> Contender:
@@ -221,12 +224,13 @@ def _contenders(model: BenchModel, wanted: frozenset[str], threads: int) -> dict
         "stock": lambda: _stock(model.stock, feed, threads),
         "posted": lambda: _posted(model, feed, threads),
         "pytorch": lambda: partial(_run_module, model.spec.module, feed),
-        "openvino": openvino,
+        "openvino": lambda: openvino(entry),
         "ours": lambda: partial(session.run, feed),
         "vocode": vocode,
         # The very session that ours wraps: two sessions over one graph differ by more than what is put around them.
         "bare": lambda: partial(session._session.run, None, dict(feed)),
         "int8": lambda: partial(session_of(artifact, role, "int8", threads=threads)[0].run, feed),
+        "int8_openvino": lambda: openvino(artifact.graph(role, "int8", "tensorrt")),
     }
     return {name: make() for name, make in makers.items() if name in wanted}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from voirs_vocoder.export.bench.paired import interleaved_times, ratio_estimate
 from voirs_vocoder.runtime import SessionConfig, StreamingConfig, Vocoder, VocoderStream
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
-__all__ = ["open_streams", "stream_costs", "streams_per_core"]
+__all__ = ["open_streams", "stream_costs", "stream_times", "streams_per_core"]
 
 _MB = 1e6
 _FRAMES = 192
 _CHUNK_FRAMES = 16
 _SMALL_CHUNK_FRAMES = 8
+_SIZES = (_CHUNK_FRAMES, _SMALL_CHUNK_FRAMES)
 _OPEN_STREAMS = 1000
 _ROUNDS = 40
 _WARM_UP_ROUNDS = 3
@@ -50,32 +52,43 @@ def stream_costs(model: BenchModel, pairs: int) -> list[Finding]:
         model: A model with the graphs `offline` and `stream`.
         pairs: Rounds of a case of scale 1.
     """
-    case, artifact = model.case, model.artifact
-    manifest = artifact.manifest
-    mel = bench_mel(manifest.mel, _FRAMES)
-    session, _ = session_of(artifact, "offline", "fp32", threads=1)
+    case, manifest = model.case, model.artifact.manifest
     context = manifest.context_frames + manifest.look_ahead_frames
-    streaming = StreamingConfig(chunk_frames=None)
-    with (
-        Vocoder.load(artifact.root, session=SessionConfig(threads=1)) as vocoder,
-        vocoder.open_stream(streaming=streaming) as stream,
-    ):
-        calls = {"offline": partial(session.run, {"mel": mel[np.newaxis]})} | {
-            f"stream {size}": partial(_stream, stream, mel, size)
-            for size in (_CHUNK_FRAMES, _SMALL_CHUNK_FRAMES)
-        }
-        window = mel[np.newaxis, :, : _SMALL_CHUNK_FRAMES + context].copy()
-        calls["discard"] = partial(_discard, session, window, _FRAMES // _SMALL_CHUNK_FRAMES)
-        times = interleaved_times(calls, pairs=rounds(case, pairs), clock=time.process_time)
-    findings = []
-    for size in (_CHUNK_FRAMES, _SMALL_CHUNK_FRAMES):
-        cost = ratio_estimate(times[f"stream {size}"], times["offline"])
-        name = f"{case.title} stream, {size} frames: CPU time / offline pass"
-        findings.append(estimated(case, f"stream_{size}", name, cost))
+    times = _times(model, pairs, 1, time.process_time, discarded_frames=context)
+    findings = [
+        estimated(
+            case,
+            f"stream_{size}",
+            f"{case.title} stream, {size} frames: CPU time / offline pass",
+            ratio_estimate(times[f"stream {size}"], times["offline"]),
+        )
+        for size in _SIZES
+    ]
     gain = ratio_estimate(times["discard"], times[f"stream {_SMALL_CHUNK_FRAMES}"])
     name = f"{case.title} stream, {_SMALL_CHUNK_FRAMES} frames: times faster than discarded overlap"
     findings.append(estimated(case, "stream_gain_8", name, gain))
     return findings
+
+
+def stream_times(model: BenchModel, pairs: int, threads: int) -> list[Finding]:
+    """Time of a stream against that of the offline pass, both on all threads.
+
+    Args:
+        model: A model with the graphs `offline` and `stream`.
+        pairs: Rounds of a case of scale 1.
+        threads: Number of threads.
+    """
+    case = model.case
+    times = _times(model, pairs, threads, time.perf_counter)
+    return [
+        estimated(
+            case,
+            f"stream_{size}_threads",
+            f"{case.title} stream, {size} frames, {threads} threads: time / offline pass",
+            ratio_estimate(times[f"stream {size}"], times["offline"]),
+        )
+        for size in _SIZES
+    ]
 
 
 def streams_per_core(model: BenchModel) -> Finding:
@@ -120,6 +133,31 @@ def open_streams(model: BenchModel, folder: Path) -> Finding:
         case=model.case.key,
         figure="open_streams_mb",
     )
+
+
+def _times(
+    model: BenchModel,
+    pairs: int,
+    threads: int,
+    clock: Callable[[], float],
+    *,
+    discarded_frames: int | None = None,
+) -> Mapping[str, NDArray[np.float64]]:
+    """Times of the offline pass, of streams and, with a number of frames to discard, of overlapping windows."""
+    artifact = model.artifact
+    mel = bench_mel(artifact.manifest.mel, _FRAMES)
+    session, _ = session_of(artifact, "offline", "fp32", threads=threads)
+    with (
+        Vocoder.load(artifact.root, session=SessionConfig(threads=threads)) as vocoder,
+        vocoder.open_stream(streaming=StreamingConfig(chunk_frames=None)) as stream,
+    ):
+        calls: dict[str, Callable[[], object]] = {"offline": partial(session.run, {"mel": mel[np.newaxis]})}
+        for size in _SIZES:
+            calls[f"stream {size}"] = partial(_stream, stream, mel, size)
+        if discarded_frames is not None:
+            window = mel[np.newaxis, :, : _SMALL_CHUNK_FRAMES + discarded_frames].copy()
+            calls["discard"] = partial(_discard, session, window, _FRAMES // _SMALL_CHUNK_FRAMES)
+        return interleaved_times(calls, pairs=rounds(model.case, pairs), clock=clock)
 
 
 def _stream(stream: VocoderStream, mel: NDArray[np.float32], chunk_frames: int) -> None:

@@ -27,6 +27,7 @@ from tests.benchmark.runner import MEASUREMENTS
 from tests.benchmark.speed import RATIOS
 from tests.benchmark.targets import Measured, targets
 from tests.benchmark.weights import dormant_filled, rescaled_layers
+from voirs_vocoder.calibration.config import Int8Config
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.paired import MIN_PAIRS, Estimate
 from voirs_vocoder.export.cli.console import print_table
@@ -53,7 +54,7 @@ def test_every_figure_of_a_case_is_measured_by_somebody(case):
     assert case.figures.keys() <= singles | RATIOS.keys()
     assert (case.random_weights is None) != (case.shipped is None)
     contenders = {name for figure in case.figures if figure in RATIOS for name in figure.split("/")}
-    assert ("int8" in contenders) == case.int8
+    assert ("int8" in contenders) == (case.int8 is not None)
 
 
 def tiny_hifigan(tiny_hifigan_config):
@@ -280,7 +281,7 @@ def test_one_runner_measures_what_the_table_asks_of_each_family(
         family="hifigan",
         config={**tiny_hifigan_config, "num_mels": 80},
         random_weights=lambda config: rescaled_layers(HifiGan(HifiGanConfig.from_mapping(config))),
-        int8=True,
+        int8=Int8Config(),
         frames=20,
         rounds=1,
         figures={
@@ -291,7 +292,9 @@ def test_one_runner_measures_what_the_table_asks_of_each_family(
                     "peak_mb",
                     "peak_beyond_weights_mb",
                     "stream_16",
+                    "stream_16_threads",
                     "stream_8",
+                    "stream_8_threads",
                     "stream_gain_8",
                 )
             ),
@@ -319,7 +322,9 @@ def test_one_runner_measures_what_the_table_asks_of_each_family(
         assert case.figures.keys() == measured - {""}
     goals = {finding.figure: finding.met for finding in report.findings if finding.goal}
     assert goals == {"int8_file_mb": True, "ours/pytorch": True}
-    assert report.rtf["Tiny"].keys() == {"stock", "pytorch", "openvino", "ours", "vocode", "bare", "int8"}
+    assert report.rtf["Tiny"].keys() == {
+        *("stock", "pytorch", "openvino", "ours", "vocode", "bare", "int8", "int8_openvino")
+    }
     assert report.rtf["Tiny steps"].keys() == {"stock", "pytorch", "ours"}
     assert [target.target for target in report.targets] == [
         "RTF 0.15, Tiny steps on CPU",
