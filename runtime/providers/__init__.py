@@ -105,18 +105,16 @@ def get_provider(name: str) -> Provider:
     Raises:
         ProviderError: No provider has the name.
     """
-    own = _own()
-    if name in own:
-        return own[name]
-    if name in _installed():
-        loaded: Provider = _installed()[name].load()
-        return loaded
-    raise ProviderError(f"unknown provider {name!r}; known: {AUTO}, {', '.join(provider_names())}")
+    provider = _found(name)
+    if provider is None:
+        raise ProviderError(f"unknown provider {name!r}; known: {AUTO}, {', '.join(provider_names())}")
+    return provider
 
 
 def runs_on_gpu(name: str) -> bool:
     """Whether sessions of a provider run on a GPU; False for a session's own name that is no provider's."""
-    return name in provider_names() and get_provider(name).on_gpu
+    provider = _found(name)
+    return provider is not None and provider.on_gpu
 
 
 def activation_bytes(name: str, config: SessionConfig) -> int:
@@ -133,7 +131,8 @@ def activation_bytes(name: str, config: SessionConfig) -> int:
 
 def prepares_shapes(name: str) -> bool:
     """Whether a provider prepares every new shape before it runs it; False for a name that is no provider's."""
-    return name in provider_names() and get_provider(name).prepares_shapes
+    provider = _found(name)
+    return provider is not None and provider.prepares_shapes
 
 
 def int8_target(name: str) -> Target:
@@ -241,6 +240,14 @@ def _role_in_buckets(
 
 def _own() -> dict[str, Provider]:
     return {provider.name: provider for provider in PROVIDERS} | _registered
+
+
+def _found(name: str) -> Provider | None:
+    # Installed packages are searched last, since that takes longer than anything else at the start.
+    provider = _own().get(name)
+    if provider is None and name in _installed():
+        provider = _installed()[name].load()
+    return provider
 
 
 @functools.cache
