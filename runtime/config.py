@@ -72,9 +72,9 @@ class SessionConfig:
             eight runs; `together` on a GPU where the artifact has a batch graph. The audio is equal.
         buckets: Lengths in mel frames, each at least 1, of the few shapes in which inputs of any length run: padded to
             the next longer one, which does not change the audio, and longer input in windows. An empty tuple runs every
-            input in its own shape. None takes powers of two times 32 (off a GPU, lengths halfway between them too), up
-            to what the memory budget allows, on a provider that prepares every new shape before it runs it (all but
-            `cpu`), and none elsewhere.
+            input in its own shape. None takes powers of two times 32 (off a GPU, three lengths between each two as
+            well), up to what the memory budget allows, on a provider that prepares every new shape before it runs it
+            (all but `cpu`), and none elsewhere.
         stream_rows: Most live streams that run together, as rows of one run of a graph, in [1, 256]: chunks that arrive
             while a run is under way form the next one. 1 runs each stream by itself. The audio is equal. For many
             streams on a GPU, which one stream leaves idle. Streams without `StreamingConfig.chunk_frames`, adaptive

@@ -19,8 +19,8 @@ BATCH_SIZES = (1, 4, 16)
 _SHORTEST_FRAMES = 32
 # Longer windows are no faster, and each bucket costs memory and time to prepare.
 _LONGEST_FRAMES = 4096
-# A size this close below the longest one would save next to nothing.
-_LEAST_STEP = 1.25
+# A size this part of a step below the longest one would save next to nothing.
+_LEAST_PART = 0.25
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def buckets_for(
     max_frames: int | None = None,
     max_batch: int | None = None,
     *,
-    halfway: bool = False,
+    per_doubling: int = 1,
 ) -> Buckets:
     """Choose the buckets of a graph.
 
@@ -127,8 +127,7 @@ def buckets_for(
             least, so that longer input can run in windows.
         max_frames: Longest input that the session takes, in mel frames; None for any.
         max_batch: Most rows that the session takes; None for any number.
-        halfway: Whether there are buckets halfway between the powers of two too, as on a CPU, where padding takes as
-            long as speech.
+        per_doubling: Number of buckets from one power of two to the next, as `usual_frames` takes it.
 
     Raises:
         InputError: A length of `config.buckets` is beyond `max_frames`, or all are too short for a window.
@@ -147,22 +146,22 @@ def buckets_for(
             )
         return Buckets(sizes, max(affordable_frames, sizes[-1]), max_batch, context_frames + 1)
     longest = min(max(affordable_frames, 1), max(_LONGEST_FRAMES, 2 * (context_frames + 1)))
-    sizes = usual_frames(longest, halfway=halfway)
+    sizes = usual_frames(longest, per_doubling=per_doubling)
     return Buckets(sizes, affordable_frames, max_batch, context_frames + 1)
 
 
-def usual_frames(longest: int, *, halfway: bool = False) -> tuple[int, ...]:
+def usual_frames(longest: int, *, per_doubling: int = 1) -> tuple[int, ...]:
     """Lengths of the buckets where no caller chose them, in mel frames, ascending: powers of two times 32.
 
     Args:
         longest: Length of the longest bucket, at least 1.
-        halfway: Whether there are buckets halfway between the powers of two too.
+        per_doubling: Number of buckets from one power of two to the next, at least 1, in equal steps.
     """
     sizes: tuple[int, ...] = ()
     size = _SHORTEST_FRAMES
-    while _LEAST_STEP * size <= longest:
-        sizes = (*sizes, size)
-        if halfway and _LEAST_STEP * (size + size // 2) <= longest:
-            sizes = (*sizes, size + size // 2)
+    least = 1.0 + _LEAST_PART / per_doubling
+    while size < longest:
+        steps = (size + size * step // per_doubling for step in range(per_doubling))
+        sizes = (*sizes, *(each for each in steps if least * each <= longest))
         size *= 2
     return (*sizes, longest)

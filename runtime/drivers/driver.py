@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 _LEAST_SHARE = 2
+# Padding takes as long as speech on a CPU: half-way steps would waste 17% on the average, these 9%.
+_CPU_BUCKETS_PER_DOUBLING = 4
 
 SessionOpener = Callable[[str], tuple[Session, GraphEntry]]
 """Loads the graph of a role, or the graph of `BATCH_ROLES` in its place, which computes the same for rows of different
@@ -228,9 +230,9 @@ def session_buckets(
     """
     if not takes_lengths(entry):
         return None
-    halfway = not runs_on_gpu(session.provider)
+    per_doubling = 1 if runs_on_gpu(session.provider) else _CPU_BUCKETS_PER_DOUBLING
     return buckets_for(
-        config, affordable, context_frames, session.max_frames, session.max_batch, halfway=halfway
+        config, affordable, context_frames, session.max_frames, session.max_batch, per_doubling=per_doubling
     )
 
 

@@ -28,7 +28,7 @@ JSON_PATH = ARTIFACTS / "measured.json"
 PAGE_PATH = ARTIFACTS / "MEASURED.md"
 """The page that people read."""
 
-_SUPERSEDED = ("findings", "rtf", "stream-cost", "targets")
+_SUPERSEDED = ("cases", "findings", "rtf", "rtf-cases", "targets")
 _INTRODUCTION = """\
 # Measured
 

@@ -309,13 +309,13 @@ def test_windows_never_exceed_the_longest_bucket(tiny_artifact, counting):
     context=st.integers(0, 300),
     frames=st.integers(1, 20_000),
     rows=st.integers(1, 40),
-    halfway=st.booleans(),
+    per_doubling=st.sampled_from([1, 2, 4]),
 )
-def test_the_default_buckets_are_few_and_bounded(affordable, context, frames, rows, halfway):
+def test_the_default_buckets_are_few_and_bounded(affordable, context, frames, rows, per_doubling):
     affordable = max(affordable, context + 1)
-    buckets = buckets_for(SessionConfig(), affordable, context, halfway=halfway)
+    buckets = buckets_for(SessionConfig(), affordable, context, per_doubling=per_doubling)
     assert list(buckets.frames) == sorted(set(buckets.frames))
-    assert len(buckets.frames) <= (16 if halfway else 8)
+    assert len(buckets.frames) <= 8 * per_doubling
     assert context < buckets.longest <= affordable
     if frames <= buckets.longest:
         size = buckets.frames_for(frames)
