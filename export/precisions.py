@@ -182,9 +182,9 @@ def _fp16(
 
 
 def _fp16_finished(graph: BuiltGraph) -> BuiltGraph:
-    from voirs_vocoder.export.graphs.reduced import with_2d_convolutions, with_cosines
+    from voirs_vocoder.export.graphs.reduced import with_2d_convolutions
 
-    return with_2d_convolutions(with_cosines(graph))
+    return with_2d_convolutions(graph)
 
 
 def _half_on_cpu(data: bytes) -> bytes:
@@ -242,7 +242,7 @@ def _int8(
 def _int8_finished(graph: BuiltGraph) -> BuiltGraph:
     from voirs_vocoder.export.graphs.reduced import with_short_cosines
 
-    # OpenVINO fuses polynomials of any degree, and TensorRT computes what it likes.
+    # OpenVINO fuses the sums and products of a polynomial, so that its degree costs nothing there.
     return with_short_cosines(graph) if graph.entry.target == "cpu" else graph
 
 

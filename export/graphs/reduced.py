@@ -35,7 +35,6 @@ __all__ = [
     "fp16_graph",
     "int8_graphs",
     "with_2d_convolutions",
-    "with_cosines",
     "with_short_cosines",
 ]
 
@@ -151,31 +150,21 @@ def derived_graph(
 
 
 def with_2d_convolutions(graph: BuiltGraph, *, undilated: bool = False) -> BuiltGraph:
-    """The form of a graph in which GPU libraries have kernels for its convolutions in every precision.
+    """The form of a graph for GPUs: their libraries have kernels for its convolutions in every precision.
 
     Args:
         graph: Graph of any role and precision, whose bytes are not changed.
         undilated: Whether dilated convolutions are computed as undilated ones, see `UndilatedConv2dPass`.
 
     Returns:
-        The graph with the same inputs, outputs, facts and details, and with 2-D convolutions only.
+        The graph with the same inputs, outputs, facts and details, with 2-D convolutions only, and cosines where it had
+        polynomials.
 
     Raises:
         ExportError: The graph cannot be rewritten; the cause is chained.
     """
-    return _edited(graph, [Conv2dFromConv1dPass(), *([UndilatedConv2dPass()] if undilated else [])])
-
-
-def with_cosines(graph: BuiltGraph) -> BuiltGraph:
-    """The form of a graph with cosines where it has polynomials, for GPUs.
-
-    Args:
-        graph: Graph of any role and precision, whose bytes are not changed.
-
-    Raises:
-        ExportError: The graph cannot be rewritten; the cause is chained.
-    """
-    return _edited(graph, [CosFromPolynomialPass()])
+    undilation = [UndilatedConv2dPass()] if undilated else []
+    return _edited(graph, [CosFromPolynomialPass(), Conv2dFromConv1dPass(), *undilation])
 
 
 def with_short_cosines(graph: BuiltGraph) -> BuiltGraph:
@@ -187,6 +176,8 @@ def with_short_cosines(graph: BuiltGraph) -> BuiltGraph:
     Raises:
         ExportError: The graph cannot be rewritten; the cause is chained.
     """
+    if all(node.op_type != "Round" for node in onnx.load_from_string(graph.data).graph.node):
+        return graph
     return _edited(graph, [CosFromPolynomialPass(), PolynomialFromCosPass(_SHORT_DEGREE)])
 
 

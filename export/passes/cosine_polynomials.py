@@ -118,6 +118,7 @@ class CosFromPolynomialPass(ir.passes.InPlacePass):
         for polynomial in found:
             name = name_of(polynomial.nodes[0]).removesuffix(".nearest")
             turns = writer.node("Mul", [polynomial.phase, turn], f"{name}.turns", name=f"{name}.turns")
+            turns.outputs[0].shape, turns.outputs[0].type = polynomial.phase.shape, polynomial.phase.type
             cosine = writer.node("Cos", [turns.outputs[0]], f"{name}.output", name=name)
             last = polynomial.nodes[-1]
             graph.insert_after(last, [turns, cosine])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from voirs_vocoder.export.passes.precision_checks import all_values, refuse_unless_plain
-from voirs_vocoder.export.streaming.axes import Axes
+from voirs_vocoder.export.streaming.axes import Axes, Padding
 from voirs_vocoder.export.streaming.edges import Edges
 from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.pairs import Pairs, pads_from_pairs
-from voirs_vocoder.export.streaming.reading import TimeAxis
+from voirs_vocoder.export.streaming.reading import Outside, TimeAxis, dtype_of
 from voirs_vocoder.export.streaming.reflections import Reflections, pads_from_gathers
 from voirs_vocoder.export.streaming.rules import graph_rules, quantizer_of, zeroed_values
 from voirs_vocoder.export.streaming.writer import GraphWriter
@@ -78,10 +78,8 @@ class BatchPass(ir.passes.InPlacePass):
         )
         masked = []
         for value in zeroed:
-            if value.dtype is None:
-                raise ir.passes.PassError(f"{value} must have a type")
             zero_point = _zero_point(value)
-            dtype = value.dtype if zero_point is None else ir.DataType.BOOL
+            dtype = dtype_of(value) if zero_point is None else ir.DataType.BOOL
             axis = axes.require(value)
             masked.append((value, masks.of(axis, 0, dtype, lag=-axis.extra), zero_point))
         head = list(writer.nodes)
@@ -133,21 +131,23 @@ def _zero(
     graph.insert_after(behind, node)
 
 
-def _fill(graph: ir.Graph, axes: Axes, edges: Edges, writer: GraphWriter) -> None:
-    """Repeat the last value of each utterance behind it, before every Pad that repeats that of the whole tensor."""
-    filled: dict[ir.Value, ir.Value] = {}
+def _pads(graph: ir.Graph, axes: Axes, outside: Outside) -> Iterator[tuple[ir.Node, ir.Value, Padding]]:
+    """Every Pad along time that adds such values, with its input and what it does; the caller may replace it."""
     for node in list(graph):
         below = axes.padded.get(node.outputs[0]) if node.op_type == "Pad" else None
         source = node.inputs[0] if node.inputs else None
-        if below is None or below.outside != "edge" or source is None:
-            continue
+        if below is not None and below.outside == outside and source is not None:
+            yield node, source, below
+
+
+def _fill(graph: ir.Graph, axes: Axes, edges: Edges, writer: GraphWriter) -> None:
+    """Repeat the last value of each utterance behind it, before every Pad that repeats that of the whole tensor."""
+    filled: dict[ir.Value, ir.Value] = {}
+    for node, source, below in _pads(graph, axes, "edge"):
         if source not in filled:
-            if below.value.dtype is None:
-                raise ir.passes.PassError(f"{below.value} must have a type")
             start = len(writer.nodes)
-            filled[source] = edges.filled(
-                source, axes.require(below.value), 0, 0, below.value.dtype, str(below.value.name)
-            )
+            axis, name = axes.require(below.value), str(below.value.name)
+            filled[source] = edges.filled(source, axis, 0, 0, dtype_of(below.value), name)
             graph.insert_before(node, writer.nodes[start:])
         node.replace_input_with(0, filled[source])
 
@@ -155,11 +155,7 @@ def _fill(graph: ir.Graph, axes: Axes, edges: Edges, writer: GraphWriter) -> Non
 def _mirror(graph: ir.Graph, axes: Axes, reflections: Reflections, writer: GraphWriter) -> None:
     """Mirror each utterance at its own ends, in place of every Pad that mirrors the whole tensor."""
     made: dict[tuple[ir.Value, int, int], ir.Value] = {}
-    for node in list(graph):
-        below = axes.padded.get(node.outputs[0]) if node.op_type == "Pad" else None
-        source = node.inputs[0] if node.inputs else None
-        if below is None or below.outside != "reflect" or source is None:
-            continue
+    for node, source, below in _pads(graph, axes, "reflect"):
         key = (source, below.before, below.after)
         if key not in made:
             start = len(writer.nodes)
@@ -172,16 +168,10 @@ def _mirror(graph: ir.Graph, axes: Axes, reflections: Reflections, writer: Graph
 
 def _fill_pairs(graph: ir.Graph, axes: Axes, pairs: Pairs, writer: GraphWriter) -> None:
     """Repeat the last half-step of each utterance behind it, in place of every Pad that pads pairs."""
-    for node in list(graph):
-        below = axes.padded.get(node.outputs[0]) if node.op_type == "Pad" else None
-        source = node.inputs[0] if node.inputs else None
-        if below is None or below.outside != "pairs" or source is None:
-            continue
-        if below.value.dtype is None:
-            raise ir.passes.PassError(f"{below.value} must have a type")
+    for node, source, below in _pads(graph, axes, "pairs"):
         start = len(writer.nodes)
         axis, name = axes.require(below.value), str(below.value.name)
-        filled = pairs.filled(source, axis, 0, -axis.extra, below.value.dtype, name)
+        filled = pairs.filled(source, axis, 0, -axis.extra, dtype_of(below.value), name)
         made = pairs.padded(filled, below.before, below.after, name)
         graph.insert_before(node, writer.nodes[start:])
         ir.convenience.replace_all_uses_with(node.outputs[0], made)

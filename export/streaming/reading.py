@@ -7,7 +7,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
-__all__ = ["Outside", "Reading", "Rule", "StreamingError", "TimeAxis", "Zeros"]
+__all__ = ["Outside", "Reading", "Rule", "StreamingError", "TimeAxis", "Zeros", "dtype_of"]
 
 Outside = Literal["zero", "edge", "reflect", "pairs"]
 """What a node takes for positions outside the utterance: zeros; the first and the last value of the utterance; the
@@ -110,3 +110,14 @@ class Rule:
     zeros: Zeros = "never"
     passes: bool = False
     at_once: bool = False
+
+
+def dtype_of(value: ir.Value) -> ir.DataType:
+    """The type of a tensor's elements.
+
+    Raises:
+        StreamingError: It is not known.
+    """
+    if value.dtype is None:
+        raise StreamingError(f"{value} must have a type")
+    return value.dtype

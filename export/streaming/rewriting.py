@@ -12,7 +12,7 @@ from voirs_vocoder.export.streaming.delays import Window, scheduled
 from voirs_vocoder.export.streaming.edges import Edges
 from voirs_vocoder.export.streaming.masks import Masks
 from voirs_vocoder.export.streaming.pairs import Pairs, pads_from_pairs
-from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, TimeAxis
+from voirs_vocoder.export.streaming.reading import Reading, Rule, StreamingError, TimeAxis, dtype_of
 from voirs_vocoder.export.streaming.reflections import Reflections, pads_from_gathers
 from voirs_vocoder.export.streaming.rules import graph_rules, parents, quantizer_of, zeroed_values
 from voirs_vocoder.export.streaming.states import History, States
@@ -62,7 +62,7 @@ class Rewriting:
         )
         self._histories = {
             value: History(
-                str(value.name), self._axes.require(value), length, _dtype(value), quantizer_of(value)
+                str(value.name), self._axes.require(value), length, dtype_of(value), quantizer_of(value)
             )
             for value, length in self._schedule.histories.items()
         }
@@ -193,7 +193,7 @@ class Rewriting:
             # The integer that stands for zero is the zero point; a product would not give it.
             mask = self._masks.of(axis, delay, ir.DataType.BOOL)
             return self._writer.add("Where", [mask, new, quantizer.inputs[2]], name=name)[0]
-        mask = self._masks.of(axis, delay, _dtype(value))
+        mask = self._masks.of(axis, delay, dtype_of(value))
         return self._writer.add("Mul", [new, mask], name=name)[0]
 
     def _read(self, reading: Reading, window: Window) -> ir.Value:
@@ -225,10 +225,10 @@ class Rewriting:
                 filled = Reflections(self._writer, self._masks).filled(part, axis, late, lag, name)
             elif reading.outside == "pairs":
                 pairs = Pairs(self._writer, self._masks)
-                filled = pairs.filled(part, axis, late, lag, _dtype(value), name)
+                filled = pairs.filled(part, axis, late, lag, dtype_of(value), name)
             else:
                 edges = Edges(self._writer, self._masks)
-                filled = edges.filled(part, axis, late, lag, _dtype(value), name)
+                filled = edges.filled(part, axis, late, lag, dtype_of(value), name)
             self._filled[value, window] = filled
         return self._filled[value, window]
 
@@ -303,9 +303,3 @@ class Rewriting:
 
 def _is_filled(reading: Reading) -> bool:
     return reading.beyond and reading.outside != "zero"
-
-
-def _dtype(value: ir.Value) -> ir.DataType:
-    if value.dtype is None:
-        raise StreamingError(f"{value} must have a type")
-    return value.dtype

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.benchmark.cases import BenchCase
 from tests.benchmark.goals import Finding
 from tests.benchmark.models import BenchModel
 from tests.benchmark.speed import estimated, rounds, session_of
 from voirs_vocoder.export.bench.artifact import bench_mel
 from voirs_vocoder.export.bench.fresh_process import python_command, run_fresh
-from voirs_vocoder.export.bench.paired import interleaved_times, ratio_estimate
+from voirs_vocoder.export.bench.paired import Times, interleaved_times, ratio_estimate
 from voirs_vocoder.runtime import SessionConfig, StreamingConfig, Vocoder, VocoderStream
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
 
@@ -55,15 +56,7 @@ def stream_costs(model: BenchModel, pairs: int) -> list[Finding]:
     case, manifest = model.case, model.artifact.manifest
     context = manifest.context_frames + manifest.look_ahead_frames
     times = _times(model, pairs, 1, time.process_time, discarded_frames=context)
-    findings = [
-        estimated(
-            case,
-            f"stream_{size}",
-            f"{case.title} stream, {size} frames: CPU time / offline pass",
-            ratio_estimate(times[f"stream {size}"], times["offline"]),
-        )
-        for size in _SIZES
-    ]
+    findings = _against_offline(case, times, "", ": CPU time")
     gain = ratio_estimate(times["discard"], times[f"stream {_SMALL_CHUNK_FRAMES}"])
     name = f"{case.title} stream, {_SMALL_CHUNK_FRAMES} frames: times faster than discarded overlap"
     findings.append(estimated(case, "stream_gain_8", name, gain))
@@ -78,17 +71,8 @@ def stream_times(model: BenchModel, pairs: int, threads: int) -> list[Finding]:
         pairs: Rounds of a case of scale 1.
         threads: Number of threads.
     """
-    case = model.case
     times = _times(model, pairs, threads, time.perf_counter)
-    return [
-        estimated(
-            case,
-            f"stream_{size}_threads",
-            f"{case.title} stream, {size} frames, {threads} threads: time / offline pass",
-            ratio_estimate(times[f"stream {size}"], times["offline"]),
-        )
-        for size in _SIZES
-    ]
+    return _against_offline(model.case, times, "_threads", f", {threads} threads: time")
 
 
 def streams_per_core(model: BenchModel) -> Finding:
@@ -135,6 +119,19 @@ def open_streams(model: BenchModel, folder: Path) -> Finding:
     )
 
 
+def _against_offline(case: BenchCase, times: Times, suffix: str, what: str) -> list[Finding]:
+    """The times of streams as multiples of that of the offline pass; `suffix` ends the figures, `what` the names."""
+    return [
+        estimated(
+            case,
+            f"stream_{size}{suffix}",
+            f"{case.title} stream, {size} frames{what} / offline pass",
+            ratio_estimate(times[f"stream {size}"], times["offline"]),
+        )
+        for size in _SIZES
+    ]
+
+
 def _times(
     model: BenchModel,
     pairs: int,
@@ -142,7 +139,7 @@ def _times(
     clock: Callable[[], float],
     *,
     discarded_frames: int | None = None,
-) -> Mapping[str, NDArray[np.float64]]:
+) -> Times:
     """Times of the offline pass, of streams and, with a number of frames to discard, of overlapping windows."""
     artifact = model.artifact
     mel = bench_mel(artifact.manifest.mel, _FRAMES)
