@@ -50,6 +50,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         parallel_runs: Number of utterances of a batch that run at the same time.
         in_own_shape: Whether every input runs in its own shape (`SessionConfig.buckets` is empty); False runs inputs in
             the provider's default buckets, where it has some.
+        bf16_floats: Whether what the INT8 graphs leave in floats is rounded to BF16 (`SessionConfig.bf16_floats`).
     """
 
     provider: str
@@ -57,6 +58,12 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     threads: _Count
     parallel_runs: _Count = 1
     in_own_shape: bool = False
+    bf16_floats: bool = False
+
+    @property
+    def arithmetic(self) -> str:
+        """What tables call the precision, such as `int8 + bf16`."""
+        return f"{self.precision} + bf16" if self.bf16_floats else self.precision
 
     @property
     def session(self) -> SessionConfig:
@@ -65,6 +72,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             threads=self.threads,
             parallel_runs=self.parallel_runs,
             buckets=() if self.in_own_shape else None,
+            bf16_floats=self.bf16_floats,
         )
 
 

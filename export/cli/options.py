@@ -23,6 +23,7 @@ __all__ = [
     "KnownName",
     "artifact_argument",
     "backend_option",
+    "bf16_floats_option",
     "bits_option",
     "calibration_option",
     "check_option",
@@ -334,6 +335,17 @@ def tf32_option(function: _Function) -> _Function:
         is_flag=True,
         group=MODEL,
         help="Let the GPU round the factors of FP32 graphs to TF32, which is faster; other providers refuse it.",
+    )(function)
+
+
+def bf16_floats_option(function: _Function) -> _Function:
+    """`--bf16-floats`."""
+    return option(
+        "--bf16-floats",
+        is_flag=True,
+        group=MODEL,
+        help="Let openvino round to BF16 what an INT8 graph leaves in floats, which is faster on CPUs with BF16 "
+        "instructions; other providers and precisions refuse it.",
     )(function)
 
 

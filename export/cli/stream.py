@@ -116,6 +116,7 @@ _WARM = (1,)
 @options.tuned_option
 @options.warm_option
 @options.tf32_option
+@options.bf16_floats_option
 @options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
 @options.engine_cache_option
 @vocoding_options
@@ -138,6 +139,7 @@ def command(
     tuned: Objective | None,
     warm: bool,
     tf32: bool,
+    bf16_floats: bool,
     gpu_tuning: Path | None,
     engine_cache: Path | None,
     **settings: Any,
@@ -178,6 +180,7 @@ def command(
         session,
         warm=_WARM if warm else False,
         tf32=tf32,
+        bf16_floats=bf16_floats or session.bf16_floats,
         gpu_tuning=gpu_tuning,
         engine_cache=engine_cache,
     )

@@ -73,6 +73,7 @@ _DITHER_SEED = 0
 @options.tuned_option
 @options.warm_option
 @options.tf32_option
+@options.bf16_floats_option
 @options.gpu_tuning_option("File of the fastest choices on this GPU, which `tune --only gpu` writes.")
 @options.engine_cache_option
 @window_options
@@ -95,6 +96,7 @@ def command(
     tuned: Objective | None,
     warm: bool,
     tf32: bool,
+    bf16_floats: bool,
     gpu_tuning: Path | None,
     engine_cache: Path | None,
     window_frames: int | None,
@@ -127,7 +129,12 @@ def command(
             settings |= {"sampler": plan.sampler, "steps": plan.steps}
             remark(f"quality {quality}: {'; '.join(plan.reasons)}")
     session = dataclasses.replace(
-        session, warm=warm, tf32=tf32, gpu_tuning=gpu_tuning, engine_cache=engine_cache
+        session,
+        warm=warm,
+        tf32=tf32,
+        bf16_floats=bf16_floats or session.bf16_floats,
+        gpu_tuning=gpu_tuning,
+        engine_cache=engine_cache,
     )
     finishing = Finishing(effects, artifact, check=check)
     writer = AudioWriter(

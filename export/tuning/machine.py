@@ -21,7 +21,7 @@ from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.machine import Processor, read_processor
 from voirs_vocoder.runtime.metrics import figure_text
 from voirs_vocoder.runtime.progress import Progress, silent
-from voirs_vocoder.runtime.providers import Provider, measurable_providers
+from voirs_vocoder.runtime.providers import INT8, Provider, measurable_providers
 from voirs_vocoder.runtime.tuned import (
     TUNED_PATH,
     MeasuredSetting,
@@ -62,8 +62,10 @@ def candidate_settings(artifact: Artifact, usable_threads: int) -> list[tuple[Se
         shapes = (False, True) if provider.prepares_shapes and in_buckets else (False,)
         for precision, target in kinds:
             if provider.computes(precision, target):
-                settings = _settings(provider, precision, usable_threads, shapes)
-                found += [(setting, target) for setting in settings]
+                rounds = precision == INT8 and provider.rounds_floats_to_bf16
+                for bf16_floats in (False, True) if rounds else (False,):
+                    settings = _settings(provider, precision, usable_threads, shapes, bf16_floats=bf16_floats)
+                    found += [(setting, target) for setting in settings]
     return sorted(found, key=lambda each: (each[0].provider != "cpu", each[0].precision != "fp32"))
 
 
@@ -195,7 +197,7 @@ def machine_table(machine: TunedMachine) -> list[list[str]]:
         rows.append(
             [
                 setting.provider,
-                setting.precision,
+                setting.arithmetic,
                 str(setting.threads),
                 str(setting.parallel_runs),
                 "own" if setting.in_own_shape else "buckets" if setting.provider in in_buckets else "any",
@@ -219,14 +221,19 @@ def refusals(machine: TunedMachine) -> list[str]:
     reasons: dict[str, dict[str, None]] = {}
     for each in machine.settings:
         if each.refused:
-            reasons.setdefault(each.refused, {})[f"{each.setting.precision} on {each.setting.provider}"] = (
+            reasons.setdefault(each.refused, {})[f"{each.setting.arithmetic} on {each.setting.provider}"] = (
                 None
             )
     return [f"refused: {', '.join(graphs)}: {reason}" for reason, graphs in reasons.items()]
 
 
 def _settings(
-    provider: Provider, precision: Precision, usable_threads: int, shapes: Sequence[bool]
+    provider: Provider,
+    precision: Precision,
+    usable_threads: int,
+    shapes: Sequence[bool],
+    *,
+    bf16_floats: bool,
 ) -> list[Setting]:
     counts = sorted({1, max(1, usable_threads // 2), usable_threads}, reverse=True)
     plans = [(threads, 1) for threads in counts]
@@ -239,6 +246,7 @@ def _settings(
             threads=threads,
             parallel_runs=runs,
             in_own_shape=in_own_shape,
+            bf16_floats=bf16_floats,
         )
         for threads, runs in plans
         for in_own_shape in shapes

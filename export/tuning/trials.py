@@ -54,6 +54,9 @@ with Vocoder.load(root, provider=setting.provider, precision=setting.precision, 
 """
 
 
+_Audio = tuple[str, Precision, Target | None, bool]
+
+
 @dataclass(eq=False)
 class Trial:
     """A setting and what was measured of it so far."""
@@ -70,9 +73,10 @@ class Trial:
     batches_s: list[float] = field(default_factory=list)
 
     @property
-    def computes(self) -> tuple[str, Precision, Target | None]:
+    def computes(self) -> _Audio:
         """What decides the audio."""
-        return self.setting.provider, self.setting.precision, self.target
+        setting = self.setting
+        return setting.provider, setting.precision, self.target, setting.bf16_floats
 
 
 class Trials:
@@ -113,14 +117,14 @@ class Trials:
         """Compare the audio of each provider and precision with that of FP32 on `cpu`."""
         wanted: list[NDArray[np.float32]] = []
         pesq: list[float | None] = []
-        by_kind: dict[tuple[str, Precision, Target | None], list[Trial]] = {}
+        by_kind: dict[_Audio, list[Trial]] = {}
         for trial in trials:
             by_kind.setdefault(trial.computes, []).append(trial)
-        for (provider, precision, target), kin in by_kind.items():
+        for (provider, precision, target, _), kin in by_kind.items():
             if wanted and self._spent(_QUALITY_SHARE):
                 _refuse(kin, "not measured: the budget was spent before")
                 continue
-            self._report(f"{graph_name(precision, target)} on {provider}: quality")
+            self._report(f"{_graph_title(kin[0])} on {provider}: quality")
             try:
                 with self._open(kin[0].setting) as vocoder:
                     audios = [vocoder.vocode(each.mel).samples[0] for each in self._utterances]
@@ -277,9 +281,14 @@ def _note_backend(trials: Sequence[Trial], vocoder: Vocoder) -> None:
         trial.backend = vocoder.metadata.backend
 
 
+def _graph_title(trial: Trial) -> str:
+    name = graph_name(trial.setting.precision, trial.target)
+    return f"{name} + bf16" if trial.setting.bf16_floats else name
+
+
 def _title(trial: Trial) -> str:
     setting = trial.setting
-    words = f"{graph_name(setting.precision, trial.target)} on {setting.provider}, {setting.threads} threads"
+    words = f"{_graph_title(trial)} on {setting.provider}, {setting.threads} threads"
     return f"{words} x {setting.parallel_runs}" if setting.parallel_runs > 1 else words
 
 

@@ -19,7 +19,7 @@ from voirs_vocoder.runtime.providers.cuda import CUDA
 from voirs_vocoder.runtime.providers.device_memory import free_bytes_of_gpu
 from voirs_vocoder.runtime.providers.onnxruntime import CPU
 from voirs_vocoder.runtime.providers.openvino import OPENVINO
-from voirs_vocoder.runtime.providers.provider import Provider
+from voirs_vocoder.runtime.providers.provider import INT8, Provider
 from voirs_vocoder.runtime.providers.session import Session
 from voirs_vocoder.runtime.providers.tensorrt import TENSORRT_ENGINE
 from voirs_vocoder.runtime.providers.tensorrt_execution import TENSORRT, TENSORRT_RTX
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTO",
     "ENTRY_POINT_GROUP",
+    "INT8",
     "PROVIDERS",
     "Provider",
     "Session",
@@ -205,6 +206,8 @@ def open_session(
         raise ProviderError(
             f"tf32 must be off on provider {provider!r}, got True; use one of the providers {able}"
         )
+    if config.bf16_floats:
+        _require_bf16_floats(chosen, precision)
     if config.parallel_runs > 1 and not chosen.runs_in_parallel:
         able = ", ".join(each.name for each in all_providers() if each.runs_in_parallel)
         raise ProviderError(
@@ -222,6 +225,22 @@ def open_session(
             provider,
         )
     return CheckedSession(session, entry, artifact.manifest.hop_length), entry
+
+
+def _require_bf16_floats(provider: Provider, precision: Precision) -> None:
+    if not provider.has_bf16_floats:
+        able = ", ".join(each.name for each in all_providers() if each.has_bf16_floats)
+        raise ProviderError(
+            f"bf16_floats must be off on provider {provider.name!r}, got True; use one of the providers {able}"
+        )
+    if precision != INT8:
+        raise ProviderError(
+            f"bf16_floats must be off for graphs of precision {precision!r}, got True; use precision 'int8', or graphs "
+            "of precision 'bf16'"
+        )
+    problem = provider.bf16_problem()
+    if problem is not None:
+        raise ProviderError(f"bf16_floats must be off here, got True: {problem}")
 
 
 def _role_in_buckets(

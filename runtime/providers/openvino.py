@@ -69,7 +69,8 @@ class OpenVinoSession:
         Args:
             graph: The verified ONNX model.
             entry: Manifest entry of the graph.
-            config: Number of threads, and of runs at the same time; the session uses none of the other fields.
+            config: Number of threads, of runs at the same time, and `bf16_floats`; the session uses none of the other
+                fields.
             hop_length: Audio samples per mel frame. Where it is too small, some graphs over samples do not load.
 
         Raises:
@@ -83,7 +84,7 @@ class OpenVinoSession:
         # On processors with BF16 the default would round every activation to 8 bits of mantissa. What a graph itself
         # computes in BF16 stays BF16 there.
         self._properties: dict[str, str | int] = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if config.bf16_floats else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._runs = config.parallel_runs
@@ -223,4 +224,5 @@ OPENVINO = Provider(
     prepares_shapes=True,
     runs_in_parallel=True,
     has_bf16=True,
+    has_bf16_floats=True,
 )

@@ -12,7 +12,10 @@ from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.machine import read_processor
 from voirs_vocoder.runtime.providers.session import Session
 
-__all__ = ["BF16", "ArtifactOpener", "GraphOpener", "Provider"]
+__all__ = ["BF16", "INT8", "ArtifactOpener", "GraphOpener", "Provider"]
+
+INT8: Precision = "int8"
+"""The precision whose graphs compute most convolutions in integers, and the rest in floats."""
 
 BF16: Precision = "bf16"
 """The precision whose graphs run on CPUs with BF16 instructions only, on providers with `Provider.has_bf16`."""
@@ -48,6 +51,8 @@ class Provider:
         reopens_after_fork: True when graphs can be loaded again in a fork of a process that ran some; False where the
             library or its device does not survive a fork.
         has_bf16: True when the provider runs BF16 graphs on a CPU that has BF16 instructions.
+        has_bf16_floats: True when the provider can round to BF16 what an INT8 graph leaves in floats
+            (`SessionConfig.bf16_floats`), on a CPU that has BF16 instructions.
         has_tf32: True when the provider can compute FP32 graphs in TF32 (`SessionConfig.tf32`).
         runs_in_parallel: True when one session runs several inputs at the same time (`SessionConfig.parallel_runs`).
     """
@@ -64,6 +69,7 @@ class Provider:
     prepares_shapes: bool = False
     builds_engines: bool = False
     has_bf16: bool = False
+    has_bf16_floats: bool = False
     has_tf32: bool = False
     runs_in_parallel: bool = False
     reopens_after_fork: bool = False
@@ -116,6 +122,11 @@ class Provider:
                 f"{processor.name}, which has none; use precision fp32 or int8"
             )
         return None
+
+    @property
+    def rounds_floats_to_bf16(self) -> bool:
+        """Whether `SessionConfig.bf16_floats` is possible on this machine."""
+        return self.has_bf16_floats and self.bf16_problem() is None
 
     @property
     def measurable(self) -> bool:

@@ -76,6 +76,18 @@ def test_every_thread_count_and_the_parallel_runs_that_fill_the_processor_are_tr
     assert int8 == {"cpu"}
 
 
+@pytest.mark.parametrize("instructions", [(), ("avx512_bf16",)])
+def test_floats_in_bf16_are_tried_where_the_processor_computes_in_bf16(
+    tiny_artifact, monkeypatch, instructions
+):
+    processor = Processor("CPU", 4, (), instructions)
+    monkeypatch.setattr("voirs_vocoder.runtime.providers.provider.read_processor", lambda: processor)
+    settings = candidate_settings(Artifact.open(tiny_artifact), 4)
+    tried = {(each.provider, each.precision) for each, _ in settings if each.bf16_floats}
+    assert tried == ({("openvino", "int8")} if instructions else set())
+    assert all(each.session.bf16_floats == each.bf16_floats for each, _ in settings)
+
+
 def test_the_table_marks_the_best_and_states_why_others_are_refused():
     machine = TunedMachine(
         processor="CPU",

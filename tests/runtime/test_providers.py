@@ -15,6 +15,7 @@ from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime import Artifact, ProviderError, SessionConfig
 from voirs_vocoder.runtime.artifact.manifest import GraphEntry, GraphFacts, TensorInfo
 from voirs_vocoder.runtime.config import default_threads
+from voirs_vocoder.runtime.machine import Processor
 from voirs_vocoder.runtime.providers import PROVIDERS, get_provider, int8_target, open_session
 from voirs_vocoder.runtime.providers import openvino as openvino_provider
 from voirs_vocoder.runtime.providers.onnxruntime import OrtSession
@@ -91,6 +92,29 @@ def test_int8_is_refused_where_it_would_run_in_float():
         "cpu",
         "tensorrt",
     }
+
+
+@pytest.mark.parametrize(
+    ("provider", "precision", "reason"),
+    [
+        ("cpu", "int8", r"bf16_floats must be off on provider 'cpu', got True; use .* providers openvino$"),
+        ("openvino", "fp32", r"must be off for graphs of precision 'fp32', got True; use precision 'int8'"),
+    ],
+)
+def test_floats_in_bf16_are_refused_where_no_int8_graph_would_round_them(
+    tiny_artifact, provider, precision, reason
+):
+    artifact = Artifact.open(tiny_artifact)
+    with pytest.raises(ProviderError, match=reason):
+        open_session(artifact, "offline", precision, provider, SessionConfig(bf16_floats=True))
+
+
+def test_floats_in_bf16_are_refused_on_a_cpu_without_its_instructions(tiny_artifact, monkeypatch):
+    plain = Processor("plain", 1, (), ())
+    monkeypatch.setattr("voirs_vocoder.runtime.providers.provider.read_processor", lambda: plain)
+    artifact = Artifact.open(tiny_artifact)
+    with pytest.raises(ProviderError, match=r"bf16_floats must be off here, got True: .* on a CPU with BF16"):
+        open_session(artifact, "offline", "int8", "openvino", SessionConfig(bf16_floats=True))
 
 
 def test_tf32_is_refused_where_a_provider_would_not_compute_in_it(tiny_artifact):
