@@ -95,6 +95,7 @@ class Vocoder:
         precision: str = "fp32",
         session: SessionConfig | None = None,
         tuned: Objective | None = None,
+        public_key: Path | str | None = None,
     ) -> Self:
         """Load an artifact.
 
@@ -106,18 +107,22 @@ class Vocoder:
             tuned: Takes provider, precision and session from what `voirs-vocoder tune` measured as best for `latency`,
                 `throughput` or `memory` on this kind of processor; the other arguments must be left out then. None
                 takes the other arguments.
+            public_key: PEM file of the public key with which the artifact must be signed; None takes an artifact that
+                is signed by anybody or not at all.
 
         Returns:
             A vocoder with its graphs loaded, but for those that only streams or batches need.
 
         Raises:
-            ArtifactError: The artifact is damaged or of a later format.
+            ArtifactError: The artifact is damaged or of a later format, or not signed with the private key of
+                `public_key`, or changed since.
             ProviderError: The provider or precision is unknown, missing from the artifact, or cannot run here; nothing
                 else runs in its place.
             InputError: `SessionConfig.buckets` or `warm` does not suit the model; or the artifact was not tuned on this
-                kind of processor, or `tuned` was given along with what it decides.
+                kind of processor, or `tuned` was given along with what it decides; or `public_key` is no key for
+                signatures of artifacts, or `cryptography` is not installed.
         """
-        artifact = Artifact.open(path)
+        artifact = Artifact.open(path, public_key=public_key)
         if tuned is not None:
             if (provider, precision, session) != ("cpu", "fp32", None):
                 raise InputError(

@@ -3,6 +3,9 @@
 `.versions` holds, each named by SHA-256: files that a new manifest names and that have not taken their places yet
 (`HASH`), and replaced files for readers that still hold an earlier manifest (`HASH.old`). Readers look there too, so
 the artifact is whole at every moment. The next process that locks the artifact completes what a killed process left.
+
+A signature signs one manifest, so it is removed once another one is in place. Until then a reader that demands a
+signature refuses the artifact, as it does afterwards.
 """
 
 from __future__ import annotations
@@ -17,14 +20,16 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from voirs_vocoder.export.artifact.folder import DRAFT_SUFFIX, WritableDirectory
+from voirs_vocoder.export.artifact.folder import DRAFT_SUFFIX, FileOf, WritableDirectory
 from voirs_vocoder.runtime.artifact.directory import (
     MANIFEST_NAME,
+    SIGNATURE_NAME,
     VERSIONS_NAME,
     require_listed_path,
     version_paths,
 )
 from voirs_vocoder.runtime.artifact.manifest import FileEntry, Manifest, encode_manifest
+from voirs_vocoder.runtime.artifact.signature import read_signature, signature_state
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 
 __all__ = ["commit", "complete", "listed_files"]
@@ -71,7 +76,13 @@ def listed_files(directory: WritableDirectory, path: str = MANIFEST_NAME) -> tup
 
 
 def commit(
-    directory: WritableDirectory, listed: Sequence[FileEntry], manifest: Manifest, files: Mapping[str, bytes]
+    directory: WritableDirectory,
+    listed: Sequence[FileEntry],
+    manifest: Manifest,
+    files: Mapping[str, bytes | FileOf],
+    *,
+    manifest_bytes: bytes | None = None,
+    signature: bytes | None = None,
 ) -> None:
     """Replace the manifest and files of a locked artifact; on an error the artifact stays as it was.
 
@@ -79,7 +90,10 @@ def commit(
         directory: Directory of the artifact.
         listed: Files that the manifest to be replaced lists. Those that the new manifest does not list are removed.
         manifest: New manifest.
-        files: Path in the artifact to bytes, of new and changed files that the new manifest lists.
+        files: Path in the artifact to the content of new and changed files that the new manifest lists: bytes, or a
+            file that has them.
+        manifest_bytes: Bytes of the new manifest as they were signed; None encodes it.
+        signature: Signature of the new manifest; None leaves it unsigned.
 
     Raises:
         InputError: A file that no manifest lists is in the way.
@@ -100,7 +114,8 @@ def commit(
         for path, entry in old.items()
         if path not in new or (path in written and written[path].sha256 != entry.sha256)
     ]
-    data = encode_manifest(manifest)
+    data = encode_manifest(manifest) if manifest_bytes is None else manifest_bytes
+    changed = _bytes_at(directory, MANIFEST_NAME) != data
     undo = ExitStack()
     try:
         for folder in (VERSIONS_NAME, *(str(PurePosixPath(path).parent) for path in written)):
@@ -109,7 +124,11 @@ def commit(
         for path, entry in written.items():
             pending, _ = version_paths(entry.sha256)
             undo.callback(directory.remove, pending)
-            directory.replace(pending, files[path])
+            content = files[path]
+            if isinstance(content, FileOf):
+                directory.replace_by(pending, content.path, content.directory)
+            else:
+                directory.replace(pending, content)
         _keep(directory, leaving, undo)
         directory.sync(PurePosixPath(VERSIONS_NAME))
         directory.replace(MANIFEST_NAME, data)
@@ -120,6 +139,10 @@ def commit(
         raise
     try:
         directory.sync(PurePosixPath())
+        if signature is not None:
+            directory.replace(SIGNATURE_NAME, signature)
+        elif changed:
+            _remove_signature(directory)
         complete(directory, manifest.all_files())
         _forget(directory, {entry.sha256 for entry in listed})
     except (OSError, ArtifactError) as error:
@@ -139,6 +162,7 @@ def complete(directory: WritableDirectory, listed: Sequence[FileEntry]) -> None:
         ArtifactError: A file of the artifact is a link or not regular.
         OSError: A file cannot be moved.
     """
+    _remove_outdated_signature(directory)
     names = directory.names_in_versions()
     for entry in listed:
         if entry.sha256 in names:
@@ -193,6 +217,27 @@ def _forget(directory: WritableDirectory, kept: set[str]) -> None:
         # A hard link changes this time, so it is when the file was replaced.
         if status is not None and abs(time.time() - status.st_ctime) > _KEPT_S:
             directory.remove(path)
+
+
+def _remove_outdated_signature(directory: WritableDirectory) -> None:
+    """Remove the signature of an earlier manifest, which a killed process left."""
+    signature = read_signature(directory)
+    if (
+        signature is not None
+        and signature_state(signature, _bytes_at(directory, MANIFEST_NAME)) == "outdated"
+    ):
+        _remove_signature(directory)
+
+
+def _remove_signature(directory: WritableDirectory) -> None:
+    if directory.status(SIGNATURE_NAME) is not None:
+        directory.remove(SIGNATURE_NAME)
+        _LOG.warning(
+            "%s: the signature in %s does not fit the changed artifact and was removed; sign it again with "
+            "`voirs-vocoder sign`",
+            directory.root,
+            SIGNATURE_NAME,
+        )
 
 
 def _holds(directory: WritableDirectory, entry: FileEntry) -> bool:

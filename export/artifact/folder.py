@@ -6,16 +6,18 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
+from typing import BinaryIO, NamedTuple
 
 from voirs_vocoder.runtime.artifact.directory import LOCK_NAME, VERSIONS_NAME, ArtifactDirectory
 from voirs_vocoder.runtime.errors import ArtifactError
 
-__all__ = ["DRAFT_SUFFIX", "WritableDirectory"]
+__all__ = ["DRAFT_SUFFIX", "FileOf", "WritableDirectory"]
 
 DRAFT_SUFFIX = ".part"
 """Ending of the names of files in `.versions` that are not complete yet."""
@@ -23,8 +25,20 @@ DRAFT_SUFFIX = ".part"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # What file systems without hard links, and kernels that guard files of other users, answer.
-_NO_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
 _POLL_S = 0.05
+
+
+class FileOf(NamedTuple):
+    """A file that is on the disk already.
+
+    Attributes:
+        directory: Directory that the file is in.
+        path: Path of the file relative to the directory.
+    """
+
+    directory: ArtifactDirectory
+    path: str
 
 
 class WritableDirectory(ArtifactDirectory):
@@ -64,12 +78,29 @@ class WritableDirectory(ArtifactDirectory):
             ArtifactError: A part of the path is a link or no folder.
             OSError: Something is at that path already, or the file cannot be written.
         """
+        with self.new_file(path) as file:
+            file.write(data)
+
+    @contextmanager
+    def new_file(self, path: str) -> Iterator[BinaryIO]:
+        """Write a file that is not there yet piece by piece; on an error nothing is left of it.
+
+        Args:
+            path: Path of the file relative to the directory; its folder must be there.
+
+        Yields:
+            The empty file. When the block ends, the disk has what was written.
+
+        Raises:
+            ArtifactError: A part of the path is a link or no folder.
+            OSError: Something is at that path already, or the file cannot be written.
+        """
         place = PurePosixPath(path)
         with self.folder(place.parent) as folder:
             handle = os.open(place.name, _NEW_FILE, 0o666, dir_fd=folder)
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(data)
+                    yield file
                     file.flush()
                     os.fsync(file.fileno())
             except BaseException:
@@ -91,42 +122,44 @@ class WritableDirectory(ArtifactDirectory):
         self.write_new(draft, data)
         self._take_place(draft, path)
 
-    def replace_by(self, path: str, source: str) -> None:
+    def replace_by(self, path: str, source: str, of: ArtifactDirectory | None = None) -> None:
         """Make a file the same as another, by one rename; on an error it stays as it was. `.versions` must be there.
 
         Args:
             path: Path of the file relative to the directory; its folder must be there.
             source: Path of the other file, which stays.
+            of: Directory that the other file is in; None is this one.
 
         Raises:
             ArtifactError: A part of a path is a link or no folder.
             OSError: The file cannot be written.
         """
         draft = _draft_path()
-        self.link_new(draft, source)
+        self.link_new(draft, source, of)
         self._take_place(draft, path)
 
-    def link_new(self, path: str, source: str) -> None:
+    def link_new(self, path: str, source: str, of: ArtifactDirectory | None = None) -> None:
         """Give a file a second path: by a hard link, or by a copy where the file system has none.
 
         Args:
             path: Second path relative to the directory, where nothing is yet.
             source: Path of the file.
+            of: Directory that the file is in; None is this one.
 
         Raises:
             ArtifactError: A part of a path is a link or no folder.
             OSError: Something is at the second path already, or it cannot be written.
         """
         old, new = PurePosixPath(source), PurePosixPath(path)
-        with self.folder(old.parent) as here, self.folder(new.parent) as there:
+        with (of or self).folder(old.parent) as here, self.folder(new.parent) as there:
             try:
                 os.link(old.name, new.name, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
                 return
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-        with self.open(source) as file:
-            self.write_new(path, file.read())
+        with (of or self).open(source) as file, self.new_file(path) as copy:
+            shutil.copyfileobj(file, copy)
 
     def remove(self, path: str) -> None:
         """Remove a file if it is there.

@@ -16,7 +16,7 @@ import msgspec
 
 from voirs_vocoder.export.artifact.commit import commit, complete, listed_files
 from voirs_vocoder.export.artifact.draft import ArtifactDraft
-from voirs_vocoder.export.artifact.folder import WritableDirectory
+from voirs_vocoder.export.artifact.folder import FileOf, WritableDirectory
 from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME
 from voirs_vocoder.runtime.artifact.manifest import FileEntry, Manifest, encode_manifest
 from voirs_vocoder.runtime.artifact.reading import Artifact
@@ -27,6 +27,7 @@ __all__ = [
     "file_entry",
     "locked_artifact",
     "refuse_existing",
+    "replace_artifact",
     "replace_manifest",
     "with_files",
 ]
@@ -91,15 +92,40 @@ def create_artifact(target: Path, manifest: Manifest, files: Mapping[str, bytes]
     refuse_existing(target, force=force)
     try:
         if os.path.lexists(target):
-            with WritableDirectory(target) as directory, directory.locked(_CREATION_WAIT_S):
-                listed = listed_files(directory)
-                complete(directory, listed)
-                commit(directory, listed, manifest, files)
+            replace_artifact(target, manifest, files)
         else:
             _create_new(target, manifest, files)
     except OSError as error:
         raise InputError(f"{target}: cannot write the artifact: {error.strerror}") from error
     return Artifact(target, manifest)
+
+
+def replace_artifact(
+    target: Path,
+    manifest: Manifest,
+    files: Mapping[str, bytes | FileOf],
+    *,
+    manifest_bytes: bytes | None = None,
+    signature: bytes | None = None,
+) -> None:
+    """Replace the whole content of an artifact, of an earlier or later format too.
+
+    Args:
+        target: Directory of the artifact.
+        manifest: Manifest that lists exactly the files.
+        files: Path in the artifact to its content: bytes, or a file that has them.
+        manifest_bytes: Bytes of the manifest as they were signed; None encodes it.
+        signature: Signature of the manifest; None leaves the artifact unsigned.
+
+    Raises:
+        InputError: A file that no manifest lists is in the way.
+        ArtifactError: The artifact has links in it, or another process is changing it.
+        OSError: A file cannot be written; the artifact stays as it was.
+    """
+    with WritableDirectory(target) as directory, directory.locked(_CREATION_WAIT_S):
+        listed = listed_files(directory)
+        complete(directory, listed)
+        commit(directory, listed, manifest, files, manifest_bytes=manifest_bytes, signature=signature)
 
 
 def _create_new(target: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:

@@ -29,10 +29,24 @@ _COMMANDS = {
     "stream": "stream",
     "bench": "bench",
     "inspect": "inspect",
+    "sign": "sign",
+    "verify": "verify",
+    "pack": "pack",
+    "unpack": "unpack",
     "doctor": "doctor",
 }
 # Command -> what it asks of `require_resources`, if that is not 2.
-_LIBRARIES = {"export": 4, "vocode": 1, "stream": 1, "inspect": 1, "doctor": 1}
+_LIBRARIES = {
+    "export": 4,
+    "vocode": 1,
+    "stream": 1,
+    "inspect": 1,
+    "sign": 1,
+    "verify": 1,
+    "pack": 1,
+    "unpack": 1,
+    "doctor": 1,
+}
 
 
 class _Group(click.Group):

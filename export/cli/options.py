@@ -40,6 +40,7 @@ __all__ = [
     "precision_option",
     "precisions_option",
     "provider_option",
+    "public_key_option",
     "quantization_options",
     "report_option",
     "speech_option",
@@ -140,6 +141,19 @@ def provider_option(function: _Function) -> _Function:
         group=MODEL,
         help="Provider that runs the graph. Only `auto` chooses one, and prints which.",
     )(function)
+
+
+def public_key_option(*, required: bool = False) -> _Decorator:
+    """`--public-key FILE`, as `public_key`."""
+    return option(
+        "--public-key",
+        metavar="FILE",
+        type=_PATH,
+        required=required,
+        group=MODEL,
+        help="PEM file of the public key that the artifact must be signed with; one that is not, or was changed since, "
+        "is refused.",
+    )
 
 
 def precision_option(function: _Function) -> _Function:

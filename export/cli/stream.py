@@ -110,6 +110,7 @@ _WARM = (1,)
 @option("--adaptive", is_flag=True, group=_STREAM, help="Make chunks larger while deadlines are missed.")
 @option("--play", is_flag=True, group=options.OUTPUT, help="Play the audio on this machine.")
 @recordings_options
+@options.public_key_option()
 @options.provider_option
 @options.precision_option
 @options.threads_option
@@ -133,6 +134,7 @@ def command(
     low_latency: bool,
     adaptive: bool,
     play: bool,
+    public_key: Path | None,
     provider: str,
     precision: str,
     threads: int | None,
@@ -157,7 +159,7 @@ def command(
     if source_file.suffix.lower() != ".npy":
         # The mel of a recording is computed here, in the right convention.
         warnings.simplefilter("ignore", MelRangeWarning)
-    artifact = Artifact.open(root)
+    artifact = Artifact.open(root, public_key=public_key)
     convention = artifact.manifest.mel
     finishing = Finishing(effects, artifact, check=False)
     size = {} if chunk_frames is None else {"chunk_frames": chunk_frames}
@@ -185,7 +187,9 @@ def command(
         engine_cache=engine_cache,
     )
     with (
-        Vocoder.load(root, provider=provider, precision=precision, session=session) as vocoder,
+        Vocoder.load(
+            root, provider=provider, precision=precision, session=session, public_key=public_key
+        ) as vocoder,
         vocoder.open_stream(config, streaming) as stream,
         contextlib.ExitStack() as sinks,
     ):

@@ -34,8 +34,13 @@ def look_ahead_ms(manifest: Manifest) -> float:
     return 1000 * manifest.look_ahead_samples / manifest.sample_rate
 
 
-def print_summary(artifact: Artifact) -> None:
-    """Print the content of the manifest for people."""
+def print_summary(artifact: Artifact, signature: str = "none") -> None:
+    """Print the content of the manifest for people.
+
+    Args:
+        artifact: Opened artifact.
+        signature: State of its signature, in words.
+    """
     manifest = artifact.manifest
     mel, configured = manifest.mel, manifest.source.configured_mel
     frame_ms = 1000 * manifest.hop_length / manifest.sample_rate
@@ -55,6 +60,7 @@ def print_summary(artifact: Artifact) -> None:
         **({} if manifest.source.layout is None else {"layout": manifest.source.layout}),
         "checkpoint": f"SHA-256 {manifest.source.checkpoint_sha256 or 'unknown'}",
         "calibration": _calibration(manifest),
+        "signature": signature,
         "size": f"{_megabytes(sum(entry.size_bytes for entry in manifest.all_files()))} MB",
         "made with": ", ".join(f"{name} {version}" for name, version in sorted(manifest.tools.items())),
     }

@@ -63,6 +63,7 @@ _DITHER_SEED = 0
     help="Audio file to write: .wav, .flac, .ogg, .opus, .mp3, .m4a, .pcm or .raw.",
 )
 @recordings_options
+@options.public_key_option()
 @options.provider_option
 @options.precision_option
 @options.bits_option
@@ -86,6 +87,7 @@ def command(
     root: Path,
     source_file: Path,
     output: Path,
+    public_key: Path | None,
     provider: str,
     precision: str,
     bits: SampleFormat | None,
@@ -111,7 +113,7 @@ def command(
     Input of any length is read, vocoded and written window by window, in bounded memory. OUT is created or replaced
     only when it is complete.
     """
-    artifact = Artifact.open(root)
+    artifact = Artifact.open(root, public_key=public_key)
     convention = artifact.manifest.mel
     if mel_convention is not None:
         _require_convention(mel_convention, convention)
@@ -146,7 +148,9 @@ def command(
         tags=tags_of_artifact(artifact, precision),
     )
     config = VocodingConfig(window_frames=window_frames, **settings)
-    with Vocoder.load(root, provider=provider, precision=precision, session=session) as vocoder:
+    with Vocoder.load(
+        root, provider=provider, precision=precision, session=session, public_key=public_key
+    ) as vocoder:
         if quality is not None or estimate:
             cost = estimate_cost(vocoder, artifact, config, source.frames, session)
             remark(f"expected: RTF {cost.rtf:.4f}, {cost.peak_bytes / 1e6:.0f} MB")

@@ -17,6 +17,7 @@ from voirs_vocoder.runtime.errors import ArtifactError
 __all__ = [
     "LOCK_NAME",
     "MANIFEST_NAME",
+    "SIGNATURE_NAME",
     "VERSIONS_NAME",
     "ArtifactDirectory",
     "require_listed_path",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 MANIFEST_NAME = "manifest.json"
+SIGNATURE_NAME = "model.sig"
+"""File that signs all others of an artifact, the manifest included, so that the manifest cannot list it."""
 LOCK_NAME = ".lock"
 VERSIONS_NAME = ".versions"
 """Folder of an artifact for files that are being replaced, and for those that were replaced last, named by hash."""
@@ -183,9 +186,10 @@ def require_listed_path(root: Path, path: str) -> None:
 
     Raises:
         ArtifactError: The path could leave the directory, is not in its shortest form, cannot name a file, or is that
-            of the manifest, of the lock, or of the folder of replaced files.
+            of the manifest, of the signature, of the lock, or of the folder of replaced files.
     """
-    if _require_inside(root, path).parts[0] in (MANIFEST_NAME, LOCK_NAME, VERSIONS_NAME):
+    own = (MANIFEST_NAME, SIGNATURE_NAME, LOCK_NAME, VERSIONS_NAME)
+    if _require_inside(root, path).parts[0] in own:
         raise ArtifactError(f"{root / MANIFEST_NAME}: {path!r} must not be listed as a file; refused")
 
 

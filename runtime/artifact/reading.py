@@ -13,11 +13,13 @@ from typing import BinaryIO, TypeVar
 from voirs_vocoder.runtime.artifact.declared_tensors import require_declared
 from voirs_vocoder.runtime.artifact.directory import (
     MANIFEST_NAME,
+    SIGNATURE_NAME,
     ArtifactDirectory,
     require_listed_path,
     version_paths,
 )
 from voirs_vocoder.runtime.artifact.graph_rules import check_graph
+from voirs_vocoder.runtime.artifact.keys import read_public_key
 from voirs_vocoder.runtime.artifact.manifest import (
     EngineEntry,
     FileEntry,
@@ -28,14 +30,17 @@ from voirs_vocoder.runtime.artifact.manifest import (
     decode_manifest,
     graph_name,
 )
+from voirs_vocoder.runtime.artifact.signature import read_signature, require_signed, verified_files
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph, split_graph
-from voirs_vocoder.runtime.errors import ArtifactError, ProviderError
+from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError
 
-__all__ = ["Artifact"]
+__all__ = ["MAX_MANIFEST_BYTES", "Artifact", "listing_manifest"]
 
 _Content = TypeVar("_Content")
 
-_MAX_MANIFEST_BYTES = 16 << 20
+MAX_MANIFEST_BYTES = 16 << 20
+
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,26 @@ class Artifact:
     manifest: Manifest
 
     @classmethod
-    def open(cls, root: Path | str) -> Artifact:
-        """Read the manifest; no other file is opened.
+    def open(cls, root: Path | str, *, public_key: Path | str | None = None) -> Artifact:
+        """Read the manifest, and verify its signature if a key is given; no other file is opened.
+
+        The signature covers the manifest, whose hashes every other file is compared with when it is read.
 
         Args:
             root: Directory of the artifact.
+            public_key: PEM file of the public key with which the artifact must be signed; None takes an artifact that
+                is signed by anybody or not at all.
 
         Raises:
             ArtifactError: There is no artifact there, or its manifest is damaged, of a later format, or names a
-                path outside the directory.
+                path outside the directory; or it is not signed with the private key of `public_key`, or was changed
+                since.
+            InputError: `public_key` cannot be read or is no key for signatures of artifacts, or `cryptography` is not
+                installed.
         """
         root = Path(root)
+        key = None if public_key is None else read_public_key(public_key)
+        signature = None
         path = root / MANIFEST_NAME
         try:
             directory = ArtifactDirectory(root)
@@ -73,17 +87,23 @@ class Artifact:
             raise ArtifactError(f"{root}: cannot open the artifact: {error.strerror}") from error
         try:
             with directory, directory.open(MANIFEST_NAME) as file:
-                data = file.read(_MAX_MANIFEST_BYTES + 1)
+                data = file.read(MAX_MANIFEST_BYTES + 1)
+                if key is not None:
+                    signature = read_signature(directory)
         except OSError as error:
             raise ArtifactError(f"{path}: cannot read the manifest: {error.strerror}") from error
-        if len(data) > _MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"{path}: a manifest has at most {_MAX_MANIFEST_BYTES} bytes")
-        manifest = decode_manifest(data, str(path))
-        paths = [entry.path for entry in manifest.all_files()]
-        for entry_path in paths:
-            require_listed_path(root, entry_path)
-        if len(set(paths)) != len(paths):
-            raise ArtifactError(f"{path}: every file must be listed once; export the artifact again")
+        if key is None:
+            return cls(root, listing_manifest(root, data))
+        where = str(root / SIGNATURE_NAME)
+        if signature is None:
+            raise ArtifactError(
+                f"{where}: the artifact must be signed, there is no signature; get a signed one, or sign this one with "
+                "`voirs-vocoder sign`"
+            )
+        # Before the manifest is parsed, which may come from anybody until then.
+        signed = verified_files(signature, key, where)
+        manifest = listing_manifest(root, data)
+        require_signed(signed, data, manifest, where)
         return cls(root, manifest)
 
     def read(self, entry: FileEntry) -> bytes:
@@ -106,6 +126,37 @@ class Artifact:
             return data
 
         return self._as_recorded(entry, read)
+
+    def copy(self, entry: FileEntry, target: BinaryIO) -> None:
+        """Copy a file piece by piece, verified before the first piece is written and again as it is written.
+
+        Args:
+            entry: Entry of the file in the manifest.
+            target: Receives the bytes of the file.
+
+        Raises:
+            ArtifactError: The file is missing, leads out of the artifact, or has another length or hash; nothing was
+                written.
+            InputError: The file changed while it was copied; a part of it was written.
+        """
+
+        def copy(file: BinaryIO) -> None:
+            if os.fstat(file.fileno()).st_size != entry.size_bytes:
+                raise self._differs(entry)
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+                raise self._differs(entry)
+            file.seek(0)
+            digest, left_bytes = hashlib.sha256(), entry.size_bytes
+            while piece := file.read(min(left_bytes, _PIECE_BYTES)):
+                digest.update(piece)
+                target.write(piece)
+                left_bytes -= len(piece)
+            if digest.hexdigest() != entry.sha256:
+                raise InputError(
+                    f"{self.root / entry.path}: changed while it was read; wait until it is written"
+                )
+
+        self._as_recorded(entry, copy)
 
     def read_graph(self, entry: GraphEntry) -> bytes:
         """Read a graph, verify it, and check it before any library gets it; see `check_graph`.
@@ -238,3 +289,26 @@ class Artifact:
             precision: Precision of the graph that the engines were built from.
         """
         return tuple(e for e in self.manifest.engines if (e.role, e.precision) == (role, precision))
+
+
+def listing_manifest(root: Path, data: bytes) -> Manifest:
+    """Decode a manifest and check the paths that it lists.
+
+    Args:
+        root: Directory of the artifact, for messages.
+        data: Bytes of the manifest.
+
+    Raises:
+        ArtifactError: The manifest is too long, damaged or of a later format, or lists a file twice or outside the
+            artifact.
+    """
+    where = root / MANIFEST_NAME
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ArtifactError(f"{where}: a manifest has at most {MAX_MANIFEST_BYTES} bytes")
+    manifest = decode_manifest(data, str(where))
+    paths = [entry.path for entry in manifest.all_files()]
+    for path in paths:
+        require_listed_path(root, path)
+    if len(set(paths)) != len(paths):
+        raise ArtifactError(f"{where}: every file must be listed once; export the artifact again")
+    return manifest

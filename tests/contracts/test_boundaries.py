@@ -48,7 +48,7 @@ def rule(eager: str, lazy: str = "") -> Rule:
 RULES = {
     "runtime": rule(
         "ours.runtime numpy soundfile soxr click msgspec",
-        "openvino tensorrt tensorrt_rtx cuda scipy pesq pystoi sounddevice av pyloudnorm",
+        "openvino tensorrt tensorrt_rtx cuda scipy pesq pystoi sounddevice av pyloudnorm cryptography",
     ),
     "runtime.providers": rule(
         "ours.runtime numpy msgspec onnxruntime", "openvino tensorrt tensorrt_rtx cuda onnxruntime"
@@ -71,7 +71,7 @@ RULES = {
     "export": rule(
         "ours.export ours.calibration ours.reference_models ours.runtime "
         "numpy click msgspec soundfile torch onnx onnx_ir onnxscript onnxsim onnxruntime",
-        "tensorrt tensorrt_rtx cuda matplotlib PIL scipy auraloss python_stretch",
+        "tensorrt tensorrt_rtx cuda matplotlib PIL scipy auraloss python_stretch zstandard",
     ),
     "export.streaming": rule(
         "ours.export ours.calibration.edits.unique_names ours.runtime numpy msgspec onnx onnx_ir onnxruntime scipy"
@@ -84,6 +84,7 @@ RULES = {
 # In the runtime each of these is wrapped by one module, so that its absence is explained in one place.
 ONE_HOME = (
     "av",
+    "cryptography",
     "cuda",
     "openvino",
     "pesq",
