@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.provenance import command_record
 from voirs_vocoder.export.precisions import get_precision
 from voirs_vocoder.export.tensorrt import EngineConfig, engine_filename, engine_from_onnx
 from voirs_vocoder.runtime.artifact.manifest import (
@@ -24,6 +25,8 @@ from voirs_vocoder.runtime.progress import Progress, silent
 
 __all__ = ["build_engines"]
 
+# Backend -> the package of its library.
+_PACKAGES = {"tensorrt-rtx": "tensorrt-rtx-cu13", "tensorrt": "tensorrt"}
 # Of a precision whose graphs are made for kinds of backend, TensorRT takes this one.
 _TARGET = "tensorrt"
 
@@ -67,7 +70,20 @@ def build_engines(
         changed = msgspec.structs.replace(artifact.manifest, engines=(*kept, *(entry for _, entry in built)))
         return changed, {entry.file.path: data for data, entry in built}
 
-    return change_artifact(root, edit)
+    record = command_record(
+        "build-engine",
+        {
+            "backend": config.backend,
+            "precisions": tuple(precisions),
+            "compute_capabilities": config.compute_capabilities,
+            "chunk_frames": config.chunk_frames,
+            "profiles": tuple(f"batch {each.batch}, frames {each.frames}" for each in config.profiles),
+            "workspace_bytes": config.workspace_bytes,
+            "tf32": config.tf32,
+        },
+        _PACKAGES[config.backend],
+    )
+    return change_artifact(root, edit, record)
 
 
 def _sources(artifact: Artifact, precision: Precision) -> list[GraphEntry]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.calibration.edits.length_invariant_sums import length_invariant_sums
-from voirs_vocoder.export.artifact.model_card import with_model_card
+from voirs_vocoder.export.artifact.documents import with_documents
+from voirs_vocoder.export.artifact.provenance import with_command
 from voirs_vocoder.export.artifact.writer import create_artifact, refuse_existing, with_files
 from voirs_vocoder.export.derive import DerivationPlan, calibration_record, derive_graphs
 from voirs_vocoder.export.errors import ExportError
@@ -33,12 +34,14 @@ from voirs_vocoder.reference_models.layouts.table import read_model
 from voirs_vocoder.runtime.artifact.effects import EFFECTS_PATH
 from voirs_vocoder.runtime.artifact.manifest import (
     FORMAT_VERSION,
+    CommandRecord,
     Diffusion,
     GraphFacts,
     Manifest,
     Precision,
 )
 from voirs_vocoder.runtime.artifact.reading import Artifact
+from voirs_vocoder.runtime.artifact.records import Parameter
 from voirs_vocoder.runtime.config import VocodingConfig
 from voirs_vocoder.runtime.diffusion.choice import chosen_plan
 from voirs_vocoder.runtime.distribution import own_version
@@ -172,8 +175,26 @@ def export_artifact(request: ExportRequest, progress: Progress = silent) -> Arti
         effects = {EFFECTS_PATH: toml_from_chain(request.effects)}
         files |= effects
         manifest = with_files(manifest, effects)
-    manifest, card = with_model_card(manifest)
-    return create_artifact(request.output, manifest, {**files, **card}, force=request.force)
+    manifest, documents = with_documents(with_command(manifest, _record(request, manifest)))
+    return create_artifact(request.output, manifest, {**files, **documents}, force=request.force)
+
+
+def _record(request: ExportRequest, manifest: Manifest) -> CommandRecord:
+    """The export for the manifest's list of commands; its tools are those of the manifest."""
+    parameters: dict[str, Parameter] = {
+        "family": request.family,
+        "precisions": request.precisions,
+        "licence": request.licence,
+        "sampler_graph": request.sampler_graph,
+        "stream": request.stream,
+        "batch": request.batch,
+        "mel_convention": None if request.mel_convention is None else request.mel_convention.id,
+        "effects": request.effects is not None,
+        "normalize": request.normalize,
+    }
+    if request.calibration is not None:
+        parameters |= (request.options or MakeOptions()).parameters()
+    return CommandRecord(command="export", parameters=parameters, tools=manifest.tools)
 
 
 def require_fitting(convention: MelConvention, configured: MelConvention) -> None:

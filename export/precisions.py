@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from voirs_vocoder.runtime.artifact.manifest import Precision, Target
+from voirs_vocoder.runtime.artifact.records import Parameter
 from voirs_vocoder.runtime.errors import InputError
 from voirs_vocoder.runtime.progress import Progress
 
@@ -64,6 +65,18 @@ class MakeOptions:
     targets: tuple[Target, ...] | None = None
     int8: Int8Config | None = None
     float_convolutions: Mapping[str, tuple[str, ...]] | None = None
+
+    def parameters(self) -> dict[str, Parameter]:
+        """These options with their defaults, for the record of the command that was given them."""
+        from voirs_vocoder.calibration.config import Int8Config
+
+        int8 = dataclasses.asdict(self.int8 or Int8Config())
+        layers = self.float_convolutions or {}
+        return {
+            "targets": self.targets,
+            **{f"int8.{name}": value for name, value in int8.items()},
+            **{f"float_convolutions.{role}": names for role, names in layers.items()},
+        }
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import msgspec
 
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.provenance import command_record
 from voirs_vocoder.export.derive import DerivationPlan, calibration_record, derive_graphs
 from voirs_vocoder.export.graphs.built import BuiltGraph, open_graph
 from voirs_vocoder.export.passes.read_model import read_model
@@ -70,15 +71,19 @@ def quantize_artifact(
         raise InputError(
             f"precision must be one that is calibrated, got {precision!r}; export makes the others"
         )
+    chosen = options or MakeOptions()
 
     def edit(artifact: Artifact) -> Change:
         manifest = artifact.manifest
         if any(graph.precision == precision for graph in manifest.graphs) and not force:
             raise InputError(f"{root}: has {precision.upper()} graphs already; replace them with force=True")
         calibration = calibration_set_from_folder(folder, manifest.mel, progress=progress)
-        return quantization(artifact, calibration, precision, options or MakeOptions(), progress)
+        return quantization(artifact, calibration, precision, chosen, progress)
 
-    return change_artifact(root, edit)
+    record = command_record(
+        "quantize", {"precision": precision, **chosen.parameters()}, "numpy", "onnx", "onnxruntime"
+    )
+    return change_artifact(root, edit, record)
 
 
 def quantization(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voirs_vocoder.export.artifact.model_card import with_model_card
+from voirs_vocoder.export.artifact.documents import with_documents
 from voirs_vocoder.export.artifact.writer import create_artifact, file_entry, with_files
 from voirs_vocoder.runtime import Artifact, get_convention
 from voirs_vocoder.runtime.artifact.manifest import (
@@ -59,7 +59,7 @@ def toy_manifest(path: str = GRAPH_PATH, **changes: object) -> Manifest:
 
 
 def toy_artifact(root: Path, *, force: bool = False, **changes: object) -> Artifact:
-    """Write a toy artifact with a graph, a report and a model card."""
+    """Write a toy artifact with a graph, a report and the documents that follow from its manifest."""
     report = {"validation/report.json": b'{"passed": true}'}
-    manifest, card = with_model_card(with_files(toy_manifest(**changes), report))
-    return create_artifact(root, manifest, {GRAPH_PATH: GRAPH, **report, **card}, force=force)
+    manifest, documents = with_documents(with_files(toy_manifest(**changes), report))
+    return create_artifact(root, manifest, {GRAPH_PATH: GRAPH, **report, **documents}, force=force)

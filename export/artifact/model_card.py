@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
-from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.runtime.artifact.manifest import Diffusion, GraphEntry, Manifest
 from voirs_vocoder.runtime.diffusion.samplers import FAST
 from voirs_vocoder.runtime.mel.convention import MelConvention
@@ -20,7 +17,6 @@ __all__ = [
     "mel_text",
     "model_card",
     "sampling_text",
-    "with_model_card",
 ]
 
 MODEL_CARD_NAME = "MODEL_CARD.md"
@@ -153,18 +149,6 @@ def sampling_text(diffusion: Diffusion) -> str:
     count = "" if steps is None else f", {steps} steps"
     guidance = ", takes guidance" if diffusion.drops_conditioning else ""
     return f"{diffusion.sampler}{count}; trained with {len(diffusion.training_betas)} steps{guidance}"
-
-
-def with_model_card(manifest: Manifest) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest with its model card listed, and the card's bytes by path.
-
-    Args:
-        manifest: Manifest that the card describes; it is not changed.
-    """
-    data = model_card(manifest).encode()
-    others = tuple(entry for entry in manifest.files if entry.path != MODEL_CARD_NAME)
-    listed = msgspec.structs.replace(manifest, files=(*others, file_entry(MODEL_CARD_NAME, data)))
-    return listed, {MODEL_CARD_NAME: data}
 
 
 def _text(text: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from voirs_vocoder.calibration.config import Int8Config
 from voirs_vocoder.calibration.dataset import CalibrationSet, calibration_set_from_folder
 from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.provenance import command_record
 from voirs_vocoder.export.artifact.writer import with_files
 from voirs_vocoder.export.derive import calibration_record
 from voirs_vocoder.export.graphs.reduced import KEEP_ALL
@@ -218,7 +219,15 @@ def record_int8(root: Path, tuned: TunedInt8, progress: Progress = silent) -> Ar
         manifest, graphs = quantization(artifact, tuned.calibration, "int8", options, progress)
         return with_files(manifest, files), {**graphs, **files}
 
-    return change_artifact(root, edit)
+    options = MakeOptions(int8=tuned.config, float_convolutions=names)
+    record = command_record(
+        "tune",
+        {"only": "int8", "chosen_for": report.chosen_for, **options.parameters()},
+        "numpy",
+        "onnx",
+        "onnxruntime",
+    )
+    return change_artifact(root, edit, record)
 
 
 class _Search:

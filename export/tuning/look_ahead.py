@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.provenance import command_record
 from voirs_vocoder.export.artifact.writer import with_files
 from voirs_vocoder.export.tuning.pictures import new_figure, png_of
 from voirs_vocoder.export.validation.means import mean_figures
@@ -196,7 +197,10 @@ def record_look_aheads(root: Path, report: LookAheadReport) -> Artifact:
         )
         return with_files(msgspec.structs.replace(artifact.manifest, graphs=graphs), files), files
 
-    return change_artifact(root, edit)
+    record = command_record(
+        "tune", {"only": "look-ahead", "precision": report.precision, "recordings": report.recordings}
+    )
+    return change_artifact(root, edit, record)
 
 
 def look_ahead_table(report: LookAheadReport) -> list[list[str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.provenance import command_record
 from voirs_vocoder.export.artifact.writer import with_files
 from voirs_vocoder.export.tuning.trials import Trial, Trials
 from voirs_vocoder.export.validation.speech import Speech, load_speech
@@ -167,7 +168,8 @@ def record_machine(root: Path, machine: TunedMachine) -> Artifact:
         files = {TUNED_PATH: indented_json(read_tuned(artifact).with_machine(machine))}
         return with_files(artifact.manifest, files), files
 
-    return change_artifact(root, edit)
+    record = command_record("tune", {"only": "machine", "recordings": machine.recordings})
+    return change_artifact(root, edit, record)
 
 
 def machine_table(machine: TunedMachine) -> list[list[str]]:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.provenance import command_record
 from voirs_vocoder.export.artifact.writer import with_files
 from voirs_vocoder.export.tuning.pictures import circle_point, new_figure, png_of
 from voirs_vocoder.export.validation.means import mean_figures
@@ -157,7 +158,10 @@ def record_sweep(root: Path, report: SweepReport) -> Artifact:
         diffusion = msgspec.structs.replace(manifest.diffusion, sampler=knee.sampler, steps=knee.steps)
         return with_files(msgspec.structs.replace(manifest, diffusion=diffusion), files), files
 
-    return change_artifact(root, edit)
+    record = command_record(
+        "tune", {"only": "sampler", "precision": report.precision, "recordings": report.recordings}
+    )
+    return change_artifact(root, edit, record)
 
 
 def sweep_table(report: SweepReport) -> list[list[str]]:

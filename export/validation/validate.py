@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.artifact.change import Change, change_artifact
+from voirs_vocoder.export.artifact.provenance import command_record
 from voirs_vocoder.export.artifact.writer import file_entry
 from voirs_vocoder.export.validation.candidates import Candidate, cpu_candidates
 from voirs_vocoder.export.validation.convention import check_convention
@@ -158,7 +159,15 @@ def record_validation(root: Path, report: Report, page: bytes | None = None) -> 
         )
         return changed, reports
 
-    return change_artifact(root, edit)
+    record = command_record(
+        "validate",
+        {
+            "reference": report.reference,
+            "reference_backend": report.reference_backend,
+            "recordings": len(report.recordings),
+        },
+    )
+    return change_artifact(root, edit, record)
 
 
 def _candidates(artifact: Artifact, providers: Sequence[str] | None) -> list[Candidate]:

@@ -11,6 +11,8 @@ from msgspec import Meta
 
 from voirs_vocoder.runtime.artifact.records import (
     MAX_AXIS,
+    MAX_COMMANDS,
+    CommandRecord,
     EngineEntry,
     FileEntry,
     HopLength,
@@ -34,6 +36,7 @@ __all__ = [
     "STREAM_ROLES",
     "Calibration",
     "CalibrationSegment",
+    "CommandRecord",
     "Diffusion",
     "EngineEntry",
     "Figures",
@@ -291,6 +294,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         calibration: Recordings that the calibrated precisions were calibrated on; None without such a precision.
         files: All other files, such as reports and the model card.
         tools: Versions of the packages that made the artifact, by package name.
+        commands: Commands that made and changed the artifact, the latest at the end; empty in an artifact that was made
+            before they were recorded.
     """
 
     format_version: int
@@ -311,6 +316,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     calibration: Calibration | None = None
     files: tuple[FileEntry, ...] = ()
     tools: dict[str, str]
+    commands: Annotated[tuple[CommandRecord, ...], Meta(max_length=MAX_COMMANDS)] = ()
 
     def __post_init__(self) -> None:
         """Check that the numbers of the artifact, its mel convention and its graphs agree."""

@@ -12,9 +12,12 @@ from voirs_vocoder.runtime.errors import ArtifactError
 
 __all__ = [
     "MAX_AXIS",
+    "MAX_COMMANDS",
+    "CommandRecord",
     "EngineEntry",
     "FileEntry",
     "HopLength",
+    "Parameter",
     "Precision",
     "Profile",
     "Record",
@@ -35,6 +38,20 @@ Role = Annotated[str, Meta(pattern=r"\A[a-z][a-z-]{1,31}\Z")]
 
 HopLength = Annotated[int, Meta(ge=1, le=1 << 16)]
 """Audio samples per mel frame."""
+
+_Text = Annotated[str, Meta(max_length=1 << 12)]
+Parameter = (
+    bool
+    | Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+    | float
+    | _Text
+    | tuple[_Text | int, ...]
+    | None
+)
+"""Value of a command's parameter."""
+
+MAX_COMMANDS = 256
+"""Largest number of commands that a manifest records."""
 
 MAX_AXIS = 1 << 24
 """Largest fixed size of an axis."""
@@ -59,6 +76,20 @@ class FileEntry(Record, frozen=True, kw_only=True):
     path: str
     sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     size_bytes: Annotated[int, Meta(ge=0, le=_MAX_FILE_BYTES)]
+
+
+class CommandRecord(Record, frozen=True, kw_only=True):
+    """A command that made or changed the artifact, as far as it decides the result: no paths, hosts or dates.
+
+    Attributes:
+        command: Name of the command, such as `export` or `quantize`.
+        parameters: Parameters by name, those with default values included.
+        tools: Versions of the packages that took part, by package name.
+    """
+
+    command: Annotated[str, Meta(pattern=r"\A[a-z][a-z-]{1,31}\Z")]
+    parameters: Annotated[dict[_Text, Parameter], Meta(max_length=1 << 10)]
+    tools: Annotated[dict[_Text, _Text], Meta(max_length=1 << 6)]
 
 
 class TensorInfo(Record, frozen=True, kw_only=True):
