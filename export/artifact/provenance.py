@@ -90,7 +90,7 @@ def provenance(manifest: Manifest) -> bytes:
             },
         },
     }
-    return indented_json(statement)
+    return indented_json(statement, order="deterministic")
 
 
 def package_url(name: str, version: str) -> str:

@@ -88,7 +88,7 @@ def _model_card(manifest: Manifest) -> dict[str, object]:
     metrics = [
         {"type": name, "value": f"{value:.6g}", "slice": graph.name}
         for graph in manifest.graphs
-        for name, value in (graph.validation or {}).items()
+        for name, value in sorted((graph.validation or {}).items())
         if value is not None
     ]
     analysis = {"quantitativeAnalysis": {"performanceMetrics": metrics}} if metrics else {}

@@ -55,9 +55,11 @@ def sign_artifact(root: Path, key: PrivateKey, *, force: bool = False) -> Signed
                 files = _signed_files(directory, data, manifest)
                 signature = encode_signature(files, f"{manifest.family}-{manifest.variant}", key)
                 directory.make_folder(PurePosixPath(VERSIONS_NAME))
-                directory.replace(SIGNATURE_NAME, signature)
+                try:
+                    directory.replace(SIGNATURE_NAME, signature)
+                finally:
+                    directory.remove_empty_folder(PurePosixPath(VERSIONS_NAME))
                 directory.sync(PurePosixPath())
-                directory.remove_empty_folder(PurePosixPath(VERSIONS_NAME))
         except OSError as error:
             raise InputError(f"{root}: cannot write the signature: {error.strerror}") from error
     return files

@@ -100,11 +100,11 @@ class _Material(msgspec.Struct, rename="camel"):
 
 
 class _Signature(msgspec.Struct):
-    sig: bytes
+    sig: str
 
 
 class _Envelope(msgspec.Struct, rename="camel"):
-    payload: bytes
+    payload: str
     payload_type: str
     signatures: Annotated[tuple[_Signature, ...], Meta(min_length=1, max_length=1)]
 
@@ -199,8 +199,8 @@ def verified_files(data: bytes, key: PublicKey, where: str) -> SignedFiles:
             f"{where}: was signed with another key, {hint[:16]}, than the one given, {key.hint[:16]} (SHA-256); give "
             "the public key of the signer, or do not use the artifact"
         )
-    message = _authenticated(envelope.payload_type.encode(), envelope.payload)
-    if not key.verifies(envelope.signatures[0].sig, message):
+    message = _authenticated(envelope.payload_type.encode(), _from_base64(envelope.payload, where))
+    if not key.verifies(_from_base64(envelope.signatures[0].sig, where), message):
         raise ArtifactError(
             f"{where}: the signature is not that of the given key, or was changed; do not use the artifact"
         )
@@ -322,13 +322,14 @@ def _files(bundle: _Bundle, where: str) -> SignedFiles:
         raise ArtifactError(
             f"{where}: must sign {_PAYLOAD_TYPE}, got {envelope.payload_type!r}; sign it again"
         )
-    kinds = _decoded(envelope.payload, _StatementType, where)
+    payload = _from_base64(envelope.payload, where)
+    kinds = _decoded(payload, _StatementType, where)
     if (kinds.statement_type, kinds.predicate_type) != (_STATEMENT_TYPE, _PREDICATE_TYPE):
         raise ArtifactError(
             f"{where}: must hold a statement {_PREDICATE_TYPE} of {_STATEMENT_TYPE}, got {kinds.predicate_type!r} of "
             f"{kinds.statement_type!r}; sign the artifact again, or update voirs-vocoder"
         )
-    statement = _decoded(envelope.payload, _Statement, where)
+    statement = _decoded(payload, _Statement, where)
     serialization, resources = statement.predicate.serialization, statement.predicate.resources
     if serialization.method != "files":
         raise ArtifactError(
@@ -352,6 +353,20 @@ def _files(bundle: _Bundle, where: str) -> SignedFiles:
             f"{statement.subject[0].digest.sha256}; sign the artifact again"
         )
     return SignedFiles(digests, serialization.ignore_paths)
+
+
+def _from_base64(text: str, where: str) -> bytes:
+    """Decode base64 in its one canonical form, so that no byte of a signature can be changed without notice."""
+    try:
+        data = base64.b64decode(text, validate=True)
+        canonical = base64.b64encode(data) == text.encode("ascii")
+    except ValueError:
+        canonical = False
+    if not canonical:
+        raise ArtifactError(
+            f"{where}: not a signature of an artifact: base64 is damaged; sign the artifact again"
+        )
+    return data
 
 
 def _decoded(data: bytes, kind: type[_Decoded], where: str) -> _Decoded:
