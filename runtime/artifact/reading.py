@@ -143,15 +143,10 @@ class Artifact:
         def copy(file: BinaryIO) -> None:
             if os.fstat(file.fileno()).st_size != entry.size_bytes:
                 raise self._differs(entry)
-            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+            if _hashed(file, entry.size_bytes) != entry.sha256:
                 raise self._differs(entry)
             file.seek(0)
-            digest, left_bytes = hashlib.sha256(), entry.size_bytes
-            while piece := file.read(min(left_bytes, _PIECE_BYTES)):
-                digest.update(piece)
-                target.write(piece)
-                left_bytes -= len(piece)
-            if digest.hexdigest() != entry.sha256:
+            if _hashed(file, entry.size_bytes, target) != entry.sha256:
                 raise InputError(
                     f"{self.root / entry.path}: changed while it was read; wait until it is written"
                 )
@@ -289,6 +284,17 @@ class Artifact:
             precision: Precision of the graph that the engines were built from.
         """
         return tuple(e for e in self.manifest.engines if (e.role, e.precision) == (role, precision))
+
+
+def _hashed(file: BinaryIO, size_bytes: int, copy: BinaryIO | None = None) -> str:
+    """SHA-256 of so many bytes of a file, which are written to a copy if there is one."""
+    digest = hashlib.sha256()
+    while piece := file.read(min(size_bytes, _PIECE_BYTES)):
+        digest.update(piece)
+        if copy is not None:
+            copy.write(piece)
+        size_bytes -= len(piece)
+    return digest.hexdigest()
 
 
 def listing_manifest(root: Path, data: bytes) -> Manifest:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
+import shutil
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -15,14 +17,21 @@ import msgspec
 import numpy as np
 import safetensors.torch
 import torch
+import zstandard
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from voirs_vocoder.export.artifact.pack import pack_artifact
+from voirs_vocoder.export.artifact.signing import sign_artifact
 from voirs_vocoder.runtime import AudioBuffer
+from voirs_vocoder.runtime.artifact.keys import PrivateKey
+from voirs_vocoder.runtime.artifact.signature import SignedFiles, encode_signature
 from voirs_vocoder.runtime.audio.write import write_audio
 from voirs_vocoder.runtime.mel.convention import CONVENTIONS
 
 __all__ = [
     "ARTIFACT",
     "archived",
+    "archives",
     "audio",
     "baselines",
     "checkpoints",
@@ -33,6 +42,8 @@ __all__ = [
     "manifests",
     "mels",
     "module_pickles",
+    "packed_files",
+    "signatures",
     "sweeps",
     "tensors",
     "tiny_weights",
@@ -118,6 +129,40 @@ def legacy_modules() -> list[bytes]:
     head = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
     tail = pickle.dumps(["1"], 2) + (12).to_bytes(8, "little") + bytes(48)
     return [head + pickled + tail for pickled in module_pickles()]
+
+
+@cache
+def signatures() -> list[bytes]:
+    """Signatures of the manifest of the tiny artifact and of another one."""
+    manifest = hashlib.sha256(manifests()[0]).hexdigest()
+    signed = ({"manifest.json": manifest, "graphs/a.onnx": "0" * 64}, {"manifest.json": "1" * 64})
+    return [encode_signature(SignedFiles(digests), "tiny", _key()) for digests in signed]
+
+
+@cache
+def archives() -> list[bytes]:
+    """The archives inside of packed artifacts, unsigned and signed."""
+    return [zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read() for data in packed_files()]
+
+
+@cache
+def packed_files() -> list[bytes]:
+    """Packed artifacts, unsigned and signed."""
+    found = []
+    with TemporaryDirectory() as folder:
+        root = Path(folder) / "artifact"
+        shutil.copytree(ARTIFACT, root)
+        for signed in (False, True):
+            if signed:
+                sign_artifact(root, _key())
+            pack_artifact(root, Path(folder) / "packed", force=True)
+            found.append((Path(folder) / "packed").read_bytes())
+    return found
+
+
+def _key() -> PrivateKey:
+    """A key that is the same in every process."""
+    return PrivateKey(ec.derive_private_key(7, ec.SECP256R1()))
 
 
 @cache

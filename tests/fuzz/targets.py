@@ -18,6 +18,7 @@ import numpy as np
 
 # Imported before the children are forked, so that none of them has to.
 import onnxruntime  # noqa: F401
+import zstandard
 from click.testing import CliRunner
 
 from tests.fuzz import seeds
@@ -25,6 +26,7 @@ from tests.fuzz.cases import Target
 from tests.fuzz.layouts import LAYOUT_TARGETS
 from tests.fuzz.mutation import Random
 from voirs_vocoder.calibration.dataset import calibration_set_from_folder
+from voirs_vocoder.export.artifact.pack import unpack_artifact
 from voirs_vocoder.export.bench.baseline import changes, changes_table, decode_baseline
 from voirs_vocoder.export.cli import main
 from voirs_vocoder.export.cli.input import pcm_blocks
@@ -44,6 +46,7 @@ from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.runtime import Artifact, AudioBuffer, SessionConfig, Vocoder
 from voirs_vocoder.runtime.artifact.graph_rules import check_graph
 from voirs_vocoder.runtime.artifact.manifest import Manifest, decode_manifest
+from voirs_vocoder.runtime.artifact.signature import stated_files
 from voirs_vocoder.runtime.artifact.split_graph import split_graph
 from voirs_vocoder.runtime.artifact.sweep import SWEEP_PATH, read_sweep
 from voirs_vocoder.runtime.audio import read_audio
@@ -333,6 +336,28 @@ def _used(root: Path) -> None:
             pass
 
 
+def _signature(data: bytes, _: Path) -> None:
+    """A signature of unknown origin, as `inspect` and `unpack` read it."""
+    stated_files(data, "model.sig")
+
+
+def _packed(data: bytes, folder: Path) -> None:
+    path = folder / "packed.tar.zst"
+    path.write_bytes(data)
+    try:
+        artifact = unpack_artifact(path, folder / "artifact")
+    except VoirsVocoderError:
+        if [each.name for each in folder.iterdir()] != ["packed.tar.zst"]:
+            raise AssertionError("a refused file has left something") from None
+        raise
+    if [error for _, error in artifact.verify() if error is not None]:
+        raise AssertionError("a file was unpacked that is not as the manifest records it")
+
+
+def _compressed(_: Random, data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+
+
 def _raw_pcm() -> list[bytes]:
     return [data[-1000:] for data in seeds.audio(".wav")]
 
@@ -423,6 +448,20 @@ _ALL = (
         lambda: [b"snr_db=30", b"pesq_lost=0.1"],
         _threshold,
         (b"=", b"nan", b"1e999", b"_", b"\x00"),
+    ),
+    Target(
+        "signature", seeds.signatures, _signature, (b"mediaType", b"payload", b"signatures", b"==", *_JSON)
+    ),
+    Target(
+        "packed-frame", seeds.packed_files, _packed, (b"\x28\xb5\x2f\xfd", b"\xff" * 3, b"\x00" * 3), cost=4
+    ),
+    Target(
+        "packed-archive",
+        seeds.archives,
+        _packed,
+        (b"ustar", b"manifest.json", b"model.sig", b"../", b"/etc/passwd", b"77777777777", b"\x00" * 512),
+        _compressed,
+        cost=4,
     ),
     Target("engine-metadata", lambda: seeds.manifests()[1:], _engines, _JSON, cost=6),
     Target("folder", partial(seeds.audio, ".wav"), _folder, _WAV, cost=2),
