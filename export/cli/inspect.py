@@ -63,7 +63,7 @@ def command(root: Path, public_key: Path | None, verify: bool, as_json: bool) ->
 
 
 def _signature_state(root: Path) -> str:
-    """How the signature, whoever made it, stands to the manifest; `none` where there is none."""
+    """How the signature, of any key, stands to the manifest; `none` where there is none."""
     try:
         with ArtifactDirectory(root) as directory, directory.open(MANIFEST_NAME) as file:
             signature = read_signature(directory)

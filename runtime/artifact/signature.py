@@ -62,7 +62,7 @@ _Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Decoded = TypeVar("_Decoded")
 
 SignatureState = Literal["fits", "outdated", "unreadable"]
-"""How a signature, whoever made it, stands to a manifest: signs it, signs another one, or is none of this format."""
+"""How a signature, of any key, stands to a manifest: signs it, signs another one, or is none of this format."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class SignedFiles:
 
     Attributes:
         digests: Path in the artifact to the SHA-256 of the file, in lower-case hex.
-        ignored: Files and folders that the signer left out; whatever is there is not signed.
+        ignored: Files and folders that the signer left out, and of which nothing is signed.
     """
 
     digests: Mapping[str, str]
