@@ -60,7 +60,7 @@ def command(root: Path, public_key: Path) -> None:
         print_table(
             [["file", "difference", "meaning"], *([d.path, d.kind, _MEANINGS[d.kind]] for d in differences)]
         )
-        remark(f"{click.format_filename(root)}: {len(differences)} files differ from what was signed")
+        remark(f"{click.format_filename(root)}: differences from what was signed: {len(differences)}")
         raise click.exceptions.Exit(GATE_FAILED)
     say(
         f"{click.format_filename(root)}: {len(signed.digests)} files verified, all as the owner of key "

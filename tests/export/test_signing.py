@@ -113,7 +113,7 @@ def test_verify_names_each_difference_and_follows_no_link(signed, keys, tmp_path
         ["validation/added.txt", "extra"],
         ["validation/report.json", "missing"],
     ]
-    assert result.stderr.splitlines() == [f"{signed}: 6 files differ from what was signed"]
+    assert result.stderr.splitlines() == [f"{signed}: differences from what was signed: 6"]
 
 
 @pytest.mark.parametrize("name", ["a\\b", os.fsdecode(b"mod\xe8le"), "line\nbreak"])
