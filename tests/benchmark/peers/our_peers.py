@@ -67,8 +67,8 @@ class _OurVocoder:
         return self._stream
 
 
-def _open(provider: str, precision: str, request: OpenRequest) -> Contender:
-    session = SessionConfig(threads=request.threads)
+def _open(provider: str, precision: str, bf16_floats: bool, request: OpenRequest) -> Contender:
+    session = SessionConfig(threads=request.threads, bf16_floats=bf16_floats)
     root = artifact_folder(request.folder)
     return _OurVocoder(Vocoder.load(root, provider=provider, precision=precision, session=session))
 
@@ -90,12 +90,13 @@ def _cannot(precision: str, facts: CaseFacts, mode: Mode) -> str | None:
     return f"the artifact has no graphs of precision {precision}"
 
 
-def _row(precision: str, provider: str, target: str | None) -> Peer:
+def _row(precision: str, provider: str, target: str | None, *, bf16_floats: bool = False) -> Peer:
+    floats, how = ("-bf16", " with floats in BF16") if bf16_floats else ("", "")
     return Peer(
-        name=f"ours-{precision}-{provider}",
-        how=f"our artifact, {precision.upper()}, provider {provider}",
+        name=f"ours-{precision}{floats}-{provider}",
+        how=f"our artifact, {precision.upper()}{how}, provider {provider}",
         arithmetic=cast("Arithmetic", precision),
-        open=partial(_open, provider, precision),
+        open=partial(_open, provider, precision, bf16_floats),
         files=partial(_files, precision, target),
         cannot=partial(_cannot, precision),
         ours=True,
@@ -108,6 +109,7 @@ OUR_PEERS = (
     _row("fp32", "openvino", None),
     _row("int8", "cpu", "cpu"),
     _row("int8", "openvino", "tensorrt"),
+    _row("int8", "openvino", "tensorrt", bf16_floats=True),
     _row("bf16", "openvino", None),
 )
 """Our artifact in its variants."""
