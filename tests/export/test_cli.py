@@ -145,7 +145,7 @@ def test_importing_every_command_imports_no_heavy_library(tmp_path):
     ],
 )
 def test_every_error_becomes_one_line_and_its_status(monkeypatch, error, status, line):
-    def fails(root):
+    def fails(root, *, public_key=None):
         raise error
 
     monkeypatch.delenv("VOIRS_VOCODER_TRACEBACK", raising=False)
@@ -156,7 +156,7 @@ def test_every_error_becomes_one_line_and_its_status(monkeypatch, error, status,
 
 
 def test_the_traceback_is_shown_when_the_environment_asks_for_it(monkeypatch):
-    def fails(root):
+    def fails(root, *, public_key=None):
         raise KeyError("x")
 
     monkeypatch.setenv("VOIRS_VOCODER_TRACEBACK", "1")
