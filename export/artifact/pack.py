@@ -23,14 +23,8 @@ from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME, SIGNATURE_NA
 from voirs_vocoder.runtime.artifact.keys import PublicKey, read_public_key
 from voirs_vocoder.runtime.artifact.manifest import FileEntry, Manifest
 from voirs_vocoder.runtime.artifact.reading import MAX_MANIFEST_BYTES, Artifact, listing_manifest
-from voirs_vocoder.runtime.artifact.signature import (
-    MAX_SIGNATURE_BYTES,
-    SignedFiles,
-    read_signature,
-    require_signed,
-    stated_files,
-    verified_files,
-)
+from voirs_vocoder.runtime.artifact.signature import MAX_SIGNATURE_BYTES, read_signature, require_signed
+from voirs_vocoder.runtime.artifact.signed_files import SignedFiles, stated_files, verified_files
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.files import whole_file
 

@@ -11,12 +11,8 @@ from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME, SIGNATURE_NA
 from voirs_vocoder.runtime.artifact.keys import PrivateKey
 from voirs_vocoder.runtime.artifact.manifest import Manifest
 from voirs_vocoder.runtime.artifact.reading import listing_manifest
-from voirs_vocoder.runtime.artifact.signature import (
-    SignedFiles,
-    encode_signature,
-    read_signature,
-    signature_state,
-)
+from voirs_vocoder.runtime.artifact.signature import read_signature, signature_state
+from voirs_vocoder.runtime.artifact.signed_files import SignedFiles, encode_signature
 from voirs_vocoder.runtime.artifact.signed_folder import folder_digests
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 

@@ -40,7 +40,8 @@ def command(root: Path, public_key: Path) -> None:
     link is followed.
     """
     from voirs_vocoder.runtime.artifact.keys import read_public_key
-    from voirs_vocoder.runtime.artifact.signature import read_signature, verified_files
+    from voirs_vocoder.runtime.artifact.signature import read_signature
+    from voirs_vocoder.runtime.artifact.signed_files import verified_files
     from voirs_vocoder.runtime.artifact.signed_folder import folder_differences
 
     key = read_public_key(public_key)

@@ -30,7 +30,8 @@ from voirs_vocoder.runtime.artifact.manifest import (
     decode_manifest,
     graph_name,
 )
-from voirs_vocoder.runtime.artifact.signature import read_signature, require_signed, verified_files
+from voirs_vocoder.runtime.artifact.signature import read_signature, require_signed
+from voirs_vocoder.runtime.artifact.signed_files import verified_files
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph, split_graph
 from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError
 
@@ -73,9 +74,8 @@ class Artifact:
             InputError: `public_key` cannot be read or is no key for signatures of artifacts, or `cryptography` is not
                 installed.
         """
-        root = Path(root)
+        root, signature = Path(root), None
         key = None if public_key is None else read_public_key(public_key)
-        signature = None
         path = root / MANIFEST_NAME
         try:
             directory = ArtifactDirectory(root)

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from voirs_vocoder.runtime.artifact.directory import ArtifactDirectory
-from voirs_vocoder.runtime.artifact.signature import UNSIGNED_PATHS, SignedFiles
+from voirs_vocoder.runtime.artifact.signed_files import UNSIGNED_PATHS, SignedFiles
 from voirs_vocoder.runtime.errors import ArtifactError
 
 __all__ = ["Difference", "folder_differences", "folder_digests"]

@@ -24,7 +24,7 @@ from voirs_vocoder.export.artifact.pack import pack_artifact
 from voirs_vocoder.export.artifact.signing import sign_artifact
 from voirs_vocoder.runtime import AudioBuffer
 from voirs_vocoder.runtime.artifact.keys import PrivateKey
-from voirs_vocoder.runtime.artifact.signature import SignedFiles, encode_signature
+from voirs_vocoder.runtime.artifact.signed_files import SignedFiles, encode_signature
 from voirs_vocoder.runtime.audio.write import write_audio
 from voirs_vocoder.runtime.mel.convention import CONVENTIONS
 

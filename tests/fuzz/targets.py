@@ -46,7 +46,7 @@ from voirs_vocoder.reference_models.waveglow.model import WaveGlow
 from voirs_vocoder.runtime import Artifact, AudioBuffer, SessionConfig, Vocoder
 from voirs_vocoder.runtime.artifact.graph_rules import check_graph
 from voirs_vocoder.runtime.artifact.manifest import Manifest, decode_manifest
-from voirs_vocoder.runtime.artifact.signature import stated_files
+from voirs_vocoder.runtime.artifact.signed_files import stated_files
 from voirs_vocoder.runtime.artifact.split_graph import split_graph
 from voirs_vocoder.runtime.artifact.sweep import SWEEP_PATH, read_sweep
 from voirs_vocoder.runtime.audio import read_audio

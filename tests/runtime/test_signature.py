@@ -27,10 +27,10 @@ from voirs_vocoder.export.artifact.writer import file_entry, with_files
 from voirs_vocoder.runtime import Artifact, ArtifactError, InputError, SessionConfig, Vocoder
 from voirs_vocoder.runtime.artifact.keys import read_private_key, read_public_key
 from voirs_vocoder.runtime.artifact.manifest import encode_manifest
-from voirs_vocoder.runtime.artifact.signature import (
+from voirs_vocoder.runtime.artifact.signature import signature_state
+from voirs_vocoder.runtime.artifact.signed_files import (
     SignedFiles,
     encode_signature,
-    signature_state,
     stated_files,
     verified_files,
 )
