@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-from importlib import metadata
 from typing import get_args
 
 import msgspec
@@ -14,7 +13,7 @@ import soundfile
 from voirs_vocoder.runtime.artifact.manifest import Precision
 from voirs_vocoder.runtime.audio.ffmpeg import aac_problem
 from voirs_vocoder.runtime.config import SessionConfig
-from voirs_vocoder.runtime.distribution import own_requirements, own_version
+from voirs_vocoder.runtime.distribution import own_requirements, own_version, package_version
 from voirs_vocoder.runtime.errors import ProviderError
 from voirs_vocoder.runtime.gpu import Gpu, cudnn_version, read_gpu
 from voirs_vocoder.runtime.machine import Processor, read_processor
@@ -151,15 +150,8 @@ def _packages() -> tuple[Package, ...]:
     for requirement in own_requirements():
         name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
-        found.append(Package(name, extra[1] if extra else None, _version(name)))
+        found.append(Package(name, extra[1] if extra else None, package_version(name)))
     return tuple(found)
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _warnings(packages: tuple[Package, ...]) -> tuple[str, ...]:

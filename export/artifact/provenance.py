@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from importlib import metadata
 from urllib.parse import quote
 
 import msgspec
 
 from voirs_vocoder.runtime.artifact.manifest import CommandRecord, Manifest
 from voirs_vocoder.runtime.artifact.records import MAX_COMMANDS, Parameter
-from voirs_vocoder.runtime.distribution import own_version
+from voirs_vocoder.runtime.distribution import OWN_NAME, own_version, package_version
 from voirs_vocoder.runtime.files import indented_json
 
 __all__ = ["PROVENANCE_NAME", "command_record", "package_url", "provenance", "with_command"]
@@ -26,7 +25,6 @@ _STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 _PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 _BUILD_TYPE = "urn:voirs-vocoder:commands:1"
 _BUILDER = "urn:voirs-vocoder"
-_OURS = "voirs-vocoder"
 
 
 def command_record(command: str, parameters: Mapping[str, Parameter], *packages: str) -> CommandRecord:
@@ -37,12 +35,11 @@ def command_record(command: str, parameters: Mapping[str, Parameter], *packages:
         parameters: Parameters that decide its result, without paths; lists as tuples.
         *packages: Names of the packages that take part; one that is not installed under its name is left out.
     """
-    tools = {_OURS: own_version(), "python": platform.python_version()}
+    tools = {OWN_NAME: own_version(), "python": platform.python_version()}
     for name in packages:
-        try:
-            tools[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+        number = package_version(name)
+        if number is not None:
+            tools[name] = number
     return CommandRecord(command=command, parameters=dict(parameters), tools=tools)
 
 
@@ -86,7 +83,7 @@ def provenance(manifest: Manifest) -> bytes:
                 "resolvedDependencies": [*_inputs(manifest), *_packages(manifest)],
             },
             "runDetails": {
-                "builder": {"id": _BUILDER, "version": {_OURS: manifest.tools.get(_OURS, "unknown")}}
+                "builder": {"id": _BUILDER, "version": {OWN_NAME: manifest.tools.get(OWN_NAME, "unknown")}}
             },
         },
     }

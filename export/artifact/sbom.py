@@ -8,6 +8,7 @@ import uuid
 from voirs_vocoder.export.artifact.model_card import mel_text
 from voirs_vocoder.export.artifact.provenance import package_url
 from voirs_vocoder.runtime.artifact.manifest import FileEntry, Manifest
+from voirs_vocoder.runtime.distribution import OWN_NAME
 from voirs_vocoder.runtime.files import indented_json
 
 __all__ = ["SBOM_NAME", "sbom"]
@@ -15,7 +16,6 @@ __all__ = ["SBOM_NAME", "sbom"]
 SBOM_NAME = "sbom.cdx.json"
 
 _SCHEMA = "http://cyclonedx.org/schema/bom-1.6.schema.json"
-_OURS = "voirs-vocoder"
 _MODEL = "model"
 # An SPDX expression by its form; the identifiers in it are not looked up.
 _SPDX = re.compile(r"\(*[A-Za-z0-9.+-]+\)*(?: (?:AND|OR|WITH) \(*[A-Za-z0-9.+-]+\)*)*")
@@ -28,9 +28,9 @@ def sbom(manifest: Manifest) -> bytes:
         manifest: Manifest of the artifact.
     """
     files = [graph.file for graph in manifest.graphs] + [engine.file for engine in manifest.engines]
-    others = {name: number for name, number in sorted(manifest.tools.items()) if name != _OURS}
-    ours = manifest.tools.get(_OURS)
-    tools = [] if ours is None else [_package("application", _OURS, ours)]
+    others = {name: number for name, number in sorted(manifest.tools.items()) if name != OWN_NAME}
+    ours = manifest.tools.get(OWN_NAME)
+    tools = [] if ours is None else [_package("application", OWN_NAME, ours)]
     content: dict[str, object] = {
         "version": 1,
         "metadata": {"tools": {"components": tools}, "component": _model(manifest, files)},
@@ -115,7 +115,7 @@ def _package(kind: str, name: str, version: str) -> dict[str, object]:
 
 
 def _properties(values: dict[str, str]) -> list[dict[str, str]]:
-    return [{"name": f"{_OURS}:{name}", "value": value} for name, value in values.items()]
+    return [{"name": f"{OWN_NAME}:{name}", "value": value} for name, value in values.items()]
 
 
 def _license(text: str) -> dict[str, object]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from voirs_vocoder.export.report_page import PageColumn
 from voirs_vocoder.export.validation.gates import GateResult, gate_text
+from voirs_vocoder.runtime.distribution import OWN_NAME, package_version
 from voirs_vocoder.runtime.machine import this_machine
 from voirs_vocoder.runtime.metrics import FIGURES, figure_text
 
@@ -15,7 +15,7 @@ __all__ = ["PAGE_RECORDINGS", "figure_column", "figure_texts", "gate_reasons", "
 PAGE_RECORDINGS = 10
 """Number of recordings that a page plays; more would make it too large to send."""
 
-_PACKAGES = ("voirs-vocoder", "onnxruntime", "openvino", "torch", "numpy")
+_PACKAGES = (OWN_NAME, "onnxruntime", "openvino", "torch", "numpy")
 
 
 def figure_column(name: str) -> PageColumn:
@@ -41,10 +41,5 @@ def this_place() -> Iterator[tuple[str, str]]:
     """Name and text of machine and package versions of the measurement."""
     machine = this_machine()
     yield "Machine", f"{machine.system}, Python {machine.python}"
-    found = []
-    for package in _PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    yield "Versions", ", ".join(found)
+    versions = ((package, package_version(package)) for package in _PACKAGES)
+    yield "Versions", ", ".join(f"{package} {number}" for package, number in versions if number is not None)
