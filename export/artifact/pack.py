@@ -19,11 +19,16 @@ from voirs_vocoder.export.artifact.packed_file import (
     reading_packed,
 )
 from voirs_vocoder.export.artifact.writer import refuse_existing, replace_artifact
-from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME, SIGNATURE_NAME, ArtifactDirectory
+from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME, SIGNATURE_NAME
 from voirs_vocoder.runtime.artifact.keys import PublicKey, read_public_key
 from voirs_vocoder.runtime.artifact.manifest import FileEntry, Manifest
-from voirs_vocoder.runtime.artifact.reading import MAX_MANIFEST_BYTES, Artifact, listing_manifest
-from voirs_vocoder.runtime.artifact.signature import MAX_SIGNATURE_BYTES, read_signature, require_signed
+from voirs_vocoder.runtime.artifact.reading import (
+    MAX_MANIFEST_BYTES,
+    Artifact,
+    listing_manifest,
+    read_manifest,
+)
+from voirs_vocoder.runtime.artifact.signature import MAX_SIGNATURE_BYTES, require_signed
 from voirs_vocoder.runtime.artifact.signed_files import SignedFiles, stated_files, verified_files
 from voirs_vocoder.runtime.errors import ArtifactError, InputError
 from voirs_vocoder.runtime.files import whole_file
@@ -50,7 +55,7 @@ def pack_artifact(root: Path, output: Path, *, force: bool = False) -> Artifact:
     """
     if os.path.lexists(output) and not force:
         raise InputError(f"{output}: exists already; choose another file, or replace it with force=True")
-    data, signature = _manifest_and_signature(root)
+    data, signature = read_manifest(root, with_signature=True)
     manifest = listing_manifest(root, data)
     if signature is not None:
         where = root / SIGNATURE_NAME
@@ -129,18 +134,6 @@ def unpack_artifact(
 
 def _in_order(manifest: Manifest) -> Iterator[FileEntry]:
     yield from sorted(manifest.all_files(), key=lambda entry: entry.path)
-
-
-def _manifest_and_signature(root: Path) -> tuple[bytes, bytes | None]:
-    try:
-        with ArtifactDirectory(root) as directory, directory.open(MANIFEST_NAME) as file:
-            return file.read(MAX_MANIFEST_BYTES + 1), read_signature(directory)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArtifactError(
-            f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none"
-        ) from error
-    except OSError as error:
-        raise ArtifactError(f"{root}: cannot open the artifact: {error.strerror}") from error
 
 
 def _refuse_unlisted(files: SignedFiles, manifest: Manifest, root: Path) -> None:

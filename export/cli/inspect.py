@@ -9,9 +9,8 @@ import click
 from voirs_vocoder.export.cli import options
 from voirs_vocoder.export.cli.command import Command, option
 from voirs_vocoder.export.cli.summary import look_ahead_ms, print_summary
-from voirs_vocoder.runtime.artifact.directory import MANIFEST_NAME, ArtifactDirectory
-from voirs_vocoder.runtime.artifact.reading import Artifact
-from voirs_vocoder.runtime.artifact.signature import read_signature, signature_state
+from voirs_vocoder.runtime.artifact.reading import Artifact, read_manifest
+from voirs_vocoder.runtime.artifact.signature import signature_state
 from voirs_vocoder.runtime.errors import ArtifactError
 from voirs_vocoder.runtime.files import indented_json
 from voirs_vocoder.runtime.printing import say, say_json
@@ -64,9 +63,5 @@ def command(root: Path, public_key: Path | None, verify: bool, as_json: bool) ->
 
 def _signature_state(root: Path) -> str:
     """How the signature, of any key, stands to the manifest; `none` where there is none."""
-    try:
-        with ArtifactDirectory(root) as directory, directory.open(MANIFEST_NAME) as file:
-            signature = read_signature(directory)
-            return "none" if signature is None else signature_state(signature, file.read())
-    except OSError as error:
-        raise ArtifactError(f"{root}: cannot read the signature: {error.strerror}") from error
+    data, signature = read_manifest(root, with_signature=True)
+    return "none" if signature is None else signature_state(signature, data)

@@ -19,7 +19,6 @@ from voirs_vocoder.runtime.artifact.directory import (
     version_paths,
 )
 from voirs_vocoder.runtime.artifact.graph_rules import check_graph
-from voirs_vocoder.runtime.artifact.keys import read_public_key
 from voirs_vocoder.runtime.artifact.manifest import (
     EngineEntry,
     FileEntry,
@@ -30,12 +29,10 @@ from voirs_vocoder.runtime.artifact.manifest import (
     decode_manifest,
     graph_name,
 )
-from voirs_vocoder.runtime.artifact.signature import read_signature, require_signed
-from voirs_vocoder.runtime.artifact.signed_files import verified_files
 from voirs_vocoder.runtime.artifact.split_graph import SplitGraph, split_graph
 from voirs_vocoder.runtime.errors import ArtifactError, InputError, ProviderError
 
-__all__ = ["MAX_MANIFEST_BYTES", "Artifact", "listing_manifest"]
+__all__ = ["MAX_MANIFEST_BYTES", "Artifact", "listing_manifest", "read_manifest"]
 
 _Content = TypeVar("_Content")
 
@@ -74,26 +71,17 @@ class Artifact:
             InputError: `public_key` cannot be read or is no key for signatures of artifacts, or `cryptography` is not
                 installed.
         """
-        root, signature = Path(root), None
-        key = None if public_key is None else read_public_key(public_key)
-        path = root / MANIFEST_NAME
-        try:
-            directory = ArtifactDirectory(root)
-        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-            raise ArtifactError(
-                f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none"
-            ) from error
-        except OSError as error:
-            raise ArtifactError(f"{root}: cannot open the artifact: {error.strerror}") from error
-        try:
-            with directory, directory.open(MANIFEST_NAME) as file:
-                data = file.read(MAX_MANIFEST_BYTES + 1)
-                if key is not None:
-                    signature = read_signature(directory)
-        except OSError as error:
-            raise ArtifactError(f"{path}: cannot read the manifest: {error.strerror}") from error
-        if key is None:
+        root = Path(root)
+        if public_key is None:
+            data, _ = read_manifest(root)
             return cls(root, listing_manifest(root, data))
+        # Unsigned artifacts are opened without what verifies others, which takes time to import.
+        from voirs_vocoder.runtime.artifact.keys import read_public_key
+        from voirs_vocoder.runtime.artifact.signature import require_signed
+        from voirs_vocoder.runtime.artifact.signed_files import verified_files
+
+        key = read_public_key(public_key)
+        data, signature = read_manifest(root, with_signature=True)
         where = str(root / SIGNATURE_NAME)
         if signature is None:
             raise ArtifactError(
@@ -295,6 +283,40 @@ def _hashed(file: BinaryIO, size_bytes: int, copy: BinaryIO | None = None) -> st
             copy.write(piece)
         size_bytes -= len(piece)
     return digest.hexdigest()
+
+
+def read_manifest(root: Path, *, with_signature: bool = False) -> tuple[bytes, bytes | None]:
+    """Bytes of an artifact's manifest, and those of its signature; None where it has none.
+
+    Args:
+        root: Directory of the artifact.
+        with_signature: Whether the signature is read; False gives None for it.
+
+    Returns:
+        The two, read from the same directory. Of a manifest that is too long, more than `MAX_MANIFEST_BYTES`.
+
+    Raises:
+        ArtifactError: There is no artifact there, or a file of the two cannot be read.
+    """
+    path, signature = root / MANIFEST_NAME, None
+    try:
+        directory = ArtifactDirectory(root)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ArtifactError(
+            f"{root}: an artifact is a directory with a {MANIFEST_NAME}; there is none"
+        ) from error
+    except OSError as error:
+        raise ArtifactError(f"{root}: cannot open the artifact: {error.strerror}") from error
+    try:
+        with directory, directory.open(MANIFEST_NAME) as file:
+            data = file.read(MAX_MANIFEST_BYTES + 1)
+            if with_signature:
+                from voirs_vocoder.runtime.artifact.signature import read_signature
+
+                signature = read_signature(directory)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot read the manifest: {error.strerror}") from error
+    return data, signature
 
 
 def listing_manifest(root: Path, data: bytes) -> Manifest:
