@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.children import ended, in_child, killed_at
 from tests.toy_artifact import GRAPH_PATH, toy_artifact, toy_graph
 from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.artifact.writer import locked_artifact, with_files
@@ -27,8 +28,6 @@ KILLS = int(os.environ.get("VOIRS_TEST_KILLS", "60"))
 """Number of processes that are killed at random moments."""
 
 INT8_PATH = "graphs/offline.int8.onnx"
-# Every call that changes names on the disk, or waits for it.
-_CALLS = ("mkdir", "rename", "link", "unlink", "rmdir", "fsync")
 
 Action = Callable[[Path], object]
 
@@ -76,24 +75,6 @@ def require_tidy(root: Path) -> None:
     assert [path.name for path in root.parent.iterdir()] == [root.name]
 
 
-def in_child(action: Callable[[], object]) -> int:
-    """Run an action in a child process; returns the process id."""
-    child = os.fork()
-    if child:
-        return child
-    status = 1
-    try:
-        action()
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def ended(child: int) -> int:
-    """Wait for a child; returns its status, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 @contextmanager
 def running(*actions: Callable[[], object]) -> Iterator[None]:
     """Repeat actions, each in a child process of its own, until the block ends."""
@@ -109,27 +90,6 @@ def running(*actions: Callable[[], object]) -> Iterator[None]:
         for child in children:
             os.kill(child, signal.SIGKILL)
         assert [ended(child) for child in children] == [-signal.SIGKILL] * len(children)
-
-
-def killed_at(call: int, action: Callable[[], object]) -> bool:
-    """Run an action in a child that kills itself before a file system call; False where it made fewer calls."""
-
-    def doomed() -> None:
-        count = 0
-        for name in _CALLS:
-            real = getattr(os, name)
-
-            def counted(*arguments: object, _real: Callable[..., object] = real, **named: object) -> object:
-                nonlocal count
-                count += 1
-                if count == call:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return _real(*arguments, **named)
-
-            setattr(os, name, counted)
-        action()
-
-    return ended(in_child(doomed)) == -signal.SIGKILL
 
 
 @pytest.fixture

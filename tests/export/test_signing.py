@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from tests.children import killed_at
 from tests.signing_keys import make_pair
 from tests.toy_artifact import GRAPH_PATH, toy_artifact
 from voirs_vocoder.export.artifact.change import change_artifact
@@ -55,8 +56,8 @@ def reference(*arguments) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def changed(root: Path) -> Artifact:
-    return change_artifact(root, lambda artifact: (with_files(artifact.manifest, NOTE), NOTE))
+def changed(root: Path, files: dict[str, bytes] = NOTE) -> Artifact:
+    return change_artifact(root, lambda artifact: (with_files(artifact.manifest, files), files))
 
 
 @pytest.mark.parametrize("kind", ["P-256", "P-384", "P-521"])
@@ -234,7 +235,8 @@ def test_killed_at_any_call_a_change_leaves_no_signature_that_fits_by_mistake(si
     while alive:
         calls += 1
         before = (signed / "manifest.json").read_bytes()
-        alive = _killed_at(calls, signed, f"text {calls}")
+        files = {"validation/note.txt": f"text {calls}".encode()}
+        alive = killed_at(calls, partial(changed, signed, files))
         if (signed / "manifest.json").read_bytes() == before:
             Artifact.open(signed, public_key=keys[1])
         else:
@@ -246,28 +248,6 @@ def test_killed_at_any_call_a_change_leaves_no_signature_that_fits_by_mistake(si
             sign_artifact(signed, read_private_key(keys[0]))
     assert calls > 20
     assert (signed / "model.sig").read_bytes() != signature
-
-
-def _killed_at(call: int, root: Path, text: str) -> bool:
-    """Change an artifact in a child that kills itself before a file system call; False where it made fewer calls."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    count = 0
-    for name in ("mkdir", "rename", "link", "unlink", "rmdir", "fsync"):
-        real = getattr(os, name)
-
-        def counted(*arguments, _real=real, **named):
-            nonlocal count
-            count += 1
-            if count == call:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return _real(*arguments, **named)
-
-        setattr(os, name, counted)
-    files = {"validation/note.txt": text.encode()}
-    change_artifact(root, lambda artifact: (with_files(artifact.manifest, files), files))
-    os._exit(0)
 
 
 def test_each_command_that_changes_an_artifact_says_that_the_signature_is_gone(
