@@ -56,15 +56,7 @@ __all__ = ["command"]
 @options.checkpoint_options(
     required=False, help_text="Trained weights, in place of MODEL: a file, a folder or a tar archive."
 )
-@option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    required=True,
-    group=options.OUTPUT,
-    help="Directory of the artifact to make.",
-)
+@options.output_option("DIR", "Directory of the artifact to make.")
 @options.mel_convention_option(
     "Mel convention of the model's input, in place of the one that its configuration states: an id, or a .json or "
     ".toml file of the fields of MelConvention."

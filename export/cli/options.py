@@ -37,6 +37,7 @@ __all__ = [
     "json_file_option",
     "json_flag",
     "mel_convention_option",
+    "output_option",
     "precision_option",
     "precisions_option",
     "provider_option",
@@ -141,6 +142,11 @@ def provider_option(function: _Function) -> _Function:
         group=MODEL,
         help="Provider that runs the graph. Only `auto` chooses one, and prints which.",
     )(function)
+
+
+def output_option(metavar: str, help_text: str) -> _Decorator:
+    """`-o`, `--output`, which must be given."""
+    return option("-o", "--output", metavar=metavar, type=_PATH, required=True, group=OUTPUT, help=help_text)
 
 
 def public_key_option(*, required: bool = False) -> _Decorator:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from voirs_vocoder.export.cli import options
-from voirs_vocoder.export.cli.command import Command, option
+from voirs_vocoder.export.cli.command import Command
 from voirs_vocoder.runtime.printing import mention
 
 __all__ = ["command"]
@@ -20,14 +20,7 @@ __all__ = ["command"]
     examples=("voirs-vocoder pack hifigan-v1 -o hifigan-v1.tar.zst",),
 )
 @options.artifact_argument
-@option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="File to write, such as NAME.tar.zst.",
-)
+@options.output_option("FILE", "File to write, such as NAME.tar.zst.")
 @options.force_option("Replace an existing file.")
 def command(root: Path, output: Path, force: bool) -> None:
     """Write the artifact DIR into one compressed file, with its signature if it is signed.

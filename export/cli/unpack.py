@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from voirs_vocoder.export.cli import options
-from voirs_vocoder.export.cli.command import Command, option
+from voirs_vocoder.export.cli.command import Command
 from voirs_vocoder.runtime.printing import mention
 
 __all__ = ["command"]
@@ -23,14 +23,7 @@ __all__ = ["command"]
     ),
 )
 @click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
-@option(
-    "-o",
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Directory of the artifact to make.",
-)
+@options.output_option("DIR", "Directory of the artifact to make.")
 @options.public_key_option()
 @options.force_option("Replace an existing artifact.")
 def command(source: Path, output: Path, public_key: Path | None, force: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voirs_vocoder.export.cli import options
-from voirs_vocoder.export.cli.command import Command, option
+from voirs_vocoder.export.cli.command import Command
 from voirs_vocoder.export.cli.finishing import Finishing
 from voirs_vocoder.export.cli.input import mel_source
 from voirs_vocoder.export.cli.recordings_options import recordings_options
@@ -53,15 +53,7 @@ _DITHER_SEED = 0
 )
 @options.artifact_argument
 @click.argument("source_file", metavar="IN", type=click.Path(path_type=Path))
-@option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    type=click.Path(path_type=Path),
-    required=True,
-    group=options.OUTPUT,
-    help="Audio file to write: .wav, .flac, .ogg, .opus, .mp3, .m4a, .pcm or .raw.",
-)
+@options.output_option("OUT", "Audio file to write: .wav, .flac, .ogg, .opus, .mp3, .m4a, .pcm or .raw.")
 @recordings_options
 @options.public_key_option()
 @options.provider_option
