@@ -60,10 +60,13 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     in_own_shape: bool = False
     bf16_floats: bool = False
 
-    @property
-    def arithmetic(self) -> str:
-        """What tables call the precision, such as `int8 + bf16`."""
-        return f"{self.precision} + bf16" if self.bf16_floats else self.precision
+    def titled(self, graphs: str) -> str:
+        """What tables call graphs in this setting, such as `int8 + bf16`.
+
+        Args:
+            graphs: Precision or name of the graphs, such as `int8`.
+        """
+        return f"{graphs} + bf16" if self.bf16_floats else graphs
 
     @property
     def session(self) -> SessionConfig:

@@ -199,7 +199,7 @@ def machine_table(machine: TunedMachine) -> list[list[str]]:
         rows.append(
             [
                 setting.provider,
-                setting.arithmetic,
+                setting.titled(setting.precision),
                 str(setting.threads),
                 str(setting.parallel_runs),
                 "own" if setting.in_own_shape else "buckets" if setting.provider in in_buckets else "any",
@@ -222,10 +222,10 @@ def refusals(machine: TunedMachine) -> list[str]:
     """
     reasons: dict[str, dict[str, None]] = {}
     for each in machine.settings:
+        setting = each.setting
         if each.refused:
-            reasons.setdefault(each.refused, {})[f"{each.setting.arithmetic} on {each.setting.provider}"] = (
-                None
-            )
+            graphs = f"{setting.titled(setting.precision)} on {setting.provider}"
+            reasons.setdefault(each.refused, {})[graphs] = None
     return [f"refused: {', '.join(graphs)}: {reason}" for reason, graphs in reasons.items()]
 
 

@@ -78,6 +78,11 @@ class Trial:
         setting = self.setting
         return setting.provider, setting.precision, self.target, setting.bf16_floats
 
+    @property
+    def graph_title(self) -> str:
+        """What messages call the graphs."""
+        return self.setting.titled(graph_name(self.setting.precision, self.target))
+
 
 class Trials:
     """Measures trials within a budget of time.
@@ -124,7 +129,7 @@ class Trials:
             if wanted and self._spent(_QUALITY_SHARE):
                 _refuse(kin, "not measured: the budget was spent before")
                 continue
-            self._report(f"{_graph_title(kin[0])} on {provider}: quality")
+            self._report(f"{kin[0].graph_title} on {provider}: quality")
             try:
                 with self._open(kin[0].setting) as vocoder:
                     audios = [vocoder.vocode(each.mel).samples[0] for each in self._utterances]
@@ -281,14 +286,9 @@ def _note_backend(trials: Sequence[Trial], vocoder: Vocoder) -> None:
         trial.backend = vocoder.metadata.backend
 
 
-def _graph_title(trial: Trial) -> str:
-    name = graph_name(trial.setting.precision, trial.target)
-    return f"{name} + bf16" if trial.setting.bf16_floats else name
-
-
 def _title(trial: Trial) -> str:
     setting = trial.setting
-    words = f"{_graph_title(trial)} on {setting.provider}, {setting.threads} threads"
+    words = f"{trial.graph_title} on {setting.provider}, {setting.threads} threads"
     return f"{words} x {setting.parallel_runs}" if setting.parallel_runs > 1 else words
 
 
