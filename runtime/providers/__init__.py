@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from voirs_vocoder.runtime.artifact.manifest import BATCH_ROLES, GraphEntry, Precision, Target
@@ -194,25 +195,20 @@ def open_session(
         the graph that it runs (for an engine, of the graph that it was built from).
 
     Raises:
-        ProviderError: The provider is unknown, cannot run on this machine, or cannot compute in TF32 or run in parallel
-            where `config` asks for it; or the artifact lacks the graph.
+        ProviderError: The provider is unknown, cannot run on this machine, or cannot compute in TF32, round floats to
+            BF16 or run in parallel where `config` asks for it; or the artifact lacks the graph.
         ArtifactError: The file is missing or damaged.
     """
     if provider == AUTO:
         return _open_first(artifact, role, precision, config, in_buckets=in_buckets)
     chosen = get_provider(provider)
-    if config.tf32 and not chosen.has_tf32:
-        able = ", ".join(each.name for each in all_providers() if each.has_tf32)
-        raise ProviderError(
-            f"tf32 must be off on provider {provider!r}, got True; use one of the providers {able}"
-        )
+    if config.tf32:
+        _require_able(chosen, lambda each: each.has_tf32, "tf32 must be off", config.tf32)
     if config.bf16_floats:
         _require_bf16_floats(chosen, precision)
-    if config.parallel_runs > 1 and not chosen.runs_in_parallel:
-        able = ", ".join(each.name for each in all_providers() if each.runs_in_parallel)
-        raise ProviderError(
-            f"parallel_runs must be 1 on provider {provider!r}, got {config.parallel_runs}; use one of the providers "
-            f"{able}"
+    if config.parallel_runs > 1:
+        _require_able(
+            chosen, lambda each: each.runs_in_parallel, "parallel_runs must be 1", config.parallel_runs
         )
     loaded = _role_in_buckets(artifact, role, precision, chosen, config) if in_buckets else role
     entry = artifact.graph(loaded, precision, target_of(artifact, precision, provider))
@@ -227,12 +223,17 @@ def open_session(
     return CheckedSession(session, entry, artifact.manifest.hop_length), entry
 
 
-def _require_bf16_floats(provider: Provider, precision: Precision) -> None:
-    if not provider.has_bf16_floats:
-        able = ", ".join(each.name for each in all_providers() if each.has_bf16_floats)
+def _require_able(provider: Provider, is_able: Callable[[Provider], bool], rule: str, got: object) -> None:
+    """Refuse a setting that the provider lacks; the error names the providers that have it."""
+    if not is_able(provider):
+        able = ", ".join(each.name for each in all_providers() if is_able(each))
         raise ProviderError(
-            f"bf16_floats must be off on provider {provider.name!r}, got True; use one of the providers {able}"
+            f"{rule} on provider {provider.name!r}, got {got}; use one of the providers {able}"
         )
+
+
+def _require_bf16_floats(provider: Provider, precision: Precision) -> None:
+    _require_able(provider, lambda each: each.has_bf16_floats, "bf16_floats must be off", got=True)
     if precision != INT8:
         raise ProviderError(
             f"bf16_floats must be off for graphs of precision {precision!r}, got True; use precision 'int8', or graphs "
