@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PEERS_INSTALLED := $(VENV)/peers-installed
-EXTRAS := cpu,openvino,export,hdf5,tensorrt-rtx,dsp,codecs,eval,ray,serve,triton,signing,pack
+EXTRAS := cpu,openvino,export,hdf5,tensorrt-rtx,dsp,codecs,eval,signing,pack
 PACKAGES := calibration export reference_models runtime
 LINKS := $(PACKAGES:%=.typing/voirs_vocoder/%)
 
