@@ -117,7 +117,8 @@ def unpack_artifact(
                     _write_verified(draft.directory, entry, reader)
                     begun = b""
                 reader.finish(begun)
-                if os.path.lexists(target):
+                # As in `create_artifact`.
+                if force and os.path.lexists(target):
                     files = {
                         entry.path: FileOf(draft.directory, entry.path) for entry in manifest.all_files()
                     }

@@ -91,7 +91,8 @@ def create_artifact(target: Path, manifest: Manifest, files: Mapping[str, bytes]
     """
     refuse_existing(target, force=force)
     try:
-        if os.path.lexists(target):
+        # Without `force`, what another process has made since the check stays: publishing refuses it.
+        if force and os.path.lexists(target):
             replace_artifact(target, manifest, files)
         else:
             _create_new(target, manifest, files)

@@ -20,6 +20,7 @@ import pytest
 
 from tests.children import ended, in_child, killed_at
 from tests.toy_artifact import GRAPH_PATH, toy_artifact, toy_graph
+from voirs_vocoder.export.artifact import writer
 from voirs_vocoder.export.artifact.change import Change, change_artifact
 from voirs_vocoder.export.artifact.writer import locked_artifact, with_files
 from voirs_vocoder.runtime import Artifact, ArtifactError, InputError
@@ -204,6 +205,16 @@ def test_of_two_exports_at_once_each_is_whole_or_refused(tmp_path: Path) -> None
         assert sorted(ended(child) for child in children) == [0, 1, 1]
         require_tidy(target)
         target.rename(tmp_path / os.urandom(8).hex())
+
+
+def test_an_artifact_that_appears_after_the_check_is_not_replaced_without_force(tmp_path, monkeypatch):
+    target = tmp_path / "artifact"
+    other = toy_artifact(tmp_path / "other", family="other").root
+    monkeypatch.setattr(writer, "refuse_existing", lambda target, *, force: other.rename(target))
+    with pytest.raises(InputError, match="another process has made it meanwhile"):
+        toy_artifact(target)
+    assert Artifact.open(target).manifest.family == "other"
+    require_tidy(target)
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o002, 0o027])

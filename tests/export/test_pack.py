@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from tests.signing_keys import make_pair
 from tests.toy_artifact import GRAPH, GRAPH_PATH, toy_artifact, toy_manifest
+from voirs_vocoder.export.artifact import pack
 from voirs_vocoder.export.artifact.change import change_artifact
 from voirs_vocoder.export.artifact.pack import pack_artifact, unpack_artifact
 from voirs_vocoder.export.artifact.packed_file import ARCHIVE_END, entry_header, padding
@@ -463,3 +464,13 @@ def test_the_summary_states_what_was_done(root, tmp_path):
     assert re.search(r"b\.tar\.zst: 9 files, 0\.\d MB in 0\.\d MB\n$", result.output)
     result = CliRunner().invoke(main, ["unpack", str(tmp_path / "b.tar.zst"), "-o", str(tmp_path / "new")])
     assert result.output.endswith("new: test custom, 9 files verified\n")
+
+
+def test_an_artifact_that_appears_while_one_is_unpacked_is_not_replaced_without_force(
+    packed, tmp_path, monkeypatch
+):
+    target = tmp_path / "target"
+    monkeypatch.setattr(pack, "_require_space", lambda *_: toy_artifact(target, family="other"))
+    with pytest.raises(InputError, match="another process has made it meanwhile"):
+        unpack_artifact(packed, target)
+    assert Artifact.open(target).manifest.family == "other"
